@@ -1,0 +1,1 @@
+"""What can be asked of Clew, and in what shape it answers. Depends on pydantic alone."""

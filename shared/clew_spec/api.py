@@ -1,0 +1,180 @@
+"""What the API answers. Requests are the specs themselves; see `clew_spec.jobs.JobRequest`."""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from clew_spec.coders import CoderConfig
+from clew_spec.errors import Problem
+from clew_spec.evaluation import CoderMetrics
+from clew_spec.graph import GraphSummary
+from clew_spec.jobs import JobKind, JobSpec, JobState, Pool, Visibility
+from clew_spec.results import Lineage, ModelConfig
+
+T = TypeVar("T")
+
+
+class View(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Page(View, Generic[T]):
+    items: list[T]
+    next_cursor: str | None
+    """Pass it as `cursor` for the next page; null at the end."""
+
+
+class ProgressView(View):
+    phase: str
+    done: float
+    total: float
+    unit: str
+    rate: float | None
+    eta_s: float | None
+    at: datetime
+
+
+class AttemptView(View):
+    fence: int
+    worker: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    outcome: str | None
+    """`succeeded`, `failed`, `cancelled`, `preempted`, `lost`; null while it runs."""
+    error: Problem | None
+
+
+class JobSummary(View):
+    id: UUID
+    project: str
+    kind: JobKind
+    name: str
+    state: JobState
+    priority: Literal["low", "normal", "high"]
+    visibility: Visibility
+    cancel_requested: bool
+    progress: ProgressView | None
+    error: Problem | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobView(JobSummary):
+    spec: JobSpec
+    pool: Pool
+    fence: int
+    worker: str | None
+    max_retries: int
+    failure_count: int
+    lost_count: int
+    preempt_count: int
+    result: dict[str, Any] | None
+    attempts: list[AttemptView]
+    parents: list[UUID]
+    """Records the spec refers to, as resolved when the job was accepted."""
+    last_seq: int
+
+
+class EventView(View):
+    job_id: UUID
+    seq: int
+    fence: int
+    at: datetime
+    type: str
+    """`state`, `progress`, `metric`, `log`, `checkpoint` or `artifact`."""
+    data: dict[str, Any]
+
+
+class MetricSeries(View):
+    name: str
+    steps: list[int]
+    values: list[float]
+
+
+class ArtifactView(View):
+    id: UUID
+    job_id: UUID
+    name: str
+    sha256: str
+    size: int
+    media_type: str
+    created_at: datetime
+    url: str
+    """Presigned; valid for 15 minutes."""
+
+
+class RecordView(View):
+    id: UUID
+    project: str
+    visibility: Visibility
+    name: str
+    job_id: UUID
+    digest: str
+    lineage: Lineage
+    created_at: datetime
+
+
+class ModelView(RecordView):
+    config: ModelConfig
+    tokenizer_digest: str
+    proof: dict[str, Any]
+
+
+class DatasetView(RecordView):
+    tokenizer_digest: str
+    context: int
+    bos: str
+    train_tokens: int
+    heldout_tokens: int
+    n_documents: int
+    source: dict[str, Any]
+
+
+class CoderView(RecordView):
+    layer: int
+    config: CoderConfig
+    model_id: UUID
+    dataset_id: UUID
+    metrics: CoderMetrics | None
+    """Of the newest evaluation."""
+    fvu_first: float
+    fvu_last: float
+
+
+class GraphView(RecordView):
+    model_id: UUID
+    summary: GraphSummary
+
+
+class ComponentHealth(View):
+    ok: bool
+    detail: str | None = None
+
+
+class Health(View):
+    ok: bool
+    version: str
+    components: dict[str, ComponentHealth]
+
+
+class WorkerView(View):
+    name: str
+    pool: Pool
+    device: str
+    memory_bytes: int
+    draining: bool
+    beat_age_s: float
+    job_id: UUID | None
+
+
+class SessionRequest(View):
+    key: str
+
+
+class SessionView(View):
+    project: str
+    key_name: str
+    expires_at: datetime | None

@@ -1,0 +1,117 @@
+"""The attribution graph as it is stored.
+
+`graph.safetensors` holds every node and edge; `graph.json` (`GraphDocument`) holds the summary and the picture: the
+most influential nodes and the edges between them. Edge weights are contributions: the edges into a node sum to its
+pre-activation (feature) or logit, biases, errors and the BOS position included.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from clew_spec.base import Spec
+
+NodeType = Literal["token", "position", "feature", "error", "bias", "logit"]
+"""`error`: what a layer's MLP wrote and no feature accounts for (all of it where the layer has no coder, and at position 0).
+`bias`: constants: attention, norm, MLP and decoder biases. `position`: learned position embeddings."""
+
+
+class Conservation(Spec):
+    """How exactly edges add up, over all nodes whose incoming edges were computed, logits included."""
+
+    max_relative_to_edges: float
+    """max over nodes of |value - sum edges| / sum |edges|."""
+    p99_relative_to_value: float
+    """99th percentile of |value - sum edges| / |value|."""
+    nodes: int
+    dtype: str
+
+
+class Selection(Spec):
+    rule: Literal["influence"] = "influence"
+    active: int
+    """Features active on the prompt."""
+    selected: int
+    """Of these, features whose incoming edges were computed."""
+    explained_share: float
+    """Influence on the logits that flows through selected features, over that of all active features."""
+
+
+class GraphScores(Spec):
+    """Scores of circuit-tracer's definition, with everything not selected counted as error."""
+
+    replacement: float
+    completeness: float
+    error_share: float
+    """Influence on the logits that starts at error nodes or at features that were not selected, over that of all leaves."""
+
+
+class GraphSummary(Spec):
+    prompt: str
+    tokens: list[str]
+    token_ids: list[int]
+    bos: str
+    n_layers: int
+    coder_layers: list[int]
+    n_nodes: int
+    n_edges: int
+    targets: list["LogitTarget"]
+    conservation: Conservation
+    selection: Selection
+    scores: GraphScores
+
+
+class LogitTarget(Spec):
+    token: str
+    token_id: int
+    probability: float
+    logit: float
+    """Demeaned over the vocabulary."""
+
+
+class Node(Spec):
+    id: int
+    """Index into the arrays of `graph.safetensors`."""
+    type: NodeType
+    layer: int
+    """-1 for tokens and positions, n_layers for logits."""
+    position: int
+    feature: int | None = None
+    token_id: int | None = None
+    label: str
+    value: float
+    """Activation of a feature, logit of a logit; else the norm of what is written."""
+    influence: float
+    """Share of the logits' influence that flows through this node."""
+    probability: float | None = None
+
+
+class Edge(Spec):
+    source: int
+    target: int
+    weight: float
+
+
+class PathStep(Spec):
+    node: int
+    edge: float | None = None
+    """The edge from this node to the next one of the path, towards the logit."""
+    share: float | None = None
+    """|edge| over the sum of |edges| into the next node."""
+
+
+class Path(Spec):
+    """From a leaf to a logit; its score is the product of the shares."""
+
+    score: float
+    steps: list[PathStep]
+
+
+class GraphDocument(Spec):
+    format: Literal["clew-graph/1"] = "clew-graph/1"
+    name: str
+    summary: GraphSummary
+    nodes: list[Node] = Field(description="the picture: the most influential nodes, all logits and tokens")
+    edges: list[Edge]
+    paths: list[Path]
+    """The strongest paths of the whole graph, strongest first; every node on them is in `nodes`."""

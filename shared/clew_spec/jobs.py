@@ -1,0 +1,69 @@
+"""A job: its kinds, its states and the moves between them."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from clew_spec.attribution import AttributeSpec
+from clew_spec.base import Spec
+from clew_spec.datasets import BuildDatasetSpec
+from clew_spec.evaluation import EvaluateSpec
+from clew_spec.models import ImportModelSpec
+from clew_spec.training import TrainSpec
+
+JobSpec = Annotated[
+    ImportModelSpec | BuildDatasetSpec | TrainSpec | EvaluateSpec | AttributeSpec,
+    Field(discriminator="kind"),
+]
+JobKind = Literal["import-model", "build-dataset", "train", "evaluate", "attribute"]
+Pool = Literal["train", "circuits"]
+Visibility = Literal["project", "lab"]
+
+POOL_OF: dict[JobKind, Pool] = {
+    "import-model": "train",
+    "build-dataset": "train",
+    "train": "train",
+    "evaluate": "circuits",
+    "attribute": "circuits",
+}
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    """Accepted and waiting; also where a preempted or lost attempt returns to."""
+    DISPATCHED = "dispatched"
+    """A free worker was chosen and the bell was rung; a short lease runs."""
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.DISPATCHED, JobState.CANCELLED}),
+    JobState.DISPATCHED: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset(
+        {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}
+    ),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+"""Every move a job can make; nothing else may write `jobs.state`."""
+
+
+class JobRequest(Spec):
+    """The body of `POST /api/v1/jobs`."""
+
+    spec: JobSpec
+    priority: Literal["low", "normal", "high"] = "normal"
+    max_retries: int = Field(default=0, ge=0, le=10)
+    """How often a job that failed by its own fault is tried again. Lost workers and preemptions do not count."""
+    visibility: Visibility = "project"

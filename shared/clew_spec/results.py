@@ -1,0 +1,115 @@
+"""What a finished job adds to the catalogue."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from clew_spec.base import Digest, Spec
+from clew_spec.coders import CoderConfig
+from clew_spec.evaluation import CoderMetrics
+from clew_spec.graph import GraphSummary
+
+
+class Lineage(Spec):
+    """Where a thing came from. Together with the spec it names everything that determined the result."""
+
+    code_version: str
+    seed: int | None = None
+    model_digest: str | None = None
+    tokenizer_digest: str | None = None
+    dataset_digest: str | None = None
+    coder_digests: list[str] = []
+    parents: list[str] = []
+    """UUIDs of the catalogue records this was made from."""
+
+
+class ModelConfig(Spec):
+    architecture: str
+    n_layers: int
+    d_model: int
+    d_mlp: int
+    n_heads: int
+    n_kv_heads: int
+    vocab_size: int
+    max_context: int
+    n_parameters: int
+
+
+class AnatomyProof(Spec):
+    """How far the anatomy's own arithmetic is from the model's logits."""
+
+    max_abs_logit_difference: float
+    logit_scale: float
+    """Largest |logit| on the probe, for comparison."""
+    dtype: str
+    tokens: int
+
+
+class ModelResult(Spec):
+    kind: Literal["model"] = "model"
+    name: str
+    digest: Digest
+    """sha256 over the names and digests of the model's files."""
+    tokenizer_digest: Digest
+    config: ModelConfig
+    proof: AnatomyProof
+    files: list[str]
+    """Artifact names, such as `model/config.json`."""
+    lineage: Lineage
+
+
+class DatasetResult(Spec):
+    kind: Literal["dataset"] = "dataset"
+    name: str
+    digest: Digest
+    tokenizer_digest: Digest
+    context: int
+    bos: str
+    train_tokens: int
+    heldout_tokens: int
+    n_documents: int
+    source: dict[str, Any]
+    """What was read: the source's spec, package versions, sha256 of the text."""
+    files: list[str]
+    lineage: Lineage
+
+
+class TrainedCoder(Spec):
+    layer: int
+    digest: Digest
+    config: CoderConfig
+    files: list[str]
+    fvu_first: float
+    """Held-out FVU before the first step."""
+    fvu_last: float
+
+
+class CodersResult(Spec):
+    kind: Literal["coders"] = "coders"
+    name: str
+    coders: list[TrainedCoder]
+    steps: int
+    tokens_seen: int
+    lineage: Lineage
+
+
+class EvaluationResult(Spec):
+    kind: Literal["evaluation"] = "evaluation"
+    coders: list[CoderMetrics]
+    coder_ids: list[str]
+    lineage: Lineage
+
+
+class GraphResult(Spec):
+    kind: Literal["graph"] = "graph"
+    name: str
+    digest: Digest
+    summary: GraphSummary
+    files: list[str]
+    lineage: Lineage
+
+
+Result = Annotated[
+    ModelResult | DatasetResult | CodersResult | EvaluationResult | GraphResult,
+    Field(discriminator="kind"),
+]

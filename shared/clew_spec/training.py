@@ -1,0 +1,48 @@
+"""Train coders on one activation stream."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from clew_spec.base import Name, Ref, Seed, Spec
+from clew_spec.coders import CoderSpec
+
+
+class OptimizerSpec(Spec):
+    kind: Literal["adam"] = "adam"
+    lr: float = Field(default=1e-3, gt=0, le=1)
+    warmup_steps: int = Field(default=10, ge=0)
+    """Linear from 0; counted in optimiser steps."""
+    decay_fraction: float = Field(default=0.2, ge=0, le=1)
+    """Share of the steps, at the end, over which the rate falls linearly to 0."""
+    betas: list[float] = Field(default=[0.9, 0.999], min_length=2, max_length=2)
+
+
+class TrainSpec(Spec):
+    kind: Literal["train"] = "train"
+    name: Name
+    """Name of the set of coders, one for each layer."""
+    model: Ref
+    dataset: Ref
+    layers: list[int] = Field(min_length=1)
+    coder: CoderSpec = CoderSpec()
+    optimizer: OptimizerSpec = OptimizerSpec()
+    steps: int = Field(ge=1, le=10_000_000)
+    tokens_per_step: int = Field(default=1024, ge=16)
+    """Rounded down to whole rows of the dataset; position 0 of each row is seen by the model, not by the coders."""
+    seed: Seed = 0
+    log_every: int = Field(default=5, ge=1)
+    evaluate_every: int = Field(default=50, ge=1)
+    """Held-out FVU is measured at step 0, every so many steps, and at the end."""
+    evaluate_tokens: int = Field(default=2048, ge=16)
+    checkpoint_every: int = Field(default=50, ge=1)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @field_validator("layers")
+    @classmethod
+    def _distinct(cls, layers: list[int]) -> list[int]:
+        if len(set(layers)) != len(layers):
+            raise ValueError("layers must be distinct")
+        if min(layers) < 0:
+            raise ValueError("layers count from 0")
+        return sorted(layers)
