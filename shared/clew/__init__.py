@@ -1,0 +1,1 @@
+"""The science of Clew: models, data, coders, training, evaluation, circuits. Knows nothing of servers."""

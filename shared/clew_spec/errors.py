@@ -1,14 +1,14 @@
 """The one error tree, and the one shape in which an error leaves Clew (RFC 9457).
 
-    ClewError
-    ├── InvalidSpec        422  what was asked for cannot be done as asked
-    ├── NotFound           404  not there, or not yours: the two are not told apart
-    ├── NotAuthenticated   401
-    ├── Forbidden          403
-    ├── Conflict           409  the request contradicts the present state
-    ├── ModelError         422  a model folder or file is unreadable, or its anatomy is not understood
-    ├── DataError          422  a dataset cannot be built or does not fit
-    └── Unavailable        503  a server Clew needs does not answer; trying again may help
+ClewError
+├── InvalidSpec        422  what was asked for cannot be done as asked
+├── NotFound           404  not there, or not yours: the two are not told apart
+├── NotAuthenticated   401
+├── Forbidden          403
+├── Conflict           409  the request contradicts the present state
+├── ModelError         422  a model folder or file is unreadable, or its anatomy is not understood
+├── DataError          422  a dataset cannot be built or does not fit
+└── Unavailable        503  a server Clew needs does not answer; trying again may help
 """
 
 from typing import Any, ClassVar

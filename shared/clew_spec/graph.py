@@ -1,8 +1,9 @@
 """The attribution graph as it is stored.
 
 `graph.safetensors` holds every node and edge; `graph.json` (`GraphDocument`) holds the summary and the picture: the
-most influential nodes and the edges between them. Edge weights are contributions: the edges into a node sum to its
-pre-activation (feature) or logit, biases, errors and the BOS position included.
+most influential nodes and the edges between them. Edge weights are contributions: the edges into a feature sum to
+`x . w_enc` (its pre-activation less `b_enc`), those into a logit to the demeaned logit; biases, errors and position 0
+are nodes like any other.
 """
 
 from typing import Literal
