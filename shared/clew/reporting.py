@@ -21,7 +21,7 @@ class Report(Protocol):
         """Asked between steps. Where it is true, the work ends at that boundary by raising `StopRequested`."""
 
 
-class StopRequested(Exception):  # noqa: N818 - not an error
+class StopRequested(Exception):
     """The work ended at a step boundary because it was told to. `step` is the last one that is complete."""
 
     def __init__(self, step: int | None = None) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field
 from clew_spec.base import Spec
 
 NodeType = Literal["token", "position", "feature", "error", "bias", "logit"]
-"""`error`: what a layer's MLP wrote and no feature accounts for (all of it where the layer has no coder, and at position 0).
+"""`error`: what a layer's MLP wrote and no feature accounts for (all of it without a coder, and at position 0).
 `bias`: constants: attention, norm, MLP and decoder biases. `position`: learned position embeddings."""
 
 
@@ -44,7 +44,7 @@ class GraphScores(Spec):
     replacement: float
     completeness: float
     error_share: float
-    """Influence on the logits that starts at error nodes or at features that were not selected, over that of all leaves."""
+    """Influence on the logits that starts at error nodes or at unselected features, over that of all leaves."""
 
 
 class GraphSummary(Spec):
