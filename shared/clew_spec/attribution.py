@@ -11,7 +11,7 @@ class AttributeSpec(Spec):
     kind: Literal["attribute"] = "attribute"
     name: Name
     coders: Ref
-    """A set of coders by name or by the UUID of its training job. Layers without one become an error node a position."""
+    """A set of coders by name or by the UUID of its training job. Layers without one become error nodes."""
     prompt: str = Field(min_length=1, max_length=20_000)
     bos: str | None = Field(default=None, min_length=1, max_length=64)
     """`none`, `bos` or a token's text; must equal what the coders were trained with, which is the default."""

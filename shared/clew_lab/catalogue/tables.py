@@ -1,0 +1,323 @@
+"""The tables. Every one that belongs to a tenant carries `project_id`, and is read through `catalogue.scope`."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+
+from clew_spec.jobs import JobState
+
+Json = dict[str, Any]
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {
+        str: Text,
+        datetime: DateTime(timezone=True),
+        int: BigInteger,
+        Json: JSONB,
+        list[Any]: JSONB,
+    }
+
+
+def _new_id() -> Any:
+    return mapped_column(primary_key=True, server_default=text("uuidv7()"))
+
+
+def _now() -> Any:
+    return mapped_column(server_default=func.now())
+
+
+class Project(Base):
+    __tablename__ = "projects"
+
+    id: Mapped[UUID] = _new_id()
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = _now()
+
+
+class ApiKey(Base):
+    """A key is shown once and stored as an HMAC; `hint` is its last four characters."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = _new_id()
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    hint: Mapped[str]
+    digest: Mapped[str] = mapped_column(unique=True)
+    admin: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class Session(Base):
+    """A browser's session, opened by a key. The cookie's value is stored as an HMAC."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[UUID] = _new_id()
+    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id"))
+    digest: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = _now()
+    expires_at: Mapped[datetime]
+
+
+class Worker(Base):
+    """A supervisor process. It is alive while `beat_at` is fresh."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[UUID] = _new_id()
+    name: Mapped[str] = mapped_column(unique=True)
+    pool: Mapped[str]
+    device: Mapped[str]
+    memory_bytes: Mapped[int]
+    draining: Mapped[bool] = mapped_column(server_default=text("false"))
+    started_at: Mapped[datetime] = _now()
+    beat_at: Mapped[datetime] = _now()
+
+
+class Job(Base):
+    """One accepted request. This row is the queue: nothing else decides what runs."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("project_id", "id"),
+        UniqueConstraint("project_id", "idempotency_key"),
+        CheckConstraint("(state in ('dispatched', 'running')) = (lease_expires_at is not null)", name="lease_iff_held"),
+        CheckConstraint(
+            "(state in ('succeeded', 'failed', 'cancelled')) = (finished_at is not null)", name="finished_iff_terminal"
+        ),
+        CheckConstraint("visibility in ('project', 'lab')", name="visibility"),
+        Index("ix_jobs_waiting", "pool", "priority", "created_at", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_held", "lease_expires_at", postgresql_where=text("state in ('dispatched', 'running')")),
+        Index("ix_jobs_listing", "project_id", text("id desc")),
+    )
+
+    id: Mapped[UUID] = _new_id()
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
+    visibility: Mapped[str]
+    kind: Mapped[str]
+    name: Mapped[str]
+    spec: Mapped[Json]
+    """As submitted."""
+    inputs: Mapped[Json]
+    """What the spec's references were when the job was accepted: by field, UUIDs of catalogue records."""
+    pool: Mapped[str]
+    priority: Mapped[int] = mapped_column(Integer)
+    """-1 low, 0 normal, 1 high."""
+    idempotency_key: Mapped[str | None]
+    request_digest: Mapped[str]
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
+
+    state: Mapped[str] = mapped_column(server_default=JobState.QUEUED.value)
+    fence: Mapped[int] = mapped_column(server_default=text("0"))
+    """Counts dispatches. Whoever holds an older number is refused every write."""
+    lease_expires_at: Mapped[datetime | None]
+    worker_id: Mapped[UUID | None] = mapped_column(ForeignKey("workers.id"))
+    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    preempt_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    max_retries: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    failure_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    lost_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    preempt_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+
+    checkpoint: Mapped[Json | None]
+    """The last registered one: `{step, fence, files: [{name, key, sha256, size}]}`."""
+    progress: Mapped[Json | None]
+    error: Mapped[Json | None]
+    result: Mapped[Json | None]
+    last_seq: Mapped[int] = mapped_column(server_default=text("0"))
+    """Number of the newest event; taken under this row's lock, so that readers never miss one."""
+    created_at: Mapped[datetime] = _now()
+    updated_at: Mapped[datetime] = _now()
+    dispatched_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class OfJob:
+    """Columns of what belongs to a job; the pair of keys keeps it inside the job's project."""
+
+    project_id: Mapped[UUID]
+    job_id: Mapped[UUID]
+
+    @declared_attr.directive
+    def __table_args__(cls) -> Any:  # noqa: N805
+        return (ForeignKeyConstraint(["project_id", "job_id"], ["jobs.project_id", "jobs.id"]),)
+
+
+class Attempt(OfJob, Base):
+    __tablename__ = "attempts"
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    fence: Mapped[int] = mapped_column(primary_key=True)
+    worker_id: Mapped[UUID | None] = mapped_column(ForeignKey("workers.id"))
+    started_at: Mapped[datetime] = _now()
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    """`succeeded`, `failed`, `cancelled`, `preempted` or `lost`."""
+    error: Mapped[Json | None]
+
+
+class Event(OfJob, Base):
+    __tablename__ = "events"
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    fence: Mapped[int]
+    at: Mapped[datetime] = _now()
+    type: Mapped[str]
+    data: Mapped[Json]
+
+
+class Metric(OfJob, Base):
+    """A point of a series. Points of an older attempt past its checkpoint are hidden, not deleted."""
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    fence: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[float] = mapped_column(Float(53))
+    hidden: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class Artifact(OfJob, Base):
+    """A published file. Rows appear only in the transaction that ends an attempt with success."""
+
+    __tablename__ = "artifacts"
+
+    id: Mapped[UUID] = _new_id()
+    fence: Mapped[int]
+    name: Mapped[str]
+    key: Mapped[str]
+    sha256: Mapped[str]
+    size: Mapped[int]
+    media_type: Mapped[str]
+    created_at: Mapped[datetime] = _now()
+
+    @declared_attr.directive
+    def __table_args__(cls) -> Any:  # noqa: N805
+        return (
+            ForeignKeyConstraint(["project_id", "job_id"], ["jobs.project_id", "jobs.id"]),
+            UniqueConstraint("job_id", "name"),
+            Index("ix_artifacts_content", "project_id", "sha256"),
+        )
+
+
+class Record:
+    """Columns that everything in the catalogue has."""
+
+    id: Mapped[UUID] = _new_id()
+    project_id: Mapped[UUID]
+    job_id: Mapped[UUID]
+    visibility: Mapped[str]
+    name: Mapped[str]
+    digest: Mapped[str]
+    files: Mapped[list[Any]]
+    """Names of its artifacts, all of them of `job_id`."""
+    lineage: Mapped[Json]
+    created_at: Mapped[datetime] = _now()
+
+    @declared_attr.directive
+    def __table_args__(cls) -> Any:  # noqa: N805
+        return (
+            ForeignKeyConstraint(["project_id", "job_id"], ["jobs.project_id", "jobs.id"]),
+            UniqueConstraint("project_id", "id"),
+            CheckConstraint("visibility in ('project', 'lab')", name="visibility"),
+            Index(f"ix_{cls.__tablename__}_name", "project_id", "name", text("id desc")),  # type: ignore[attr-defined]
+        )
+
+
+class Model(Record, Base):
+    __tablename__ = "models"
+
+    config: Mapped[Json]
+    tokenizer_digest: Mapped[str]
+    proof: Mapped[Json]
+
+
+class Dataset(Record, Base):
+    __tablename__ = "datasets"
+
+    tokenizer_digest: Mapped[str]
+    context: Mapped[int]
+    bos: Mapped[str]
+    train_tokens: Mapped[int]
+    heldout_tokens: Mapped[int]
+    n_documents: Mapped[int]
+    source: Mapped[Json]
+
+
+class Coder(Record, Base):
+    """One coder of one layer; `name` is that of its set, `job_id` the training job that made the set."""
+
+    __tablename__ = "coders"
+
+    layer: Mapped[int] = mapped_column(Integer)
+    config: Mapped[Json]
+    model_id: Mapped[UUID]
+    dataset_id: Mapped[UUID]
+    fvu_first: Mapped[float]
+    fvu_last: Mapped[float]
+    metrics: Mapped[Json | None]
+    """Of the newest evaluation (`clew_spec.evaluation.CoderMetrics`)."""
+    evaluated_by: Mapped[UUID | None]
+
+
+class Graph(Record, Base):
+    __tablename__ = "graphs"
+
+    model_id: Mapped[UUID]
+    summary: Mapped[Json]
+
+
+class Audit(Base):
+    """Who did what; written in the transaction that does it."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = _now()
+    project_id: Mapped[UUID | None] = mapped_column(ForeignKey("projects.id"))
+    key_id: Mapped[UUID | None]
+    action: Mapped[str]
+    """Past tense: `job.accepted`, `job.cancel_requested`, `key.created`."""
+    target: Mapped[str]
+    request_id: Mapped[str | None]
+    data: Mapped[Json | None]
+
+
+Index("ix_jobs_changed", Job.updated_at)
