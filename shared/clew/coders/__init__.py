@@ -1,0 +1,7 @@
+"""Coders: sparse, readable stand-ins for a layer's MLP."""
+
+from clew.coders.activations import activate
+from clew.coders.coder import Coder
+from clew.coders.store import load_coder, save_coder
+
+__all__ = ["Coder", "activate", "load_coder", "save_coder"]
