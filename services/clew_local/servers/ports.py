@@ -1,0 +1,70 @@
+"""TCP ports of one lab: chosen once, kept for as long as the lab lives."""
+
+import random
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from clew_local.files import read_json, write_json
+from clew_spec.errors import Unavailable
+
+LOOPBACK = "127.0.0.1"
+FIRST, LAST = 12_000, 32_000
+"""Below the range from which the kernel serves outgoing connections, so that a kept port is not borrowed meanwhile."""
+
+
+class Ports:
+    """Names to port numbers, in `ports.json` of the lab."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._ports: dict[str, int] = read_json(path) or {}
+
+    def get(self, *names: str) -> list[int]:
+        """The ports of `names`; those not chosen yet are chosen now, free at this moment."""
+        missing = [name for name in names if name not in self._ports]
+        if missing:
+            self._ports.update(zip(missing, free_ports(len(missing), but=self._ports.values()), strict=True))
+            write_json(self._path, self._ports)
+        return [self._ports[name] for name in names]
+
+    def put(self, name: str, port: int) -> None:
+        if self._ports.get(name) != port:
+            self._ports[name] = port
+            write_json(self._path, self._ports)
+
+    def choose_again(self, *names: str) -> None:
+        for name in names:
+            self._ports.pop(name, None)
+        self.get(*names)
+
+    def require_free(self, *names: str) -> None:
+        """Raise Unavailable where another process holds a port of `names`."""
+        for name, port in zip(names, self.get(*names), strict=True):
+            if not is_free(port):
+                raise Unavailable(
+                    f"port {port}, which this lab uses for {name}, is taken by another process",
+                    hint=f"end that process, or give {name} another number in {self._path}",
+                )
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int, *, but: Iterable[int] = ()) -> list[int]:
+    """`count` different ports on which nothing listens now."""
+    taken = set(but)
+    found: list[int] = []
+    for port in random.sample(range(FIRST, LAST), LAST - FIRST):
+        if len(found) == count:
+            return found
+        if port not in taken and is_free(port):
+            found.append(port)
+    raise Unavailable(f"fewer than {count} free ports between {FIRST} and {LAST} on {LOOPBACK}")

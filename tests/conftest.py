@@ -1,0 +1,36 @@
+"""Fixtures for everyone, and the order of a run: each test belongs to one group, and groups run one after another."""
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["tests.support.servers", "tests.support.browser"]
+
+GROUPS = ("science", "lab", "chaos", "browser")
+_HERE = Path(__file__).parent
+
+
+def group_of(item: pytest.Item) -> str:
+    """The group named by a marker, else by the folder, else by whether servers are needed."""
+    for group in reversed(GROUPS):
+        if item.get_closest_marker(group):
+            return group
+    folder = item.path.relative_to(_HERE).parts[0]
+    if folder in GROUPS:
+        return folder
+    needs_servers = not {"stack", "private_stack"}.isdisjoint(getattr(item, "fixturenames", ()))
+    return "science" if folder == "clew" and not needs_servers else "lab"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    from tests.support.browser import why_left_out  # not above: pytest imports plugins itself
+
+    left_out = why_left_out()
+    groups = {item: group_of(item) for item in items}
+    for item, group in groups.items():
+        if item.get_closest_marker(group) is None:
+            item.add_marker(group)
+        if group == "browser" and left_out:
+            item.add_marker(pytest.mark.skip(reason=left_out))
+    items.sort(key=lambda item: GROUPS.index(groups[item]))
