@@ -1,0 +1,64 @@
+"""Serve jobs from stdin, one after another, until stdin ends or `--max-jobs` are done."""
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from clew.reporting import StopRequested
+from clew_spec.errors import ClewError, Problem
+from clew_spec.runner import RunJob
+from clew_worker.runner.channel import Inbox, Outbox
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m clew_worker.runner", description=__doc__)
+    parser.add_argument("--max-jobs", type=int, default=None)
+    arguments = parser.parse_args()
+    inbox = Inbox(sys.stdin)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: inbox.request_stop(checkpoint=False))
+    served = 0
+    while arguments.max_jobs is None or served < arguments.max_jobs:
+        job = inbox.next_job()
+        if job is None:
+            break
+        serve(job, inbox)
+        served += 1
+
+
+def serve(job: RunJob, inbox: Inbox) -> None:
+    """Run one job; its last event is `done`, `failed` or `stopped`, whatever happens."""
+    scratch = Path(job.scratch)
+    report = Outbox(scratch, inbox)
+    try:
+        from clew_worker.runner.handlers import handle  # torch is loaded here, after the protocol stands
+
+        report.done(handle(job, report))
+    except StopRequested as stop:
+        report.emit("stopped", step=stop.step)
+    except ClewError as error:
+        report.emit("failed", problem=error.problem().model_dump(mode="json"), retryable=error.status >= 500)
+    except Exception as error:
+        report.log(traceback.format_exc(), "error")
+        report.emit("failed", problem=_unexpected(error).model_dump(mode="json"), retryable=True)
+    finally:
+        report.close()
+
+
+def _unexpected(error: Exception) -> Problem:
+    memory = "out of memory" in str(error).lower() or isinstance(error, MemoryError)
+    return Problem(
+        type="urn:clew:out-of-memory" if memory else "urn:clew:runner-error",
+        title="The job ran out of memory" if memory else "The job failed unexpectedly",
+        status=500,
+        detail=f"{type(error).__name__}: {error}"[:2000],
+        hint="use fewer tokens per step, fewer layers or narrower coders" if memory else "the log has the traceback",
+    )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    main()

@@ -1,0 +1,40 @@
+"""One handler for each kind of job."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clew_spec.jobs import JobKind
+from clew_spec.results import Result
+from clew_spec.runner import RunJob
+from clew_worker.runner.channel import Outbox
+from clew_worker.runner.handlers.attribute import attribute
+from clew_worker.runner.handlers.build_dataset import build_dataset
+from clew_worker.runner.handlers.evaluate import evaluate
+from clew_worker.runner.handlers.import_model import import_model
+from clew_worker.runner.handlers.train import train
+from clew_worker.runner.inputs import lay_out
+from clew_worker.runner.work import Work
+
+HANDLERS: dict[JobKind, Callable[[Work[Any]], Result]] = {
+    "import-model": import_model,
+    "build-dataset": build_dataset,
+    "train": train,
+    "evaluate": evaluate,
+    "attribute": attribute,
+}
+
+
+def handle(job: RunJob, report: Outbox) -> Result:
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    scratch, cache = Path(job.scratch), Path(job.cache)
+    out = scratch / "out"
+    out.mkdir()
+    inputs = lay_out(job.inputs, scratch / "inputs", cache=cache, project_id=job.project_id, report=report)
+    resume = None
+    if job.resume:
+        resume = lay_out(job.resume, scratch / "resume", cache=cache, project_id=job.project_id, report=report)
+    return HANDLERS[job.spec.kind](Work(job, job.spec, inputs, resume, out, report))

@@ -1,0 +1,88 @@
+"""Fetch what a job needs, once for each content, and lay it out as the job expects it."""
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+import httpx2
+
+from clew_spec.errors import DataError, Unavailable
+from clew_spec.runner import Input
+from clew_worker.runner.channel import Outbox
+
+CHUNK = 1 << 20
+ATTEMPTS = 4
+PROJECT_ID = re.compile(r"^[A-Za-z0-9-]{1,64}$")
+
+
+def lay_out(inputs: Sequence[Input], folder: Path, *, cache: Path, project_id: str, report: Outbox) -> Path:
+    """Every input below `folder` under its name. `cache/{project}/{sha256}` keeps the content for later jobs.
+
+    Raises `DataError` where the content is not what was promised, `Unavailable` where the store does not answer.
+    """
+    if not PROJECT_ID.match(project_id):
+        raise DataError(f"not a project id: {project_id!r}")
+    shelf = cache / project_id
+    shelf.mkdir(parents=True, exist_ok=True)
+    total = sum(item.size for item in inputs) or 1
+    done = 0
+    for item in inputs:
+        kept = shelf / item.sha256
+        if not (kept.exists() and kept.stat().st_size == item.size):
+            _fetch(item, kept, report, done, total)
+        else:
+            os.utime(kept)  # what was used last is evicted last
+        done += item.size
+        place = folder / _safe(item.name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _link(kept, place)
+    return folder
+
+
+def _safe(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise DataError(f"an input may not be named {name!r}", expected="a relative path without `..`")
+    return path
+
+
+def _fetch(item: Input, kept: Path, report: Outbox, done: int, total: int) -> None:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _download(item, kept, report, done, total)
+        except httpx2.HTTPError as error:
+            if attempt == ATTEMPTS:
+                raise Unavailable(f"{item.name} could not be fetched: {type(error).__name__}") from error
+            time.sleep(2.0**attempt / 4)
+        else:
+            return
+
+
+def _download(item: Input, kept: Path, report: Outbox, done: int, total: int) -> None:
+    content = sha256()
+    with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
+        try:
+            with httpx2.stream("GET", item.url, timeout=60) as answer:
+                answer.raise_for_status()
+                for chunk in answer.iter_bytes(CHUNK):
+                    file.write(chunk)
+                    content.update(chunk)
+                    report.progress("fetch", min(done + file.tell(), total - 1), total, "bytes")
+            if content.hexdigest() != item.sha256:
+                raise DataError(f"{item.name} is damaged in the store", expected=f"sha256 {item.sha256}")
+            file.flush()
+            os.replace(file.name, kept)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _link(kept: Path, place: Path) -> None:
+    try:
+        os.link(kept, place)
+    except OSError:  # another file system
+        place.symlink_to(kept)

@@ -1,0 +1,62 @@
+"""What a handler is given."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import torch
+
+from clew_spec.base import Spec
+from clew_spec.results import Lineage
+from clew_spec.runner import RunJob
+from clew_worker.runner.channel import Outbox
+
+S = TypeVar("S", bound=Spec)
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Work(Generic[S]):
+    job: RunJob
+    spec: S
+    inputs: Path
+    """Holds `model/`, `dataset/`, `coders/L03/`, as far as the spec refers to them."""
+    resume: Path | None
+    """The last registered checkpoint's files."""
+    out: Path
+    """Inside scratch; what a handler writes here it may hand over as artifacts."""
+    report: Outbox
+
+    @property
+    def model_record(self) -> Record:
+        return cast(Record, self.job.records["model"])
+
+    @property
+    def dataset_record(self) -> Record:
+        return cast(Record, self.job.records["dataset"])
+
+    @property
+    def coder_records(self) -> list[Record]:
+        return sorted(cast(list[Record], self.job.records["coders"]), key=lambda record: record["layer"])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        name = getattr(self.spec, "dtype", "float32")
+        return cast(torch.dtype, getattr(torch, name))
+
+    def lineage(self, *, seed: int | None = None) -> Lineage:
+        """Everything that determined the result, from the records the job was given."""
+        records = self.job.records
+        coders = self.coder_records if "coders" in records else []
+        singles = [records[field] for field in ("model", "dataset") if field in records]
+        model, dataset = records.get("model"), records.get("dataset")
+        return Lineage(
+            code_version=self.job.code_version,
+            seed=seed,
+            model_digest=model["digest"] if model else None,
+            tokenizer_digest=model["tokenizer_digest"] if model else None,
+            dataset_digest=dataset["digest"] if dataset else None,
+            coder_digests=[coder["digest"] for coder in coders],
+            parents=[str(record["id"]) for record in [*singles, *coders]],
+        )
