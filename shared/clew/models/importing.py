@@ -1,0 +1,174 @@
+"""Bring a model from a folder or a GGUF file into Clew's own form: float32 safetensors, tokenizer.json, proven."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from clew.models.anatomy import describe, require_family
+from clew.models.model import load_folder, load_model, load_tokenizer
+from clew.reporting import Report, StopRequested
+from clew_spec.errors import InvalidSpec, ModelError
+from clew_spec.results import AnatomyProof, ModelConfig
+
+GGUF_MAGIC = b"GGUF"
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    config: ModelConfig
+    digest: str
+    """sha256 over the sorted (name, sha256) of the files."""
+    tokenizer_digest: str
+    proof: AnatomyProof
+    files: list[str]
+    """Names inside the folder, sorted."""
+
+
+def import_model(source: Path, out: Path, *, roots: Sequence[Path], report: Report) -> ImportedModel:
+    """Read `source`, a Hugging Face model folder or a `.gguf` file under one of `roots`, and write it to `out`.
+
+    What is written is loaded again and must pass the proof of its anatomy before it appears at `out`, which must not
+    exist or be empty. Raises InvalidSpec for a path outside the roots (symbolic links are followed first) or without
+    a model, ModelError for one that cannot be read or is not understood; in both cases `out` is left as it was.
+    """
+    real = check_source(source, roots)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as holder:
+        folder = Path(holder) / "model"
+        folder.mkdir()
+        report.progress("read", 0, 3, "step")
+        hf, tokenizer = _read_gguf(real) if real.is_file() else _read_folder(real)
+        _check_tokenizer(tokenizer, hf)
+        _step(report, "write", 1)
+        hf.save_pretrained(folder, max_shard_size="1000GB")
+        tokenizer.save_pretrained(folder)
+        del hf
+        _step(report, "prove", 2)
+        model = load_model(folder)
+        _step(report, "prove", 3)
+        sums = {path.name: _sha256(path) for path in folder.iterdir()}
+        imported = ImportedModel(
+            config=model.config(),
+            digest=digest_of_files(sums.items()),
+            tokenizer_digest=tokenizer_digest(folder / "tokenizer.json"),
+            proof=model.proof,
+            files=sorted(sums),
+        )
+        os.replace(folder, out)
+    return imported
+
+
+def _step(report: Report, phase: str, done: int) -> None:
+    report.progress(phase, done, 3, "step")
+    if report.stop_requested():
+        raise StopRequested
+
+
+def check_source(source: Path, roots: Sequence[Path]) -> Path:
+    """The real path of a model, with every file that will be opened inside one of the roots. Raises InvalidSpec."""
+    real_roots = [root.resolve() for root in roots]
+
+    def inside(path: Path) -> Path:
+        real = path.resolve()
+        if not any(real.is_relative_to(root) for root in real_roots):
+            raise InvalidSpec(
+                f"{str(path)!r} is outside the folders that models may be imported from",
+                where="/spec/path",
+                expected="a path under one of CLEW_IMPORT_ROOTS, symbolic links followed",
+            )
+        return real
+
+    real = inside(source)
+    if not real.exists():
+        raise InvalidSpec(
+            f"{str(source)!r} does not exist", where="/spec/path", expected="a model folder or .gguf file"
+        )
+    if real.is_file() and real.suffix == ".gguf":
+        return real
+    if not real.is_dir():
+        raise InvalidSpec(
+            f"{str(source)!r} is neither a folder nor a .gguf file",
+            where="/spec/path",
+            expected="a Hugging Face model folder or a .gguf file",
+        )
+    names = set()
+    for entry in real.iterdir():
+        target = inside(entry)
+        if not target.is_dir() and not target.is_file():
+            raise InvalidSpec(f"{entry.name!r} in the model folder is not a regular file", where="/spec/path")
+        names.add(entry.name)
+    for index in real.glob("*.index.json"):
+        try:
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{index.name} is not a list of weight files") from error
+        if index.name.endswith(".safetensors.index.json") and not shards <= names:
+            absent = sorted(map(str, shards - names))
+            raise ModelError(f"{index.name} names {absent[0]!r}, which is not in the folder")
+    return real
+
+
+def _read_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    return load_folder(folder, torch.float32), load_tokenizer(folder)
+
+
+def _read_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    with file.open("rb") as stream:
+        if stream.read(4) != GGUF_MAGIC:
+            raise ModelError(f"{file.name!r} is not a GGUF file", expected="a file that begins with GGUF")
+    try:
+        quantised = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            file.parent, gguf_file=file.name, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # whatever the reader raises, it is this file that cannot be read
+        raise ModelError(
+            f"the GGUF file {file.name!r} cannot be read: {error}",
+            hint="copy the file again, it may be truncated; or its architecture or quantisation is not supported",
+        ) from error
+    require_family(quantised.config.model_type)
+    # transformers refuses to save what it loaded from GGUF: the config calls the weights quantised, which they no
+    # longer are. A model built afresh from the same config has no such memory.
+    config = {k: v for k, v in quantised.config.to_dict().items() if k != "quantization_config"}
+    auto: Any = AutoModelForCausalLM
+    hf = auto.from_config(type(quantised.config).from_dict(config), dtype=torch.float32)
+    hf.load_state_dict(quantised.state_dict())
+    return cast(PreTrainedModel, hf), cast(PreTrainedTokenizerFast, tokenizer)
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, hf: PreTrainedModel) -> None:
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    vocab_size = describe(hf).W_E_VD.shape[0]
+    if not 0 <= largest < vocab_size:
+        raise ModelError(
+            f"the tokenizer makes token {largest}, the model embeds {vocab_size}",
+            hint="the tokenizer belongs to another model",
+        )
+
+
+def tokenizer_digest(tokenizer_json: Path) -> str:
+    """sha256 of a tokenizer.json in canonical form, so that the same tokenizer has one digest however it was saved."""
+    content = json.loads(tokenizer_json.read_text())
+    # how to cut and fill batches is a matter of the caller, not of the tokenizer
+    content["truncation"] = content["padding"] = None
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def digest_of_files(sums: Iterable[tuple[str, str]]) -> str:
+    """sha256 over the sorted lines `name sha256`."""
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in sorted(sums)).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
