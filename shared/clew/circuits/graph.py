@@ -12,7 +12,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from clew_spec.errors import DataError
 from clew_spec.graph import Conservation, LogitTarget
 
 
@@ -109,8 +108,7 @@ class Edges:
     def shares(self) -> Tensor:
         """float64[E]: |weight| over the sum of |weight| into the same target; 0 in a row of zeros."""
         sums = self.absolute_sums
-        inverse = torch.where(sums > 0, 1 / sums.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
-        return self.weights.abs().double() * inverse[self.row_of]
+        return self.weights.abs().double() / sums.where(sums > 0, 1.0)[self.row_of]
 
     @cached_property
     def _by_source(self) -> tuple[Tensor, Tensor]:
@@ -158,102 +156,6 @@ class Graph:
 
     def validate(self) -> None:
         """Raise `DataError` naming the first thing that is wrong with this graph."""
-        _validate_nodes(self)
-        _validate_edges(self)
+        from clew.circuits.validation import validate
 
-
-def _require(condition: object, detail: str, where: str) -> None:
-    if not condition:
-        raise DataError(f"the graph is not valid: {detail}", where=where)
-
-
-def _validate_nodes(graph: Graph) -> None:
-    nodes, n_layers, n_positions = graph.nodes, graph.n_layers, len(graph.tokens)
-    integers = {"layer": nodes.layer, "position": nodes.position, "feature": nodes.feature, "token_id": nodes.token_id}
-    for name, array in {"kind": nodes.kind, "value": nodes.value, **integers}.items():
-        _require(
-            array.shape == (len(nodes),), f"expected {len(nodes)} entries, got {tuple(array.shape)}", f"nodes.{name}"
-        )
-        _require(array.device.type == "cpu", "the array is not on the CPU", f"nodes.{name}")
-    _require(nodes.kind.dtype == torch.uint8, "expected uint8", "nodes.kind")
-    for name, array in integers.items():
-        _require(array.dtype == torch.int32, "expected int32", f"nodes.{name}")
-    _require(nodes.value.is_floating_point() and nodes.value.isfinite().all(), "expected finite floats", "nodes.value")
-    _require((nodes.kind <= max(NodeKind)).all(), "unknown kind", "nodes.kind")
-
-    embedded = nodes.where(NodeKind.TOKEN, NodeKind.POSITION)
-    features, logits = nodes.where(NodeKind.FEATURE), nodes.where(NodeKind.LOGIT)
-    inner = features | nodes.where(NodeKind.ERROR)
-    biases = nodes.where(NodeKind.BIAS)
-    _require((nodes.layer[embedded] == -1).all(), "tokens and positions have layer -1", "nodes.layer")
-    _require((nodes.layer[logits] == n_layers).all(), f"logits have layer {n_layers}", "nodes.layer")
-    _require(
-        ((nodes.layer[inner] >= 0) & (nodes.layer[inner] < n_layers)).all(), "a layer is out of range", "nodes.layer"
-    )
-    _require(
-        ((nodes.layer[biases] >= -1) & (nodes.layer[biases] <= n_layers)).all(),
-        "a layer is out of range",
-        "nodes.layer",
-    )
-    _require((nodes.position < n_positions).all(), "a position is beyond the prompt", "nodes.position")
-    _require((nodes.position >= torch.where(biases, -1, 0)).all(), "a position is negative", "nodes.position")
-    _require(((nodes.feature >= 0) == features).all(), "features, and only they, have an index", "nodes.feature")
-
-    tokens = nodes.where(NodeKind.TOKEN)
-    _require(
-        ((nodes.token_id >= 0) == (tokens | logits)).all(),
-        "tokens and logits, and only they, have one",
-        "nodes.token_id",
-    )
-    _require(len(graph.token_ids) == n_positions, f"expected {n_positions} of them", "token_ids")
-    ids = torch.tensor(graph.token_ids, dtype=torch.int32)
-    _require(
-        (nodes.token_id[tokens] == ids[nodes.position[tokens].long()]).all(),
-        "not those of the prompt",
-        "nodes.token_id",
-    )
-    _require(graph.targets, "there are none", "targets")
-    _require(
-        nodes.token_id[logits].tolist() == [target.token_id for target in graph.targets],
-        "not the logit nodes",
-        "targets",
-    )
-    _require(all(target.probability > 0 for target in graph.targets), "a probability is not above 0", "targets")
-    _require(graph.n_active == int(features.sum()), "not the number of feature nodes", "n_active")
-
-
-def _validate_edges(graph: Graph) -> None:
-    nodes, edges = graph.nodes, graph.edges
-    arrays = {"targets": edges.targets, "offsets": edges.offsets, "sources": edges.sources, "weights": edges.weights}
-    for name, array in arrays.items():
-        _require(array.dim() == 1, "expected one dimension", f"edges.{name}")
-        _require(array.device.type == "cpu", "the array is not on the CPU", f"edges.{name}")
-    _require(edges.targets.dtype == edges.offsets.dtype == torch.int64, "targets and offsets: expected int64", "edges")
-    _require(edges.sources.dtype == torch.int32, "expected int32", "edges.sources")
-    _require(
-        edges.weights.is_floating_point() and edges.weights.isfinite().all(), "expected finite floats", "edges.weights"
-    )
-    _require(len(edges.weights) == len(edges), "expected as many as sources", "edges.weights")
-    _require(len(edges.offsets) == len(edges.targets) + 1, "expected one more than targets", "edges.offsets")
-    _require(
-        int(edges.offsets[0]) == 0 and int(edges.offsets[-1]) == len(edges) and (edges.lengths >= 0).all(),
-        "not ascending from 0 to the number of edges",
-        "edges.offsets",
-    )
-    _require((edges.targets.diff() > 0).all(), "not strictly ascending", "edges.targets")
-    _require(((edges.targets >= 0) & (edges.targets < len(nodes))).all(), "no such node", "edges.targets")
-    _require(((edges.sources >= 0) & (edges.sources < edges.target_of)).all(), "not before the target", "edges.sources")
-    same_row = edges.row_of.diff() == 0
-    _require((edges.sources.diff()[same_row] > 0).all(), "not strictly ascending within a row", "edges.sources")
-
-    features, logits = nodes.where(NodeKind.FEATURE), nodes.where(NodeKind.LOGIT)
-    _require((features | logits)[edges.targets].all(), "only features and logits have rows", "edges.targets")
-    _require(not graph.leaves[logits].any(), "a logit has no row", "edges.targets")
-    _require(not logits[edges.sources.long()].any(), "a logit is a source", "edges.sources")
-    _require(graph.n_selected == int(features[edges.targets].sum()), "not the number of feature rows", "n_selected")
-    source, target = edges.sources.long(), edges.target_of
-    _require((nodes.position[source] <= nodes.position[target]).all(), "a later position feeds an earlier one", "edges")
-    between = features[source] & features[target]
-    _require(
-        (nodes.layer[source] < nodes.layer[target])[between].all(), "a feature feeds one not above its layer", "edges"
-    )
+        validate(self)
