@@ -1,0 +1,12 @@
+"""Clew from Python: `Lab` speaks to the REST API; `clew` on the command line is built on it.
+
+lab = Lab()                                   # $CLEW_URL and $CLEW_KEY, or what `clew login` stored
+job = lab.submit({"kind": "train", ...})
+job.wait(check=True)
+"""
+
+from clew_client.errors import CorruptDownload, JobFailed
+from clew_client.lab import Job, Lab
+from clew_client.transport import Retry
+
+__all__ = ["CorruptDownload", "Job", "JobFailed", "Lab", "Retry"]

@@ -125,3 +125,16 @@ class Unavailable(ClewError):
     code = "unavailable"
     title = "A server that Clew needs does not answer"
     status = 503
+
+
+KINDS: tuple[type[ClewError], ...] = tuple(ClewError.__subclasses__())
+"""The leaves of the tree above, in its order."""
+
+
+def from_problem(problem: Problem) -> ClewError:
+    """The error that `problem` tells of: by its type, else by its status, else a plain `ClewError`."""
+    matches = [kind for kind in KINDS if problem.type == f"urn:clew:{kind.code}"]
+    matches += [kind for kind in KINDS if problem.status == kind.status]
+    return (matches or [ClewError])[0](
+        problem.detail, where=problem.where, expected=problem.expected, hint=problem.hint, errors=problem.errors
+    )

@@ -1,0 +1,269 @@
+"""The lab, as Python sees it."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+from urllib.parse import quote
+from uuid import UUID, uuid4
+
+import httpx2
+from pydantic import TypeAdapter
+
+from clew_client.credentials import find_credentials
+from clew_client.download import download
+from clew_client.errors import JobFailed
+from clew_client.requests import job_request
+from clew_client.stream import job_events
+from clew_client.transport import Params, Retry, Transport, parse, problem_of
+from clew_spec.api import (
+    ArtifactView,
+    CoderView,
+    DatasetView,
+    EventView,
+    GraphView,
+    Health,
+    JobSummary,
+    JobView,
+    MetricSeries,
+    ModelView,
+    Page,
+    SessionView,
+    View,
+    WorkerView,
+)
+from clew_spec.base import Spec
+from clew_spec.errors import InvalidSpec
+from clew_spec.graph import GraphDocument
+from clew_spec.jobs import JobKind, JobState, Visibility
+
+Priority = Literal["low", "normal", "high"]
+OnEvent = Callable[[EventView], None]
+
+Item = TypeVar("Item", bound=View)
+
+PAGE = 100
+"""Items asked for at once."""
+
+
+class Lab:
+    """One lab, one key. Every method raises the `ClewError` that the API reports, Unavailable if it does not answer."""
+
+    def __init__(
+        self, url: str | None = None, key: str | None = None, *, timeout_s: float = 30.0, retry: Retry | None = None
+    ) -> None:
+        """`url` and `key` default to $CLEW_URL and $CLEW_KEY, then to what `clew login` stored."""
+        self._transport = Transport(find_credentials(url, key), timeout_s=timeout_s, retry=retry or Retry())
+        self._objects = httpx2.Client(timeout=httpx2.Timeout(timeout_s, connect=10.0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._transport.http.close()
+        self._objects.close()
+
+    @property
+    def url(self) -> str:
+        return self._transport.url
+
+    # Jobs
+
+    def submit(
+        self,
+        spec: Spec | Mapping[str, Any],
+        *,
+        priority: Priority | None = None,
+        max_retries: int | None = None,
+        visibility: Visibility | None = None,
+        idempotency_key: str | None = None,
+    ) -> "Job":
+        """Ask for a job: `spec` is a job spec or a `JobRequest`, as an object or a mapping.
+
+        It is checked here first (InvalidSpec). With the same `idempotency_key` the same job comes back; without one,
+        each call is a new job, and a request that is repeated because an answer was lost is still one job.
+        """
+        request = job_request(spec, priority=priority, max_retries=max_retries, visibility=visibility)
+        response = self._transport.request(
+            "POST",
+            "jobs",
+            content=request.model_dump_json(),
+            headers={"Idempotency-Key": idempotency_key or str(uuid4())},
+            idempotent=True,
+        )
+        return Job(self, parse(JobView, response))
+
+    def jobs(
+        self,
+        *,
+        state: Iterable[JobState | str] = (),
+        kind: Iterable[JobKind | str] = (),
+        limit: int | None = None,
+    ) -> Iterator[JobSummary]:
+        """Newest first; `limit` of them, or all."""
+        return self._pages(
+            TypeAdapter(Page[JobSummary]), "jobs", {"state": [str(s) for s in state], "kind": list(kind)}, limit
+        )
+
+    def job(self, job_id: UUID | str) -> "Job":
+        return Job(self, self._transport.get(JobView, f"jobs/{_segment(job_id)}"))
+
+    def cancel(self, job_id: UUID | str) -> JobView:
+        """Ask a job to stop; it does at its next step boundary. Raises Conflict if it has ended."""
+        answer: JobView = parse(JobView, self._transport.request("POST", f"jobs/{_segment(job_id)}/cancel"))
+        return answer
+
+    def events(self, job_id: UUID | str, after: int | None = None) -> Iterator[EventView]:
+        """Events with `seq > after`, each once and in order, until the job ends; reconnects by itself."""
+        return job_events(self._transport, _uuid(job_id), after)
+
+    def wait(self, job_id: UUID | str, on_event: OnEvent | None = None, *, check: bool = False) -> JobView:
+        """Return the job when it has ended. `on_event` sees every event, from the job's first.
+
+        Raises JobFailed, which carries the job and its Problem, if `check` and it did not succeed.
+        """
+        view = self.job(job_id).view
+        if on_event or not view.state.terminal:
+            for event in self.events(view.id, after=None if on_event else view.last_seq):
+                if on_event:
+                    on_event(event)
+            view = self.job(view.id).view
+        if check and view.state is not JobState.SUCCEEDED:
+            raise JobFailed(view)
+        return view
+
+    def metrics(
+        self, job_id: UUID | str, names: Iterable[str] = (), max_points: int | None = None
+    ) -> list[MetricSeries]:
+        params: Params = {"name": list(names), "max_points": max_points}
+        answer: list[MetricSeries] = self._transport.get(
+            TypeAdapter(list[MetricSeries]), f"jobs/{_segment(job_id)}/metrics", params
+        )
+        return answer
+
+    def artifacts(self, job_id: UUID | str) -> list[ArtifactView]:
+        """With presigned URLs, valid for 15 minutes."""
+        answer: list[ArtifactView] = self._transport.get(
+            TypeAdapter(list[ArtifactView]), f"jobs/{_segment(job_id)}/artifacts"
+        )
+        return answer
+
+    def download(self, artifact: ArtifactView, path: Path | str) -> Path:
+        """Fetch to `path`, or into it if it is a folder. Nothing is left unless size and sha256 are right."""
+        return download(self._objects, artifact, Path(path), self._transport.retry)
+
+    # The catalogue, newest first
+
+    def models(self, *, name: str | None = None, limit: int | None = None) -> Iterator[ModelView]:
+        return self._pages(TypeAdapter(Page[ModelView]), "models", {"name": name}, limit)
+
+    def datasets(self, *, name: str | None = None, limit: int | None = None) -> Iterator[DatasetView]:
+        return self._pages(TypeAdapter(Page[DatasetView]), "datasets", {"name": name}, limit)
+
+    def coders(
+        self,
+        *,
+        name: str | None = None,
+        job: UUID | str | None = None,
+        model: UUID | str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CoderView]:
+        params: Params = {"name": name, "job": str(job) if job else None, "model": str(model) if model else None}
+        return self._pages(TypeAdapter(Page[CoderView]), "coders", params, limit)
+
+    def graphs(self, *, name: str | None = None, limit: int | None = None) -> Iterator[GraphView]:
+        return self._pages(TypeAdapter(Page[GraphView]), "graphs", {"name": name}, limit)
+
+    def graph_document(self, graph_id: UUID | str) -> GraphDocument:
+        answer: GraphDocument = self._transport.get(GraphDocument, f"graphs/{_segment(graph_id)}/document")
+        return answer
+
+    # The lab itself
+
+    def health(self) -> Health:
+        """Also when a component is down, which the API answers with 503; needs no key."""
+        response = self._transport.request("GET", "health", accept=frozenset({503}))
+        if response.status_code == 503 and "problem+json" in response.headers.get("Content-Type", ""):
+            raise problem_of(response)
+        answer: Health = parse(Health, response)
+        return answer
+
+    def workers(self) -> list[WorkerView]:
+        answer: list[WorkerView] = self._transport.get(TypeAdapter(list[WorkerView]), "workers")
+        return answer
+
+    def session(self) -> SessionView:
+        """Whose key this is."""
+        answer: SessionView = self._transport.get(SessionView, "session")
+        return answer
+
+    def _pages(self, page_of: TypeAdapter[Page[Item]], path: str, params: Params, limit: int | None) -> Iterator[Item]:
+        cursor: str | None = None
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            page: Page[Item] = self._transport.get(page_of, path, {**params, "limit": size, "cursor": cursor})
+            yield from page.items[:left]
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+            left = None if left is None else left - len(page.items)
+
+
+class Job:
+    """A job and the lab it runs in; `view` is the job as last seen."""
+
+    def __init__(self, lab: Lab, view: JobView) -> None:
+        self._lab = lab
+        self.view = view
+
+    def __repr__(self) -> str:
+        return f"Job({self.view.kind} {self.view.name!r}, {self.view.state}, {self.id})"
+
+    @property
+    def id(self) -> UUID:
+        return self.view.id
+
+    @property
+    def state(self) -> JobState:
+        return self.view.state
+
+    def refresh(self) -> Self:
+        self.view = self._lab.job(self.id).view
+        return self
+
+    def wait(self, on_event: OnEvent | None = None, *, check: bool = False) -> JobView:
+        self.view = self._lab.wait(self.id, on_event)
+        if check and self.state is not JobState.SUCCEEDED:
+            raise JobFailed(self.view)
+        return self.view
+
+    def cancel(self) -> JobView:
+        self.view = self._lab.cancel(self.id)
+        return self.view
+
+    def events(self, after: int | None = None) -> Iterator[EventView]:
+        return self._lab.events(self.id, after)
+
+    def metrics(self, names: Iterable[str] = (), max_points: int | None = None) -> list[MetricSeries]:
+        return self._lab.metrics(self.id, names, max_points)
+
+    def artifacts(self) -> list[ArtifactView]:
+        return self._lab.artifacts(self.id)
+
+
+def _segment(value: UUID | str) -> str:
+    """One path segment, whatever is in it."""
+    return quote(str(value), safe="")
+
+
+def _uuid(value: UUID | str) -> UUID:
+    try:
+        return value if isinstance(value, UUID) else UUID(value)
+    except ValueError as error:
+        raise InvalidSpec(f"{value!r} is not the id of a job", expected="a UUID") from error

@@ -1,0 +1,126 @@
+"""From what a user wrote (a spec, a mapping, a YAML or JSON file) to a valid `JobRequest`."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from clew_spec.base import Spec
+from clew_spec.errors import InvalidSpec
+from clew_spec.jobs import JobRequest
+
+MAX_FILE_BYTES = 4 * 2**20
+
+
+def job_request(asked: Spec | Mapping[str, Any], **options: Any) -> JobRequest:
+    """`asked` as a request: a JobRequest or a bare spec, as an object or a mapping.
+
+    `options` (priority, max_retries, visibility) replace those of the request where they are not None.
+    Raises InvalidSpec with a JSON pointer for each fault.
+    """
+    body: dict[str, Any] = asked.model_dump() if isinstance(asked, Spec) else dict(asked)
+    if "kind" in body:
+        body = {"spec": body}
+    body |= {name: value for name, value in options.items() if value is not None}
+    try:
+        return JobRequest.model_validate(body)
+    except ValidationError as error:
+        raise invalid(error, body) from error
+
+
+def read_request(path: Path, **options: Any) -> JobRequest:
+    """The request in a YAML or JSON file. Raises InvalidSpec."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InvalidSpec(f"{path} is larger than {MAX_FILE_BYTES} bytes", expected="a YAML or JSON spec")
+        body = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 a SafeLoader
+    except OSError as error:
+        raise InvalidSpec(
+            f"{path} cannot be read: {error.strerror}",
+            hint="`clew submit --help` lists the kinds and what a FILE holds",
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise InvalidSpec(
+            f"{path} is neither YAML nor JSON: {getattr(error, 'problem', None) or error}",
+            where=f"line {mark.line + 1}, column {mark.column + 1}" if mark else None,
+        ) from error
+    if not isinstance(body, dict):
+        raise InvalidSpec(
+            f"{path} does not hold a mapping", expected="a spec with a `kind`, or a request with a `spec`"
+        )
+    return job_request(body, **options)
+
+
+def invalid(error: ValidationError, value: Any) -> InvalidSpec:
+    """What pydantic found wrong with `value`, each fault with its JSON pointer."""
+    problems = [_fault(dict(found), value).problem() for found in error.errors(include_url=False)]
+    if len(problems) == 1:
+        only = problems[0]
+        return InvalidSpec(only.detail, where=only.where, expected=only.expected, hint=only.hint)
+    return InvalidSpec(f"{len(problems)} faults in the request", errors=problems)
+
+
+def _fault(found: dict[str, Any], value: Any) -> InvalidSpec:
+    where = pointer(found["loc"], value)
+    name = where.rsplit("/", 1)[-1] or "the request"
+    match found["type"]:
+        case "missing":
+            return InvalidSpec(f"`{name}` is missing", where=where)
+        case "extra_forbidden":
+            return InvalidSpec(
+                f"`{name}` is not a field here", where=where, hint="is it spelt right, and at its level?"
+            )
+        case "union_tag_invalid" | "union_tag_not_found":
+            kinds = found["ctx"].get("expected_tags") or "a `kind`"
+            detail = f"{found['ctx']['tag']!r} is not a kind" if "tag" in found["ctx"] else "`kind` is missing"
+            return InvalidSpec(detail, where=f"{where}/kind", expected=f"one of {kinds}" if "'" in kinds else kinds)
+        case "value_error":
+            return InvalidSpec(found["msg"].removeprefix("Value error, "), where=where)
+        case _:
+            got = repr(found["input"])
+            expected = re.sub(r"^(Input|String|List|Value|Number) should (be |have |match )?", "", found["msg"])
+            short = got if len(got) <= 80 else f"{got[:77]}..."
+            return InvalidSpec(f"`{name}` cannot be {short}", where=where, expected=expected)
+
+
+def pointer(loc: tuple[int | str, ...], value: Any) -> str:
+    """pydantic's `loc` as a JSON pointer into `value`: without the tags that it adds for discriminated unions."""
+    parts: list[str] = []
+    for part in loc:
+        if isinstance(value, Mapping) and part not in value and part == value.get("kind"):
+            continue
+        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            value = None
+    return "".join(f"/{part}" for part in parts)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core schema: `1e-3` is a number, `no` and `on` are words, a key given twice is an error."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for i, key in enumerate(keys):
+            if key in keys[:i]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"`{key}` is given twice", node.value[i][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _first in [
+    ("null", r"~|null|", ["~", "n", ""]),
+    ("bool", r"true|false", list("tf")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
+    ("float", r"[-+]?([0-9]*\.[0-9]+|[0-9]+\.|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("merge", r"<<", ["<"]),
+]:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
