@@ -22,7 +22,7 @@ def digest_of(digests: Mapping[str, str]) -> str:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to write into. It takes the place of `folder` when the block ends well and is gone if it does not."""
+    """A new folder to write into. It takes the place of `folder` if the block ends well, and is gone if it does not."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     tag = secrets.token_hex(4)
     fresh = folder.with_name(f".{folder.name}.{tag}.new")

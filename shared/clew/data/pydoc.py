@@ -1,0 +1,132 @@
+"""Docstrings of installed packages, read by `ast`: nothing is imported or run.
+
+A document is one top-level class with its methods, one top-level function, or what a module says about itself. Every
+docstring stands under its qualified name and appears once in the whole corpus.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+import sys
+import tokenize
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clew_spec.errors import DataError
+
+Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Package:
+    name: str
+    version: str
+    files: tuple[tuple[str, Path], ...]
+    """(module name, file), in the order of the module names."""
+
+
+@dataclass(frozen=True)
+class Document:
+    name: str
+    text: str
+
+
+def find_package(name: str, *, where: str) -> Package:
+    """Locate an installed package without running any of it.
+
+    Raises:
+        DataError: it is not installed, or holds no Python source.
+    """
+    try:
+        spec = importlib.util.find_spec(name)  # of a top-level name: looks, and executes nothing
+    except ValueError:
+        spec = None
+    if spec is None:
+        raise DataError(
+            f"the package {name} is not installed beside the worker",
+            where=where,
+            expected="import names of installed packages",
+        )
+    files: list[tuple[str, Path]] = []
+    if spec.submodule_search_locations is not None:
+        for root in sorted(map(Path, spec.submodule_search_locations)):
+            files += ((_module_name(name, path.relative_to(root)), path) for path in root.rglob("*.py"))
+    elif spec.origin is not None and spec.origin.endswith(".py"):
+        files.append((name, Path(spec.origin)))
+    if not files:
+        raise DataError(f"the package {name} holds no Python source", where=where)
+    return Package(name, _version(name), tuple(sorted(files)))
+
+
+def documents(packages: Sequence[Package], seed: int) -> Iterator[tuple[list[Document], str]]:
+    """The documents of one file after another and the file's module name, in an order that `seed` decides.
+
+    Files that Python cannot parse are passed over.
+    """
+    files = sorted(
+        (hashlib.sha256(f"{seed}/{module}".encode()).digest(), module, path)
+        for package in packages
+        for module, path in package.files
+    )
+    seen: set[bytes] = set()
+    for _, module, path in files:
+        tree = _parse(path)
+        yield ([] if tree is None else list(_documents_of(tree, module, seen))), module
+
+
+def _documents_of(tree: ast.Module, module: str, seen: set[bytes]) -> Iterator[Document]:
+    own = [_unseen(tree, seen)]
+    groups = [(module, [(module, text) for text in own if text])]
+    for node in tree.body:
+        if isinstance(node, Documented):
+            name = f"{module}.{node.name}"
+            groups.append((name, list(_docstrings(node, name, seen))))
+    for name, docstrings in groups:
+        if docstrings:
+            yield Document(name, "\n\n".join(f"{qualified}\n{text}" for qualified, text in docstrings))
+
+
+def _docstrings(node: Documented, name: str, seen: set[bytes]) -> Iterator[tuple[str, str]]:
+    if text := _unseen(node, seen):
+        yield name, text
+    if isinstance(node, ast.ClassDef):
+        for child in node.body:
+            if isinstance(child, Documented):
+                yield from _docstrings(child, f"{name}.{child.name}", seen)
+
+
+def _unseen(node: Documented | ast.Module, seen: set[bytes]) -> str:
+    """The docstring of `node`, or nothing where the same text was met before."""
+    text = (ast.get_docstring(node) or "").strip()
+    text = text.encode(errors="ignore").decode()  # lone surrogates, which no tokenizer takes
+    digest = hashlib.sha256(text.encode()).digest()
+    if digest in seen:
+        return ""
+    seen.add(digest)
+    return text
+
+
+def _parse(path: Path) -> ast.Module | None:
+    try:
+        with tokenize.open(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other people's invalid escapes
+            return ast.parse(file.read())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return None
+
+
+def _module_name(package: str, relative: Path) -> str:
+    parts = relative.with_suffix("").parts
+    return ".".join((package, *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+def _version(name: str) -> str:
+    if name in sys.stdlib_module_names:
+        return platform.python_version()
+    distributions = importlib.metadata.packages_distributions().get(name, [])
+    versions = {f"{each} {importlib.metadata.version(each)}" for each in distributions}
+    return ", ".join(sorted(versions)) or "unknown"

@@ -1,0 +1,183 @@
+"""Nothing is lost, made up or shared between the splits on the way from text to rows."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from clew.data import Dataset, DatasetManifest, bos_token_id, build_dataset
+from clew.data.packing import Packer
+from clew.reporting import Silent, StopRequested
+from clew_spec.datasets import BuildDatasetSpec, PydocSource
+from clew_spec.errors import DataError, InvalidSpec
+
+pytestmark = pytest.mark.science
+
+DIGEST = "a" * 64
+EOS = 1
+
+
+def byte_tokenizer(**special: str) -> PreTrainedTokenizerFast:
+    """One token a byte, so that ids can be read back to text exactly."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate(["<s>", "</s>", *letters])}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    options: dict[str, Any] = {"tokenizer_object": inner, **(special or {"bos_token": "<s>", "eos_token": "</s>"})}
+    return cast(PreTrainedTokenizerFast, cast(Any, PreTrainedTokenizerFast)(**options))
+
+
+def spec(**changes: Any) -> BuildDatasetSpec:
+    values: dict[str, Any] = {"source": PydocSource(packages=["json", "textwrap"]), "context": 64}
+    return BuildDatasetSpec(name="d", model="m", **(values | changes))
+
+
+def build(out: Path, report: Silent | None = None, **changes: Any) -> DatasetManifest:
+    return build_dataset(spec(**changes), byte_tokenizer(), tokenizer_digest=DIGEST, out=out, report=report)
+
+
+def documents_in(rows: Any, n_rows: int) -> set[tuple[int, ...]]:
+    flat = rows[range(n_rows)].flatten().tolist()
+    ends = [-1, *(i for i, token in enumerate(flat) if token == EOS)]
+    return {tuple(flat[a + 1 : b]) for a, b in pairwise(ends)}
+
+
+def test_rows_are_the_documents_end_to_end_and_no_document_is_in_both_splits(tmp_path: Path) -> None:
+    manifest = build(tmp_path / "d", heldout_fraction=0.3)
+    dataset = Dataset.open(tmp_path / "d")
+    train = documents_in(dataset.train, len(dataset.train))
+    heldout = documents_in(dataset.heldout, len(dataset.heldout))
+    assert train
+    assert heldout
+    assert not train & heldout
+    assert manifest.n_heldout_documents == int(manifest.n_documents * 0.3 + 0.5)
+    assert len(dataset.train) * 64 == manifest.train_tokens
+    letters = byte_tokenizer().convert_ids_to_tokens(list(min(train)))
+    assert "".join(letters).startswith(("json", "textwrap"))
+
+
+def test_segments_change_exactly_after_a_separator(tmp_path: Path) -> None:
+    for bos in ("none", "bos"):
+        build(tmp_path / bos, bos=bos, heldout_fraction=0.3)
+        rows = Dataset.open(tmp_path / bos).train
+        tokens_NT, segments_NT = rows[:].numpy(), rows.segments(slice(None)).numpy()
+        assert (segments_NT[:, 0] == 0).all()
+        first = int(bos == "bos")
+        steps = np.diff(segments_NT[:, first:].astype(int), axis=1)
+        assert np.array_equal(steps, (tokens_NT[:, first:-1] == EOS).astype(int))
+        assert (tokens_NT[:, 0] == 0).all() == (bos == "bos")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    documents=st.lists(st.lists(st.integers(2, 9), max_size=30), max_size=12),
+    context=st.integers(2, 9),
+    bos_id=st.sampled_from([None, 7]),
+    per_shard=st.integers(1, 60),
+)
+def test_packing_conserves_tokens_at_any_shard_size(
+    tmp_path_factory: pytest.TempPathFactory,
+    documents: list[list[int]],
+    context: int,
+    bos_id: int | None,
+    per_shard: int,
+) -> None:
+    from safetensors.numpy import load_file
+
+    folder = tmp_path_factory.mktemp("packed")
+    packer = Packer(folder, "train", context=context, bos_id=bos_id, tokens_per_shard=per_shard)
+    for document in documents:
+        packer.add(document)
+    packer.close()
+    rows = [row.tolist() for name in packer.files for row in load_file(folder / name)["tokens_NT"]]
+    segments = [row.tolist() for name in packer.files for row in load_file(folder / name)["segments_NT"]]
+    assert len(rows) == packer.n_rows
+    if bos_id is not None:
+        assert all(row[0] == bos_id for row in rows)
+        rows, segments = [row[1:] for row in rows], [row[1:] for row in segments]
+    flat = [token for document in documents for token in document]
+    assert [token for row in rows for token in row] == flat[: len(flat) - packer.dropped]
+    assert packer.dropped < packer.room
+
+    owners = [number for number, document in enumerate(documents) for _ in document]
+    for number, row in enumerate(segments):
+        own = owners[number * packer.room : (number + 1) * packer.room]
+        assert all((a == b) == (c == d) for (a, b), (c, d) in zip(pairwise(row), pairwise(own), strict=True))
+
+
+def test_the_seed_decides_everything_and_the_digest_says_so(tmp_path: Path) -> None:
+    one, again, other = (
+        build(tmp_path / name, seed=seed, max_tokens=8000, heldout_fraction=0.2)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    assert one == again
+    assert one.digest != other.digest
+    assert build(tmp_path / "e", bos="bos", **few).digest != one.digest
+
+
+@pytest.mark.parametrize("bos", ["none", "bos"])
+def test_max_tokens_is_kept_to_the_row(tmp_path: Path, bos: str) -> None:
+    manifest = build(tmp_path / "d", max_tokens=6000, heldout_fraction=0.2, bos=bos)
+    total = manifest.train_tokens + manifest.heldout_tokens
+    assert 6000 - 3 * 64 < total <= 6000
+
+
+def test_what_cannot_be_built_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    class Stop(Silent):
+        def stop_requested(self) -> bool:
+            return True
+
+    with pytest.raises(InvalidSpec, match="less than one row") as too_few:
+        build(tmp_path / "d", max_tokens=63)
+    assert too_few.value.where == "/spec/max_tokens"
+    with pytest.raises(DataError, match="heldout split"):
+        build(tmp_path / "d", max_tokens=200)
+    with pytest.raises(DataError, match="clewtoy_absent") as absent:
+        build(tmp_path / "d", source=PydocSource(packages=["json", "clewtoy_absent"]))
+    assert absent.value.where == "/spec/source/packages/1"
+    with pytest.raises(InvalidSpec, match="'hello'") as unknown:
+        build(tmp_path / "d", bos="hello")
+    assert unknown.value.where == "/spec/bos"
+    with pytest.raises(StopRequested):
+        build(tmp_path / "d", Stop())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bos_rules() -> None:
+    tokenizer = byte_tokenizer()
+    assert [bos_token_id(tokenizer, rule) for rule in ("none", "bos", "</s>")] == [None, 0, 1]
+    assert bos_token_id(tokenizer, "a") == tokenizer.encode("a")[0]
+    with pytest.raises(InvalidSpec, match="no BOS"):
+        bos_token_id(byte_tokenizer(eos_token="</s>"), "bos")
+
+
+def test_a_damaged_dataset_and_another_models_are_refused(tmp_path: Path) -> None:
+    manifest = build(tmp_path / "d", heldout_fraction=0.3)
+    dataset = Dataset.open(tmp_path / "d")
+    dataset.check_fits(tokenizer_digest=DIGEST, vocab_size=300, max_context=64)
+    for changes in (
+        {"tokenizer_digest": "b" * 64, "vocab_size": 300, "max_context": 64},
+        {"tokenizer_digest": DIGEST, "vocab_size": manifest.largest_id, "max_context": 64},
+        {"tokenizer_digest": DIGEST, "vocab_size": 300, "max_context": 63},
+    ):
+        with pytest.raises(InvalidSpec) as caught:
+            dataset.check_fits(**changes)  # type: ignore[arg-type]  # the values differ in type by key
+        assert caught.value.where == "/spec/dataset"
+
+    shard = tmp_path / "d" / "heldout-00000.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(DataError, match="heldout-00000"):
+        Dataset.open(tmp_path / "d")
+    shard.unlink()
+    with pytest.raises(DataError, match="heldout-00000"):
+        Dataset.open(tmp_path / "d")
+    path = tmp_path / "d" / "dataset.json"
+    path.write_text(path.read_text().replace('"bos": "none"', '"bos": "bos"'))
+    with pytest.raises(DataError, match="contradicts"):
+        Dataset.open(tmp_path / "d")
