@@ -60,6 +60,8 @@ class Project(Base):
 
     id: Mapped[UUID] = _new_id()
     name: Mapped[str] = mapped_column(unique=True)
+    weight: Mapped[float] = mapped_column(Float(53), server_default=text("1"))
+    """Its share of the workers against that of other projects."""
     created_at: Mapped[datetime] = _now()
 
 
@@ -114,6 +116,9 @@ class Job(Base):
     __table_args__ = (
         UniqueConstraint("project_id", "id"),
         UniqueConstraint("project_id", "idempotency_key"),
+        CheckConstraint(
+            "state in ('queued', 'dispatched', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
+        ),
         CheckConstraint("(state in ('dispatched', 'running')) = (lease_expires_at is not null)", name="lease_iff_held"),
         CheckConstraint(
             "(state in ('succeeded', 'failed', 'cancelled')) = (finished_at is not null)", name="finished_iff_terminal"
@@ -188,6 +193,8 @@ class Attempt(OfJob, Base):
     outcome: Mapped[str | None]
     """`succeeded`, `failed`, `cancelled`, `preempted` or `lost`."""
     error: Mapped[Json | None]
+    collected: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether its objects that were never published have been deleted."""
 
 
 class Event(OfJob, Base):
