@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from clew.models.anatomy import describe, require_family
-from clew.models.model import load_folder, load_model, load_tokenizer
+from clew.models.model import load_folder, load_model, load_tokenizer, require_all_weights
 from clew.reporting import Report, StopRequested
 from clew_spec.errors import InvalidSpec, ModelError
 from clew_spec.results import AnatomyProof, ModelConfig
@@ -46,7 +46,7 @@ def import_model(source: Path, out: Path, *, roots: Sequence[Path], report: Repo
         folder.mkdir()
         report.progress("read", 0, 3, "step")
         hf, tokenizer = _read_gguf(real) if real.is_file() else _read_folder(real)
-        _check_tokenizer(tokenizer, hf)
+        _check_tokenizer(tokenizer, hf, report)
         _step(report, "write", 1)
         hf.save_pretrained(folder, max_shard_size="1000GB")
         tokenizer.save_pretrained(folder)
@@ -125,8 +125,13 @@ def _read_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         if stream.read(4) != GGUF_MAGIC:
             raise ModelError(f"{file.name!r} is not a GGUF file", expected="a file that begins with GGUF")
     try:
-        quantised = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            file.parent,
+            gguf_file=file.name,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(
             file.parent, gguf_file=file.name, local_files_only=True, trust_remote_code=False
@@ -136,7 +141,9 @@ def _read_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
             f"the GGUF file {file.name!r} cannot be read: {error}",
             hint="copy the file again, it may be truncated; or its architecture or quantisation is not supported",
         ) from error
+    quantised, info = loaded
     require_family(quantised.config.model_type)
+    require_all_weights(info, file.name)
     # transformers refuses to save what it loaded from GGUF: the config calls the weights quantised, which they no
     # longer are. A model built afresh from the same config has no such memory.
     config = {k: v for k, v in quantised.config.to_dict().items() if k != "quantization_config"}
@@ -146,13 +153,17 @@ def _read_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     return cast(PreTrainedModel, hf), cast(PreTrainedTokenizerFast, tokenizer)
 
 
-def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, hf: PreTrainedModel) -> None:
-    largest = max(tokenizer.get_vocab().values(), default=-1)
+def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, hf: PreTrainedModel, report: Report) -> None:
     vocab_size = describe(hf).W_E_VD.shape[0]
-    if not 0 <= largest < vocab_size:
+    if not 0 < tokenizer.vocab_size <= vocab_size:
         raise ModelError(
-            f"the tokenizer makes token {largest}, the model embeds {vocab_size}",
+            f"the tokenizer knows {tokenizer.vocab_size} tokens, the model embeds {vocab_size}",
             hint="the tokenizer belongs to another model",
+        )
+    if len(tokenizer) > vocab_size:
+        report.log(
+            f"{len(tokenizer) - vocab_size} added tokens of the tokenizer have no embedding: no text may contain them",
+            "warning",
         )
 
 

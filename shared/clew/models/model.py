@@ -159,11 +159,15 @@ def load_folder(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
             hint="copy the folder again; a file may be truncated or missing",
         ) from error
     hf, info = loaded
-    missing = sorted(info["missing_keys"])
-    if missing:
-        # transformers would go on with random values
-        raise ModelError(f"{len(missing)} weights are missing in {folder.name!r}, the first is {missing[0]}")
+    require_all_weights(info, folder.name)
     return cast(PreTrainedModel, hf)
+
+
+def require_all_weights(info: dict[str, Any], where: str) -> None:
+    """Raises ModelError for weights that were not in the file: transformers would go on with random values."""
+    missing = sorted(map(str, info["missing_keys"]))
+    if missing:
+        raise ModelError(f"{len(missing)} of the weights are missing in {where!r}, the first is {missing[0]}")
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
