@@ -112,10 +112,8 @@ def test_packing_conserves_tokens_at_any_shard_size(
 
 
 def test_the_seed_decides_everything_and_the_digest_says_so(tmp_path: Path) -> None:
-    one, again, other = (
-        build(tmp_path / name, seed=seed, max_tokens=8000, heldout_fraction=0.2)
-        for name, seed in (("a", 0), ("b", 0), ("c", 1))
-    )
+    few: dict[str, Any] = {"max_tokens": 8000, "heldout_fraction": 0.2}
+    one, again, other = (build(tmp_path / name, seed=seed, **few) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert one == again
     assert one.digest != other.digest
     assert build(tmp_path / "e", bos="bos", **few).digest != one.digest
