@@ -1,6 +1,6 @@
 """The first project and its key: `python -m clew_lab.catalogue.bootstrap --project main --key-name admin --if-missing`.
 
-Prints `{"key": "clew_..."}`, or `{"key": null}` where the project has a live key of that name and `--if-missing` is set.
+Prints `{"key": "clew_..."}`; with `--if-missing`, `{"key": null}` where the project has a live key of that name.
 """
 
 import argparse

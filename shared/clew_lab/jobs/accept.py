@@ -1,0 +1,93 @@
+"""Take a job in: once it is committed, it will reach a terminal state."""
+
+import json
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from clew_lab.catalogue.scope import Actor
+from clew_lab.catalogue.tables import Audit, Job
+from clew_lab.jobs import events
+from clew_lab.jobs.notify import notify_queue
+from clew_spec.errors import Conflict
+from clew_spec.jobs import POOL_OF, JobRequest, JobState
+
+PRIORITIES = {"low": -1, "normal": 0, "high": 1}
+
+
+def accept(
+    session: Session,
+    actor: Actor,
+    request: JobRequest,
+    *,
+    inputs: dict[str, Any],
+    name: str,
+    idempotency_key: str | None = None,
+    request_id: str | None = None,
+) -> tuple[Job, bool]:
+    """Job, first event and audit row, in the caller's transaction: answer only after it has committed.
+
+    inputs: UUIDs (as str) of the catalogue records that the spec refers to, by field: `model`, `dataset`, `coders`.
+    Returns the job and whether it is new: the same idempotency key with the same request gives the job there is.
+    Raises `Conflict` where that key came with another request.
+    """
+    digest = request_digest(request)
+    job = session.scalar(
+        insert(Job)
+        .values(
+            project_id=actor.project_id,
+            visibility=request.visibility,
+            kind=request.spec.kind,
+            name=name,
+            spec=request.spec.model_dump(mode="json"),
+            inputs=inputs,
+            pool=POOL_OF[request.spec.kind],
+            priority=PRIORITIES[request.priority],
+            max_retries=request.max_retries,
+            idempotency_key=idempotency_key,
+            request_digest=digest,
+            created_by=actor.key_id,
+        )
+        .on_conflict_do_nothing(index_elements=[Job.project_id, Job.idempotency_key])
+        .returning(Job)
+    )
+    if job is None:
+        return _earlier(session, actor, idempotency_key, digest), False
+    events.append(session, job, ("state", {"state": JobState.QUEUED.value, "from": None}))
+    session.add(
+        Audit(
+            project_id=actor.project_id,
+            key_id=actor.key_id,
+            action="job.accepted",
+            target=str(job.id),
+            request_id=request_id,
+            data={"kind": job.kind, "name": job.name, "request_digest": digest},
+        )
+    )
+    session.flush()
+    notify_queue(session)
+    return job, True
+
+
+def request_digest(request: JobRequest) -> str:
+    """sha256 of the request with its defaults filled in; spelling and order of keys do not matter."""
+    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return sha256(canonical.encode()).hexdigest()
+
+
+def _earlier(session: Session, actor: Actor, idempotency_key: str | None, digest: str) -> Job:
+    """The job that came first: the insert above waited until it was committed, so it can be seen."""
+    job = session.scalars(
+        select(Job).where(Job.project_id == actor.project_id, Job.idempotency_key == idempotency_key)
+    ).one()
+    if job.request_digest != digest:
+        raise Conflict(
+            f"the idempotency key {idempotency_key!r} was used for another request",
+            where="Idempotency-Key",
+            expected="the same body as the first time, or a fresh key",
+            hint=f"the first request became job {job.id}",
+        )
+    return job
