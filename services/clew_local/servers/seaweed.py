@@ -50,7 +50,8 @@ class Seaweed:
         return f"{LOOPBACK}:{self.port}"
 
     def launch(self) -> None:
-        (self._folder / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._folder, self._folder / "data"):
+            folder.mkdir(mode=0o700, exist_ok=True)
         self._ports.require_free(*self.ports)
         self.clean()
         folder = self._folder.resolve()

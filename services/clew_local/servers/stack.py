@@ -11,7 +11,7 @@ from typing import IO, Protocol
 from clew_local.files import Secrets
 from clew_local.servers.ports import Ports
 from clew_local.servers.postgres import Postgres
-from clew_local.servers.process import Child
+from clew_local.servers.process import Child, end_leftovers
 from clew_local.servers.seaweed import BUCKET, Seaweed
 from clew_local.servers.valkey import Valkey
 from clew_spec.errors import Conflict, InvalidSpec, Unavailable
@@ -95,10 +95,8 @@ class Stack:
 
         Raises Unavailable where a server does not start, Conflict where the data folder is in use.
         """
-        self._take_lock()
+        self.lock()
         try:
-            for server in self.servers:
-                server.child.end_leftover()
             for server in self.servers:
                 server.launch()
             self.wait(seconds)
@@ -160,7 +158,11 @@ class Stack:
             ),
         )
 
-    def _take_lock(self) -> None:
+    def lock(self) -> None:
+        """Claim the data folder until `stop`, and end what a killed supervisor left running on it.
+
+        Raises Conflict where another process holds it.
+        """
         if self._lock is not None:
             return
         lock = open(self.data / "lock", "w", encoding="ascii")  # noqa: SIM115  # held as long as the servers run
@@ -173,6 +175,7 @@ class Stack:
                 hint="`clew status` shows it, `clew down` stops it",
             ) from error
         self._lock = lock
+        end_leftovers(self.data)
 
 
 def make_folder(data: Path) -> None:
