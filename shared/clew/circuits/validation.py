@@ -98,17 +98,17 @@ def _validate_rows(graph: Graph) -> None:
     nodes, edges = graph.nodes, graph.edges
     _require((edges.targets.diff() > 0).all(), "not strictly ascending", "edges.targets")
     _require(((edges.targets >= 0) & (edges.targets < len(nodes))).all(), "no such node", "edges.targets")
+    features, logits = nodes.where(NodeKind.FEATURE), nodes.where(NodeKind.LOGIT)
+    _require((features | logits)[edges.targets].all(), "only features and logits have rows", "edges.targets")
+    _require(not graph.leaves[logits].any(), "a logit has no row", "edges.targets")
+    _require(graph.n_selected == int(features[edges.targets].sum()), "not the number of feature rows", "n_selected")
+
     spans = int(edges.offsets[0]) == 0 and int(edges.offsets[-1]) == len(edges) and bool((edges.lengths >= 0).all())
     _require(spans, "not ascending from 0 to the number of edges", "edges.offsets")
     _require((edges.sources >= 0).all(), "no such node", "edges.sources")
     _require((edges.sources < edges.target_of).all(), "a source does not come before its target", "edges.sources")
     same_row = edges.row_of.diff() == 0
     _require((edges.sources.diff()[same_row] > 0).all(), "not strictly ascending within a row", "edges.sources")
-
-    features, logits = nodes.where(NodeKind.FEATURE), nodes.where(NodeKind.LOGIT)
-    _require((features | logits)[edges.targets].all(), "only features and logits have rows", "edges.targets")
-    _require(not graph.leaves[logits].any(), "a logit has no row", "edges.targets")
-    _require(graph.n_selected == int(features[edges.targets].sum()), "not the number of feature rows", "n_selected")
 
 
 def _validate_causality(graph: Graph) -> None:

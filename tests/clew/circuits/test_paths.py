@@ -1,0 +1,73 @@
+"""The k best paths are those that listing every path would find."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.clew.circuits.random_graphs import dense, graphs, many, normalised, random_graph, with_weights
+
+from clew.circuits import Graph, strongest_paths
+
+pytestmark = pytest.mark.science
+
+
+def every_path(graph: Graph) -> dict[tuple[int, ...], float]:
+    """All paths of positive score from a leaf to the most probable target's logit."""
+    normal, leaves = normalised(dense(graph)), graph.leaves.tolist()
+    best = max(range(len(graph.targets)), key=lambda index: graph.targets[index].probability)
+    found: dict[tuple[int, ...], float] = {}
+    stack: list[tuple[tuple[int, ...], float]] = [((len(graph.nodes) - len(graph.targets) + best,), 1.0)]
+    while stack:
+        path, score = stack.pop()
+        if leaves[path[0]]:
+            found[path] = score
+        sources = normal[path[0]].nonzero().squeeze(1).tolist()
+        stack += [((source, *path), score * float(normal[path[0], source])) for source in sources]
+    return found
+
+
+@many
+@given(graphs(), st.integers(1, 40))
+def test_equals_exhaustive_enumeration(graph: Graph, k: int) -> None:
+    every = every_path(graph)
+    wanted = sorted(every.values(), reverse=True)[:k]
+    found = strongest_paths(graph, k)
+    nodes = [tuple(step.node for step in path.steps) for path in found]
+    assert [path.score for path in found] == pytest.approx(wanted, rel=1e-12)
+    assert len(set(nodes)) == len(found)
+    for path, route in zip(found, nodes, strict=True):
+        assert path.score == pytest.approx(every[route], rel=1e-12)
+
+
+def test_all_of_them_share_out_the_whole_logit() -> None:
+    graph = random_graph(7, n_layers=2, density=0.7)
+    assert math.fsum(path.score for path in strongest_paths(graph, 10**6)) == pytest.approx(1.0)
+
+
+def test_steps_carry_signed_edges_and_their_shares() -> None:
+    graph = random_graph(2)
+    matrix = dense(graph)
+    for path in strongest_paths(graph, 30):
+        assert path.score == pytest.approx(math.prod(step.share for step in path.steps if step.share is not None))
+        for here, following in zip(path.steps[:-1], path.steps[1:], strict=True):
+            assert here.edge == float(matrix[following.node, here.node])
+            assert here.share == pytest.approx(abs(here.edge) / float(matrix[following.node].abs().sum()))
+        assert path.steps[-1].edge is None
+        assert path.steps[-1].share is None
+
+
+def test_equal_paths_beyond_number_do_not_slow_the_search() -> None:
+    """25 layers of 4 interchangeable features: each share is 1/5, and 4^24 paths tie up to rounding."""
+    graph = random_graph(0, n_layers=25, n_positions=1, per_cell=4, density=1.0, circuit_tracer=True)
+    above = graph.nodes.layer[graph.edges.target_of] - graph.nodes.layer[graph.edges.sources.long()] == 1
+    chain = with_weights(graph, above.double())
+    found = strongest_paths(chain, 50)
+    assert len(found) == 50
+    assert len({tuple(step.node for step in path.steps) for path in found}) == 50
+
+
+def test_nothing_flows_through_zeros() -> None:
+    graph = random_graph(4)
+    assert strongest_paths(with_weights(graph, torch.zeros_like(graph.edges.weights))) == []
