@@ -57,6 +57,7 @@ def _now() -> Any:
 
 class Project(Base):
     __tablename__ = "projects"
+    __table_args__ = (CheckConstraint("weight > 0", name="weight"),)
 
     id: Mapped[UUID] = _new_id()
     name: Mapped[str] = mapped_column(unique=True)

@@ -6,8 +6,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
-from clew_lab.catalogue.tables import Event, Job
-from clew_lab.jobs.notify import notify_job, notify_queue
+from clew_lab.catalogue.tables import Job
+from clew_lab.jobs import events
+from clew_lab.jobs.notify import notify_queue
 from clew_spec.errors import Conflict, NotFound
 from clew_spec.jobs import MOVES, JobState
 
@@ -23,7 +24,7 @@ class Fenced(Conflict):
 
 def lock(session: Session, job_id: UUID) -> Job:
     """The job's row, locked until the transaction ends. Raises `NotFound`."""
-    job = session.scalar(_locked(Job.id == job_id))
+    job = session.scalar(locked(Job.id == job_id))
     if job is None:
         raise NotFound(f"no job {job_id}")
     return job
@@ -35,7 +36,7 @@ def hold(session: Session, job_id: UUID, fence: int, state: JobState = JobState.
     Every write of a worker begins here: while the lock is held no one can take the job away, and a worker whose job
     was taken away finds no row.
     """
-    job = session.scalar(_locked(Job.id == job_id, Job.fence == fence, Job.state == state.value))
+    job = session.scalar(locked(Job.id == job_id, Job.fence == fence, Job.state == state.value))
     if job is None:
         raise Fenced(f"attempt {fence} of job {job_id} does not hold it as {state.value}")
     return job
@@ -53,16 +54,11 @@ def move(session: Session, job: Job, to: JobState, *, lease_s: float | None = No
     job.state = to.value
     job.lease_expires_at = from_now(lease_s) if to in HELD else None
     job.finished_at = func.now() if to.terminal else None
-    job.updated_at = func.now()
     if to is JobState.QUEUED:
         job.worker_id = None
-    job.last_seq += 1
-    state = {"state": to.value, "from": origin.value, **data}
-    session.add(
-        Event(project_id=job.project_id, job_id=job.id, seq=job.last_seq, fence=job.fence, type="state", data=state)
-    )
+        job.preempt_requested = False
+    events.append(session, job, ("state", {"state": to.value, "from": origin.value, **data}))
     session.flush()
-    notify_job(session, job.id)
     if to not in HELD:
         notify_queue(session)
 
@@ -74,6 +70,6 @@ def from_now(seconds: float | None) -> ColumnElement[Any]:
     return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
-def _locked(*where: ColumnElement[bool]) -> Select[Job]:
-    # `no key update`: rows that refer to the job may be inserted meanwhile.
+def locked(*where: ColumnElement[bool]) -> Select[Job]:
+    """`no key update`: rows that refer to the job may be inserted meanwhile."""
     return select(Job).where(*where).with_for_update(key_share=True).execution_options(populate_existing=True)

@@ -26,6 +26,7 @@ def upgrade() -> None:
         _now("created_at"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
+        sa.CheckConstraint("weight > 0", name="weight"),
     )
     op.create_table(
         "workers",

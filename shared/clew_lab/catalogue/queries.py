@@ -1,0 +1,214 @@
+"""What may be read, through the scope, in the shapes of `clew_spec.api`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Select, extract, func, select, text
+from sqlalchemy.orm import Session, defer
+
+from clew_lab.catalogue import views
+from clew_lab.catalogue.pages import page
+from clew_lab.catalogue.scope import Actor, get, may_read, readable
+from clew_lab.catalogue.tables import Artifact, Attempt, Coder, Dataset, Event, Graph, Job, Model, Project, Worker
+from clew_spec.api import (
+    CoderView,
+    DatasetView,
+    EventView,
+    GraphView,
+    JobSummary,
+    JobView,
+    ModelView,
+    Page,
+    View,
+    WorkerView,
+)
+from clew_spec.jobs import JobKind, JobState
+
+V = TypeVar("V", bound=View)
+
+WORKER_MEMORY = "1 hour"
+"""A worker that has been silent for longer is no longer listed."""
+
+
+def list_jobs(
+    session: Session,
+    actor: Actor,
+    *,
+    states: Sequence[JobState] = (),
+    kinds: Sequence[JobKind] = (),
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[JobSummary]:
+    statement = job_summaries(actor)
+    if states:
+        statement = statement.where(Job.state.in_(states))
+    if kinds:
+        statement = statement.where(Job.kind.in_(kinds))
+    return page(session, statement, Job, lambda row: views.job_summary(*row), cursor=cursor, limit=limit)
+
+
+def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
+    job = get(session, actor, Job, job_id)
+    attempts = session.execute(
+        select(Attempt, Worker.name)
+        .outerjoin(Worker, Worker.id == Attempt.worker_id)
+        .where(Attempt.job_id == job_id)
+        .order_by(Attempt.fence)
+    )
+    return views.job_view(
+        job,
+        _project_name(session, job.project_id),
+        session.scalar(select(Worker.name).where(Worker.id == job.worker_id)),
+        [views.attempt_view(*row) for row in attempts],
+    )
+
+
+def list_models(session: Session, actor: Actor, **options: Any) -> Page[ModelView]:
+    return _list(session, actor, Model, views.model_view, **options)
+
+
+def list_datasets(session: Session, actor: Actor, **options: Any) -> Page[DatasetView]:
+    return _list(session, actor, Dataset, views.dataset_view, **options)
+
+
+def list_coders(
+    session: Session, actor: Actor, *, job: UUID | None = None, model: UUID | None = None, **options: Any
+) -> Page[CoderView]:
+    wanted = [column == value for column, value in ((Coder.job_id, job), (Coder.model_id, model)) if value]
+    return _list(session, actor, Coder, views.coder_view, *wanted, **options)
+
+
+def list_graphs(session: Session, actor: Actor, **options: Any) -> Page[GraphView]:
+    return _list(session, actor, Graph, views.graph_view, **options)
+
+
+def get_model(session: Session, actor: Actor, id: UUID) -> ModelView:
+    return _get(session, actor, Model, views.model_view, id)
+
+
+def get_dataset(session: Session, actor: Actor, id: UUID) -> DatasetView:
+    return _get(session, actor, Dataset, views.dataset_view, id)
+
+
+def get_coder(session: Session, actor: Actor, id: UUID) -> CoderView:
+    return _get(session, actor, Coder, views.coder_view, id)
+
+
+def get_graph(session: Session, actor: Actor, id: UUID) -> GraphView:
+    return _get(session, actor, Graph, views.graph_view, id)
+
+
+def artifacts_of(session: Session, actor: Actor, job_id: UUID) -> Sequence[Artifact]:
+    """Published files of the job, by name."""
+    get(session, actor, Job, job_id)
+    return session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)).all()
+
+
+def file_of(session: Session, record: Model | Dataset | Coder | Graph, ending: str) -> Artifact | None:
+    """The record's file whose name ends so, such as `graph.json`."""
+    names = [name for name in record.files if name == ending or name.endswith("/" + ending)]
+    return session.scalar(
+        select(Artifact)
+        .where(Artifact.project_id == record.project_id, Artifact.job_id == record.job_id, Artifact.name.in_(names))
+        .order_by(func.length(Artifact.name), Artifact.name)
+        .limit(1)
+    )
+
+
+def events_after(
+    session: Session, actor: Actor, job_id: UUID, after: int, limit: int = 500
+) -> tuple[list[EventView], bool]:
+    """Events with `seq > after`, in order, and whether they are the last there will ever be.
+
+    Raises `NotFound`. An event's `seq` is taken under the job's row lock, so none appears behind one that was read.
+    """
+    job = get(session, actor, Job, job_id)
+    final, last_seq = JobState(job.state).terminal, job.last_seq
+    events = session.scalars(
+        select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq).limit(limit)
+    )
+    found = [views.event_view(event) for event in events]
+    reached = found[-1].seq if found else after
+    return found, final and reached >= last_seq
+
+
+def jobs_changed(session: Session, actor: Actor, window_s: float, limit: int = 500) -> list[JobSummary]:
+    """Visible jobs changed in the last seconds, oldest change first.
+
+    `updated_at` is when a transaction began, so changes appear out of order: ask for an overlap and drop repeats.
+    """
+    statement = (
+        job_summaries(actor)
+        .where(Job.updated_at > func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, window_s))
+        .order_by(Job.updated_at.desc())
+        .limit(limit)
+    )
+    return [views.job_summary(*row) for row in reversed(session.execute(statement).all())]
+
+
+def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
+    """Workers heard of lately, each with its job where the actor may see that job."""
+    held = (
+        select(Job.worker_id, Job.id)
+        .where(may_read(actor, Job), Job.state.in_((JobState.DISPATCHED, JobState.RUNNING)))
+        .subquery()
+    )
+    age = extract("epoch", func.clock_timestamp() - Worker.beat_at)
+    rows = session.execute(
+        select(Worker, age, held.c.id)
+        .outerjoin(held, held.c.worker_id == Worker.id)
+        .where(Worker.beat_at > func.now() - text(f"interval '{WORKER_MEMORY}'"))
+        .order_by(Worker.name, held.c.id)
+        .distinct(Worker.name)
+    )
+    return [
+        WorkerView.model_validate(
+            {
+                "name": worker.name,
+                "pool": worker.pool,
+                "device": worker.device,
+                "memory_bytes": worker.memory_bytes,
+                "draining": worker.draining,
+                "beat_age_s": max(0.0, float(beat_age)),
+                "job_id": job_id,
+            }
+        )
+        for worker, beat_age, job_id in rows
+    ]
+
+
+def job_summaries(actor: Actor) -> Select[Any]:
+    """Visible jobs with their projects' names, without the columns that can be long."""
+    long = (Job.spec, Job.inputs, Job.result, Job.checkpoint)
+    return (
+        readable(actor, Job)
+        .join(Project, Project.id == Job.project_id)
+        .add_columns(Project.name)
+        .options(*(defer(column, raiseload=True) for column in long))
+    )
+
+
+def _list(
+    session: Session,
+    actor: Actor,
+    table: Any,
+    view: Callable[[Any, str], V],
+    *wanted: Any,
+    name: str | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Page[V]:
+    statement = readable(actor, table).join(Project, Project.id == table.project_id).add_columns(Project.name)
+    if name is not None:
+        statement = statement.where(table.name == name)
+    return page(session, statement.where(*wanted), table, lambda row: view(*row), cursor=cursor, limit=limit)
+
+
+def _get(session: Session, actor: Actor, table: Any, view: Callable[[Any, str], V], id: UUID) -> V:
+    record = get(session, actor, table, id)
+    return view(record, _project_name(session, record.project_id))
+
+
+def _project_name(session: Session, project_id: UUID) -> str:
+    return session.scalars(select(Project.name).where(Project.id == project_id)).one()

@@ -1,0 +1,229 @@
+"""Before a job is queued: what its spec refers to, and whether that fits. The runner checks again what it is given.
+
+`resolve` reads the catalogue; `check_text` needs the model's tokenizer, which is fetched between the two, so that no
+transaction waits for the object store.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+from tokenizers import Tokenizer
+
+from clew_lab.catalogue.import_paths import check_import_path
+from clew_lab.catalogue.queries import file_of
+from clew_lab.catalogue.scope import Actor, readable
+from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Model
+from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec
+from clew_spec.datasets import BuildDatasetSpec
+from clew_spec.errors import InvalidSpec
+from clew_spec.evaluation import EvaluateSpec
+from clew_spec.jobs import JobSpec
+from clew_spec.models import ImportModelSpec
+from clew_spec.training import TrainSpec
+
+R = TypeVar("R", Model, Dataset, Coder)
+
+NO_BOS, OWN_BOS = "none", "bos"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a spec's references are at this moment."""
+
+    name: str
+    """The job's: that of what it makes, or of the coders it measures."""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """All the records the job needs, by field: `model`, `dataset` (UUIDs), `coders` (list of UUIDs by layer)."""
+    tokenizer: Artifact | None = None
+    """`tokenizer.json` of the model, where `check_text` needs it."""
+    max_prompt_tokens: int = MAX_PROMPT_TOKENS
+    bos: str = NO_BOS
+
+
+def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequence[Path]) -> Resolved:
+    """Raises `InvalidSpec` that points at the field which names nothing visible, or does not fit the others."""
+    match spec:
+        case ImportModelSpec():
+            check_import_path(spec.path, import_roots, where="/spec/path")
+            return Resolved(name=spec.name)
+        case BuildDatasetSpec():
+            return _build_dataset(session, actor, spec)
+        case TrainSpec():
+            return _train(session, actor, spec)
+        case EvaluateSpec():
+            return _evaluate(session, actor, spec)
+        case AttributeSpec():
+            return _attribute(session, actor, spec)
+
+
+def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> None:
+    """What only the tokenizer knows: the length of a prompt, and whether a token exists. Raises `InvalidSpec`."""
+    if resolved.bos not in (NO_BOS, OWN_BOS) and tokenizer.token_to_id(resolved.bos) is None:
+        raise InvalidSpec(
+            f"the model's tokenizer has no token {resolved.bos!r}",
+            where="/spec/bos",
+            expected="`none`, `bos` or the text of one token",
+        )
+    if not isinstance(spec, AttributeSpec):
+        return
+    tokens = len(tokenizer.encode(spec.prompt, add_special_tokens=False).ids)
+    with_bos = tokens + (resolved.bos != NO_BOS)
+    if tokens == 0 or with_bos > resolved.max_prompt_tokens:
+        raise InvalidSpec(
+            f"the prompt has {with_bos} tokens" if tokens else "the prompt has no tokens",
+            where="/spec/prompt",
+            expected=f"1 to {resolved.max_prompt_tokens} tokens",
+        )
+
+
+def _build_dataset(session: Session, actor: Actor, spec: BuildDatasetSpec) -> Resolved:
+    model = _find(session, actor, Model, spec.model, "/spec/model")
+    _within_context(spec.context, model, "/spec/context")
+    return Resolved(
+        name=spec.name,
+        inputs={"model": str(model.id)},
+        tokenizer=file_of(session, model, "tokenizer.json") if spec.bos not in (NO_BOS, OWN_BOS) else None,
+        bos=spec.bos,
+    )
+
+
+def _train(session: Session, actor: Actor, spec: TrainSpec) -> Resolved:
+    model = _find(session, actor, Model, spec.model, "/spec/model")
+    dataset = _find(session, actor, Dataset, spec.dataset, "/spec/dataset")
+    n_layers = model.config["n_layers"]
+    for index, layer in enumerate(spec.layers):
+        if layer >= n_layers:
+            raise InvalidSpec(
+                f"layer {layer} is out of range: model {model.name} has {n_layers} layers",
+                where=f"/spec/layers/{index}",
+                expected=f"0 to {n_layers - 1}",
+            )
+    _same_tokenizer(dataset, model)
+    _within_context(dataset.context, model, "/spec/dataset")
+    if spec.tokens_per_step < dataset.context:
+        raise InvalidSpec(
+            f"{spec.tokens_per_step} tokens are less than one row of dataset {dataset.name}",
+            where="/spec/tokens_per_step",
+            expected=f"at least {dataset.context}",
+        )
+    return Resolved(name=spec.name, inputs={"model": str(model.id), "dataset": str(dataset.id)})
+
+
+def _evaluate(session: Session, actor: Actor, spec: EvaluateSpec) -> Resolved:
+    coders, model = _coders_and_model(session, actor, spec.coders)
+    if spec.dataset is None:
+        where = "/spec/coders"
+        dataset = _used(session, actor, Dataset, coders[0].dataset_id, "give `dataset`, or ask its owners to show it")
+    else:
+        where = "/spec/dataset"
+        dataset = _find(session, actor, Dataset, spec.dataset, where)
+    _same_tokenizer(dataset, model)
+    _within_context(dataset.context, model, where)
+    _same_bos(coders, dataset.bos, where, f"dataset {dataset.name}")
+    if spec.tokens > dataset.heldout_tokens:
+        raise InvalidSpec(
+            f"dataset {dataset.name} holds out {dataset.heldout_tokens} tokens, not {spec.tokens}",
+            where="/spec/tokens",
+            expected=f"at most {dataset.heldout_tokens}",
+        )
+    return Resolved(
+        name=coders[0].name,
+        inputs={"model": str(model.id), "dataset": str(dataset.id), "coders": [str(coder.id) for coder in coders]},
+    )
+
+
+def _attribute(session: Session, actor: Actor, spec: AttributeSpec) -> Resolved:
+    coders, model = _coders_and_model(session, actor, spec.coders)
+    if spec.bos is not None:
+        _same_bos(coders, spec.bos, "/spec/bos", "the request")
+    return Resolved(
+        name=spec.name,
+        inputs={"model": str(model.id), "coders": [str(coder.id) for coder in coders]},
+        tokenizer=file_of(session, model, "tokenizer.json"),
+        max_prompt_tokens=min(MAX_PROMPT_TOKENS, model.config["max_context"]),
+        bos=coders[0].config["bos"],
+    )
+
+
+def _find(session: Session, actor: Actor, table: type[R], ref: str, where: str) -> R:
+    """By UUID, else by name: the newest of the actor's own, else the newest that others show to the lab."""
+    statement = readable(actor, table)
+    found = session.scalar(statement.where(table.id == as_id)) if (as_id := _uuid(ref)) else None
+    newest = (table.project_id == actor.project_id).desc(), table.id.desc()
+    found = found or session.scalar(statement.where(table.name == ref).order_by(*newest).limit(1))
+    if found is None:
+        kind = table.__tablename__
+        raise InvalidSpec(
+            f"no {kind[:-1]} named {ref} is visible to you",
+            where=where,
+            expected=f"the name or UUID of a {kind[:-1]}",
+            hint=f"list them with GET /api/v1/{kind}",
+        )
+    return found
+
+
+def _coders_and_model(session: Session, actor: Actor, ref: str) -> tuple[list[Coder], Model]:
+    """The coders of a set (by its name or its training job) or the one of a UUID, by layer, and their one model."""
+    where = "/spec/coders"
+    as_id = _uuid(ref)
+    visible = readable(actor, Coder)
+    coders = list(session.scalars(visible.where(Coder.id == as_id))) if as_id else []
+    if not coders and as_id:
+        coders = list(session.scalars(visible.where(Coder.job_id == as_id).order_by(Coder.layer)))
+    if not coders:
+        newest = _find(session, actor, Coder, ref, where)
+        coders = list(session.scalars(visible.where(Coder.job_id == newest.job_id).order_by(Coder.layer)))
+    if len({coder.model_id for coder in coders}) > 1:
+        raise InvalidSpec(f"the coders of {ref} belong to several models", where=where, expected="coders of one model")
+    _same_bos(coders, coders[0].config["bos"], where, "the first of them")
+    return coders, _used(session, actor, Model, coders[0].model_id, "ask its owners to show it to the lab")
+
+
+def _used(session: Session, actor: Actor, table: type[R], id: UUID, hint: str) -> R:
+    found = session.scalar(readable(actor, table).where(table.id == id))
+    if found is None:
+        what = table.__tablename__[:-1]
+        raise InvalidSpec(f"the {what} of these coders is not visible to you", where="/spec/coders", hint=hint)
+    return found
+
+
+def _same_tokenizer(dataset: Dataset, model: Model) -> None:
+    if dataset.tokenizer_digest != model.tokenizer_digest:
+        raise InvalidSpec(
+            f"dataset {dataset.name} was made with another tokenizer than that of model {model.name}",
+            where="/spec/dataset",
+            expected=f"a dataset with tokenizer {model.tokenizer_digest[:12]}",
+            hint="build one with this model's tokenizer",
+        )
+
+
+def _within_context(context: int, model: Model, where: str) -> None:
+    longest = model.config["max_context"]
+    if context > longest:
+        raise InvalidSpec(
+            f"rows of {context} tokens are longer than the context of model {model.name}",
+            where=where,
+            expected=f"at most {longest} tokens",
+        )
+
+
+def _same_bos(coders: Sequence[Coder], bos: str, where: str, what: str) -> None:
+    for coder in coders:
+        if coder.config["bos"] != bos:
+            raise InvalidSpec(
+                f"coder {coder.name} of layer {coder.layer} was trained with bos {coder.config['bos']!r}, "
+                f"{what} has {bos!r}",
+                where=where,
+                expected=repr(coder.config["bos"]),
+            )
+
+
+def _uuid(ref: str) -> UUID | None:
+    try:
+        return UUID(ref)
+    except ValueError:
+        return None

@@ -1,0 +1,158 @@
+"""Rows as the API shows them."""
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import TypeAdapter
+
+from clew_lab.catalogue.tables import Attempt, Coder, Dataset, Event, Graph, Job, Model, Record
+from clew_spec.api import (
+    AttemptView,
+    CoderView,
+    DatasetView,
+    EventView,
+    GraphView,
+    JobSummary,
+    JobView,
+    ModelView,
+    ProgressView,
+)
+from clew_spec.errors import Problem
+from clew_spec.jobs import JobSpec
+
+PRIORITIES = {-1: "low", 0: "normal", 1: "high"}
+
+_spec: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
+
+
+def job_summary(job: Job, project: str) -> JobSummary:
+    return JobSummary.model_validate(_summary(job, project))
+
+
+def job_view(job: Job, project: str, worker: str | None, attempts: list[AttemptView]) -> JobView:
+    return JobView.model_validate(
+        {
+            **_summary(job, project),
+            "spec": _spec.validate_python(job.spec),
+            "pool": job.pool,
+            "fence": job.fence,
+            "worker": worker,
+            "max_retries": job.max_retries,
+            "failure_count": job.failure_count,
+            "lost_count": job.lost_count,
+            "preempt_count": job.preempt_count,
+            "result": job.result,
+            "attempts": attempts,
+            "parents": parents(job.inputs),
+            "last_seq": job.last_seq,
+        }
+    )
+
+
+def parents(inputs: dict[str, Any]) -> list[UUID]:
+    """All the records of `Job.inputs`, whose values are UUIDs or lists of them."""
+    lists = [value if isinstance(value, list) else [value] for value in inputs.values()]
+    return [UUID(one) for values in lists for one in values]
+
+
+def attempt_view(attempt: Attempt, worker: str | None) -> AttemptView:
+    return AttemptView(
+        fence=attempt.fence,
+        worker=worker,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        outcome=attempt.outcome,
+        error=_problem(attempt.error),
+    )
+
+
+def event_view(event: Event) -> EventView:
+    return EventView(
+        job_id=event.job_id, seq=event.seq, fence=event.fence, at=event.at, type=event.type, data=event.data
+    )
+
+
+def model_view(model: Model, project: str) -> ModelView:
+    return ModelView.model_validate(
+        {
+            **_record(model, project),
+            "config": model.config,
+            "tokenizer_digest": model.tokenizer_digest,
+            "proof": model.proof,
+        }
+    )
+
+
+def dataset_view(dataset: Dataset, project: str) -> DatasetView:
+    return DatasetView.model_validate(
+        {
+            **_record(dataset, project),
+            "tokenizer_digest": dataset.tokenizer_digest,
+            "context": dataset.context,
+            "bos": dataset.bos,
+            "train_tokens": dataset.train_tokens,
+            "heldout_tokens": dataset.heldout_tokens,
+            "n_documents": dataset.n_documents,
+            "source": dataset.source,
+        }
+    )
+
+
+def coder_view(coder: Coder, project: str) -> CoderView:
+    return CoderView.model_validate(
+        {
+            **_record(coder, project),
+            "layer": coder.layer,
+            "config": coder.config,
+            "model_id": coder.model_id,
+            "dataset_id": coder.dataset_id,
+            "metrics": coder.metrics,
+            "fvu_first": coder.fvu_first,
+            "fvu_last": coder.fvu_last,
+        }
+    )
+
+
+def graph_view(graph: Graph, project: str) -> GraphView:
+    return GraphView.model_validate({**_record(graph, project), "model_id": graph.model_id, "summary": graph.summary})
+
+
+def _summary(job: Job, project: str) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "project": project,
+        "kind": job.kind,
+        "name": job.name,
+        "state": job.state,
+        "priority": PRIORITIES[job.priority],
+        "visibility": job.visibility,
+        "cancel_requested": job.cancel_requested,
+        "progress": _progress(job),
+        "error": _problem(job.error),
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }
+
+
+def _progress(job: Job) -> ProgressView | None:
+    if job.progress is None:
+        return None
+    return ProgressView.model_validate({"rate": None, "eta_s": None, "at": job.updated_at, **job.progress})
+
+
+def _problem(error: dict[str, Any] | None) -> Problem | None:
+    return None if error is None else Problem.model_validate(error)
+
+
+def _record(record: Record, project: str) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "project": project,
+        "visibility": record.visibility,
+        "name": record.name,
+        "job_id": record.job_id,
+        "digest": record.digest,
+        "lineage": record.lineage,
+        "created_at": record.created_at,
+    }

@@ -1,0 +1,38 @@
+"""Take jobs back from those who fell silent."""
+
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from clew_lab.catalogue.tables import Job
+from clew_lab.jobs.finalise import give_back
+from clew_lab.jobs.moves import HELD, locked, move
+from clew_spec.errors import Problem
+from clew_spec.jobs import JobState
+
+BATCH = 100
+
+
+def reap(session: Session, *, max_lost: int) -> list[UUID]:
+    """Return jobs whose lease lapsed to the queue; says which. Any number of processes may do this at once.
+
+    An unanswered bell is not a loss: only a worker that had claimed the job counts as lost.
+    """
+    lapsed = locked(Job.state.in_([state.value for state in HELD]), Job.lease_expires_at < func.now())
+    lapsed = lapsed.order_by(Job.lease_expires_at).limit(BATCH).with_for_update(key_share=True, skip_locked=True)
+    jobs = session.scalars(lapsed).all()
+    for job in jobs:
+        if job.state == JobState.DISPATCHED.value:
+            move(session, job, JobState.QUEUED, reason="unanswered")
+        else:
+            give_back(session, job, SILENT, max_lost=max_lost)
+    return [job.id for job in jobs]
+
+
+SILENT = Problem(
+    type="urn:clew:worker-lost",
+    title="The worker was lost",
+    status=500,
+    detail="the worker that ran the job fell silent until its lease lapsed",
+)

@@ -1,0 +1,83 @@
+"""What a running attempt tells while it runs; every write is fenced."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from clew_lab.catalogue.tables import Job, Metric
+from clew_lab.jobs import events
+from clew_lab.jobs.events import Entry
+from clew_lab.jobs.moves import Fenced, from_now, hold
+from clew_spec.jobs import JobState
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What is asked of the holder of a job, learned whenever it writes."""
+
+    cancel: bool = False
+    preempt: bool = False
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        return cls(cancel=job.cancel_requested, preempt=job.preempt_requested)
+
+
+def beat(session: Session, job_id: UUID, fence: int, *, lease_s: float) -> Orders:
+    """Renew the lease. Raises `Fenced`."""
+    renewed = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.fence == fence, Job.state == JobState.RUNNING.value)
+        .values(lease_expires_at=from_now(lease_s))
+        .returning(Job.cancel_requested, Job.preempt_requested)
+    ).one_or_none()
+    if renewed is None:
+        raise Fenced(f"attempt {fence} of job {job_id} has lost its lease")
+    return Orders(*renewed)
+
+
+def report(
+    session: Session,
+    job_id: UUID,
+    fence: int,
+    entries: Sequence[Entry],
+    *,
+    metrics: Sequence[tuple[int, Mapping[str, float]]] = (),
+    progress: Mapping[str, Any] | None = None,
+) -> Orders:
+    """Write a batch of events: one transaction, one notification. Raises `Fenced`.
+
+    metrics: (step, values by name), for the series; that they are shown as events too is the caller's choice.
+    """
+    job = hold(session, job_id, fence)
+    if progress is not None:
+        job.progress = dict(progress)
+    if entries:
+        events.append(session, job, *entries)
+    points = [
+        {"project_id": job.project_id, "job_id": job.id, "name": name, "step": step, "fence": fence, "value": value}
+        for step, values in metrics
+        for name, value in values.items()
+    ]
+    if points:
+        session.execute(insert(Metric).on_conflict_do_nothing(), points)
+    return Orders.of(job)
+
+
+def register_checkpoint(
+    session: Session, job_id: UUID, fence: int, step: int, files: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Make this the checkpoint from which the next attempt continues. Raises `Fenced`.
+
+    files: `{name, key, sha256, size}` of each, uploaded already. Returns the keys of the one it replaces.
+    """
+    job = hold(session, job_id, fence)
+    replaced = [file["key"] for file in (job.checkpoint or {}).get("files", [])]
+    job.checkpoint = {"step": step, "fence": fence, "files": [dict(file) for file in files]}
+    events.append(session, job, ("checkpoint", {"step": step, "size": sum(file["size"] for file in files)}))
+    return replaced
