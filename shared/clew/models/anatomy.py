@@ -17,20 +17,18 @@ from clew_spec.errors import ModelError
 
 @dataclass(frozen=True)
 class Norm:
-    """`y = P(x) * scale(x) * gain + bias`, P = identity. With `scale` frozen it is affine in x."""
+    """`y = x * scale(x) * gain`. With `scale` frozen it is linear in x."""
 
     module: nn.Module
     gain_D: Tensor
     eps: float
-    bias_D: Tensor | None = None
 
     def scale(self, x_TD: Tensor) -> Tensor:
         """1 / sqrt(mean x^2 + eps), shape [..., T, 1]."""
         return torch.rsqrt(x_TD.pow(2).mean(-1, keepdim=True) + self.eps)
 
     def apply(self, x_TD: Tensor, scale_T1: Tensor) -> Tensor:
-        y_TD = x_TD * scale_T1 * self.gain_D
-        return y_TD if self.bias_D is None else y_TD + self.bias_D
+        return x_TD * scale_T1 * self.gain_D
 
 
 @dataclass(frozen=True)
@@ -56,18 +54,16 @@ class Attention:
         """Query heads per key-value head; query head h reads key-value head h // group."""
         return self.n_heads // self.n_kv_heads
 
-    def bias_D(self, norm: Norm) -> Tensor | None:
-        """What this attention writes whatever it attends to: a row of a pattern sums to 1, so biases pass unchanged."""
-        total: Tensor | None = None
-        constant_KE = self.b_V_KE
-        if norm.bias_D is not None:
-            through = torch.einsum("ked,d->ke", self.W_V_KED, norm.bias_D)
-            constant_KE = through if constant_KE is None else constant_KE + through
-        if constant_KE is not None:
-            total = torch.einsum("dhe,he->d", self.W_O_DHE, constant_KE.repeat_interleave(self.group, 0))
-        if self.b_O_D is not None:
-            total = self.b_O_D if total is None else total + self.b_O_D
-        return total
+    def bias_TD(self, pattern_HTT: Tensor) -> Tensor | None:
+        """What this attention writes whatever it reads; None without biases.
+
+        b_V passes with the sum of each row of the pattern: 1, but only to the float32 in which softmax is computed.
+        """
+        if self.b_V_KE is None:
+            return None if self.b_O_D is None else self.b_O_D.expand(pattern_HTT.shape[-1], -1)
+        b_V_HE = self.b_V_KE.repeat_interleave(self.group, 0)
+        through_TD = torch.einsum("ht,he,dhe->td", pattern_HTT.sum(-1), b_V_HE, self.W_O_DHE)
+        return through_TD if self.b_O_D is None else through_TD + self.b_O_D
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +10,7 @@ from typing import Any, cast
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from clew.files import digest_of, file_sha256, whole_folder
 from clew.models.anatomy import describe, require_family
 from clew.models.model import load_folder, load_model, load_tokenizer, require_all_weights
 from clew.reporting import Report, StopRequested
@@ -35,15 +34,12 @@ class ImportedModel:
 def import_model(source: Path, out: Path, *, roots: Sequence[Path], report: Report) -> ImportedModel:
     """Read `source`, a Hugging Face model folder or a `.gguf` file under one of `roots`, and write it to `out`.
 
-    What is written is loaded again and must pass the proof of its anatomy before it appears at `out`, which must not
-    exist or be empty. Raises InvalidSpec for a path outside the roots (symbolic links are followed first) or without
-    a model, ModelError for one that cannot be read or is not understood; in both cases `out` is left as it was.
+    What is written is loaded again and must pass the proof of its anatomy before it takes the place of `out`.
+    Raises InvalidSpec for a path outside the roots (symbolic links are followed first) or without a model, ModelError
+    for a model that cannot be read or is not understood; in both cases `out` is left as it was.
     """
     real = check_source(source, roots)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as holder:
-        folder = Path(holder) / "model"
-        folder.mkdir()
+    with whole_folder(out) as folder:
         report.progress("read", 0, 3, "step")
         hf, tokenizer = _read_gguf(real) if real.is_file() else _read_folder(real)
         _check_tokenizer(tokenizer, hf, report)
@@ -54,16 +50,14 @@ def import_model(source: Path, out: Path, *, roots: Sequence[Path], report: Repo
         _step(report, "prove", 2)
         model = load_model(folder)
         _step(report, "prove", 3)
-        sums = {path.name: _sha256(path) for path in folder.iterdir()}
-        imported = ImportedModel(
+        sums = {path.name: file_sha256(path) for path in folder.iterdir()}
+        return ImportedModel(
             config=model.config(),
-            digest=digest_of_files(sums.items()),
+            digest=digest_of(sums),
             tokenizer_digest=tokenizer_digest(folder / "tokenizer.json"),
             proof=model.proof,
             files=sorted(sums),
         )
-        os.replace(folder, out)
-    return imported
 
 
 def _step(report: Report, phase: str, done: int) -> None:
@@ -173,13 +167,3 @@ def tokenizer_digest(tokenizer_json: Path) -> str:
     # how to cut and fill batches is a matter of the caller, not of the tokenizer
     content["truncation"] = content["padding"] = None
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def digest_of_files(sums: Iterable[tuple[str, str]]) -> str:
-    """sha256 over the sorted lines `name sha256`."""
-    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in sorted(sums)).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

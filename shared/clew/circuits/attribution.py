@@ -1,0 +1,113 @@
+"""Attribute a prompt's logits to features through the frozen network."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from clew.circuits.graph import Edges, Graph, NodeKind
+from clew.circuits.influence import explained_share, influence
+from clew.circuits.replacement import Coder, FrozenNetwork
+from clew.circuits.sweep import Rows, merge, sweep, tiles
+from clew.models import Model
+from clew.reporting import Report, StopRequested
+from clew_spec.graph import Conservation, LogitTarget
+
+
+@torch.inference_mode()
+def attribute(
+    model: Model,
+    coders: Mapping[int, Coder],
+    tokens_T: Tensor,
+    *,
+    max_logits: int,
+    desired_logit_prob: float,
+    max_nodes: int,
+    targets_per_sweep: int,
+    dtype: torch.dtype,
+    report: Report,
+    prompt: str | None = None,
+    bos: str = "none",
+) -> Graph:
+    """The graph of what made the model's next token likely, all edges exact under the freeze.
+
+    `tokens_T` int64, one prompt as the model sees it; `prompt` and `bos` are recorded. Logits come first; then, until
+    `max_nodes` features have rows, those with most influence on the logits through the rows known so far, at most
+    `targets_per_sweep` between rankings. Raises InvalidSpec for an empty or too long prompt or coders that do not fit
+    the model, and StopRequested between sweeps.
+    """
+    network = FrozenNetwork(
+        model, coders, tokens_T, max_logits=max_logits, desired_logit_prob=desired_logit_prob, dtype=dtype
+    )
+    nodes = network.nodes
+    features, logits = nodes.where(NodeKind.FEATURE), nodes.where(NodeKind.LOGIT)
+    start = torch.zeros(len(nodes), dtype=torch.float64)
+    start[logits] = torch.tensor(network.logits.probabilities, dtype=torch.float64)
+    n_active = int(features.sum())
+    wanted = min(max_nodes, n_active)
+
+    swept: list[Rows] = []
+    done = 0
+
+    def add(targets: Tensor) -> None:
+        nonlocal done
+        for tile in tiles(network, targets):
+            if report.stop_requested():
+                raise StopRequested
+            swept.append(sweep(network, tile))
+            done += len(tile)
+            report.progress("attribute", done, wanted + int(logits.sum()), "nodes")
+
+    add(logits.nonzero()[:, 0])
+    selected = torch.zeros(len(nodes), dtype=torch.bool)
+    while (missing := wanted - int(selected.sum())) > 0:
+        candidates = (features & ~selected).nonzero()[:, 0]
+        if missing < len(candidates):
+            flow = _flow(merge(swept), start)[candidates]
+            candidates = candidates[flow.argsort(descending=True, stable=True)][: min(missing, targets_per_sweep)]
+        add(candidates)
+        selected[candidates] = True
+    rows = merge(swept)
+
+    return Graph(
+        nodes=nodes,
+        edges=Edges(rows.targets, rows.offsets, rows.sources, rows.weights),
+        prompt=_text(model, tokens_T.tolist()) if prompt is None else prompt,
+        tokens=[_text(model, [token]) for token in tokens_T.tolist()],
+        token_ids=tokens_T.tolist(),
+        bos=bos,
+        n_layers=model.n_layers,
+        coder_layers=sorted(coders),
+        targets=[
+            LogitTarget(token=_text(model, [token]), token_id=token, probability=probability, logit=logit)
+            for token, probability, logit in zip(
+                network.logits.token_ids, network.logits.probabilities, nodes.value[logits].tolist(), strict=True
+            )
+        ],
+        conservation=conservation(rows),
+        n_active=n_active,
+        n_selected=int(selected.sum()),
+        explained_share=explained_share(_flow(rows, start), features, selected),
+    )
+
+
+def _flow(rows: Rows, start: Tensor) -> Tensor:
+    return influence(rows.targets, rows.offsets, rows.sources, rows.weights, start)
+
+
+def conservation(rows: Rows) -> Conservation:
+    """How far every row is from adding up to its target's value; sums in float64."""
+    gap = (rows.values - rows.sums).abs()
+    tiny = torch.finfo(torch.float64).tiny
+    return Conservation(
+        max_relative_to_edges=float((gap / rows.absolute_sums.clamp_min(tiny)).max()),
+        p99_relative_to_value=float((gap / rows.values.abs().clamp_min(tiny)).quantile(0.99)),
+        nodes=len(rows.targets),
+        dtype=str(rows.weights.dtype).removeprefix("torch."),
+    )
+
+
+def _text(model: Model, ids: list[int]) -> str:
+    if model.tokenizer is None:
+        return " ".join(f"<{token}>" for token in ids)
+    return str(model.tokenizer.decode(ids))

@@ -1,0 +1,128 @@
+"""Edges by one downward sweep, without autograd.
+
+The frozen network is linear in the residual stream, so the edges into a target are its reading vector carried down:
+at each layer contracted with what is written there, then passed through attention. A batch of targets shares the
+matrix products; a target joins at its own layer, and positions after the last target of a tile are never touched.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from clew.circuits.replacement import FrozenNetwork
+
+TILE_BYTES = 256 * 2**20
+"""Bound on what one tile carries: `g` [positions, targets, D] and dense rows [targets, nodes]."""
+TILE_TARGETS = 128
+"""Targets swept together. Fewer waste positions less, more make larger matrix products."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Edges into some targets, as in `Edges`, with what they should add up to."""
+
+    targets: Tensor
+    offsets: Tensor
+    sources: Tensor
+    weights: Tensor
+    values: Tensor
+    """float64[R]: the target's value, computed from the model's own activations."""
+    sums: Tensor
+    """float64[R]: sum of the weights."""
+    absolute_sums: Tensor
+    """float64[R]: sum of |weights|."""
+
+
+def tiles(network: FrozenNetwork, targets: Tensor) -> list[Tensor]:
+    """Cut targets (node indices) into tiles of like position that keep within `TILE_BYTES`."""
+    nodes = network.nodes
+    by_position = targets[nodes.position[targets].argsort(stable=True)]
+    width = network.n_tokens * network.anatomy.W_E_VD.shape[1] * 3 + len(nodes)
+    n = max(1, min(TILE_TARGETS, TILE_BYTES // (width * network.dtype.itemsize)))
+    n = -(-len(targets) // -(-len(targets) // n))
+    return list(torch.split(by_position, n))
+
+
+@torch.inference_mode()
+def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
+    """The edges into one tile of targets: node indices int64[R] of features and logits, in any order."""
+    nodes = network.nodes
+    # by layer, highest first: those already on their way are always the first rows
+    order = targets[nodes.layer[targets].argsort(descending=True, stable=True)]
+    layers = nodes.layer[order]
+    T = int(nodes.position[order].max()) + 1
+    rows = torch.zeros(len(order), network.nobody + 1, dtype=network.dtype, device=network.device)
+    values = torch.zeros(len(order), dtype=torch.float64)
+    n_layers = len(network.layers)
+    g_TND = rows.new_zeros(T, 0, network.anatomy.W_E_VD.shape[1])
+
+    def join(vectors_ND: Tensor, positions_N: Tensor) -> Tensor:
+        fresh_TND = g_TND.new_zeros(T, len(vectors_ND), vectors_ND.shape[1])
+        fresh_TND[positions_N.to(network.device), torch.arange(len(vectors_ND), device=network.device)] = vectors_ND
+        return torch.cat([g_TND, fresh_TND], 1)
+
+    logits = order[layers == n_layers]
+    if len(logits):
+        which = logits - network.first_logit
+        g_TND = join(network.unembedders()[which], nodes.position[logits].long())
+        values[: len(logits)] = network.logit_values[which]
+        if network.logits.biases_N is not None:
+            rows[: len(logits), network.first_logit - 1] = network.logits.biases_N[which]
+    for layer in range(int(layers.max().clamp(max=n_layers - 1)), -1, -1):
+        n = g_TND.shape[1]
+        if n:
+            vectors_TSD, columns_TS = network.writers(layer, T)
+            edges_TNS = torch.bmm(g_TND, vectors_TSD.transpose(1, 2))
+            rows[:n, columns_TS.flatten()] = edges_TNS.transpose(0, 1).reshape(n, -1)
+        new = order[layers == layer]
+        if len(new):
+            features_N, positions_N = nodes.feature[new].long(), nodes.position[new].long()
+            g_TND = join(network.encoders(layer, features_N, positions_N), positions_N)
+            values[n : n + len(new)] = network.feature_values(layer, features_N, positions_N).cpu()
+        bias_TD = network.attention_biases[layer]
+        if bias_TD is not None:
+            rows[: g_TND.shape[1], network.layers[layer].bias_columns_T[:T]] += _contract(g_TND, bias_TD[:T])
+        g_TND = g_TND + network.through_attention(layer, g_TND)
+    rows[:, :T] = _contract(g_TND, network.cast(network.seen.embed_TD[:T]))
+    return _compress(order, rows[:, :-1], values)
+
+
+def _contract(g_TND: Tensor, written_TD: Tensor) -> Tensor:
+    """Edges [N, T] from one vector a position."""
+    return torch.bmm(g_TND, written_TD[:, :, None])[:, :, 0].T
+
+
+def _compress(targets: Tensor, rows: Tensor, values: Tensor) -> Rows:
+    ascending = targets.argsort()
+    rows = rows[ascending.to(rows.device)]
+    present = rows != 0
+    exact = rows.double()
+    return Rows(
+        targets=targets[ascending],
+        offsets=torch.cat([torch.zeros(1, dtype=torch.int64), present.sum(1).cumsum(0).cpu()]),
+        sources=present.nonzero()[:, 1].int().cpu(),
+        weights=rows[present].cpu(),
+        values=values[ascending],
+        sums=exact.sum(1).cpu(),
+        absolute_sums=exact.abs().sum(1).cpu(),
+    )
+
+
+def merge(parts: list[Rows]) -> Rows:
+    """All rows, targets ascending."""
+    targets = torch.cat([part.targets for part in parts])
+    lengths = torch.cat([part.offsets.diff() for part in parts])
+    order = targets.argsort()
+    starts = lengths.cumsum(0) - lengths
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths[order].cumsum(0)])
+    edges = torch.arange(int(offsets[-1])) + (starts[order] - offsets[:-1]).repeat_interleave(lengths[order])
+    return Rows(
+        targets=targets[order],
+        offsets=offsets,
+        sources=torch.cat([part.sources for part in parts])[edges],
+        weights=torch.cat([part.weights for part in parts])[edges],
+        values=torch.cat([part.values for part in parts])[order],
+        sums=torch.cat([part.sums for part in parts])[order],
+        absolute_sums=torch.cat([part.absolute_sums for part in parts])[order],
+    )
