@@ -53,19 +53,18 @@ def up(
 def down(data: _Data = None, as_json: _Json = False) -> None:
     """Stop the lab on this machine; its data stay."""
     with _errors(as_json):
-        from clew_local.servers.process import end_leftovers, find
+        from clew_local.servers.process import end_leftovers, find, is_running
 
         folder = _folder(data)
         state = _running(folder)
         process = find({"pid": state.pid, "created": state.created}) if state else None
         if process is not None:
-            import psutil
-
             process.terminate()
-            try:
-                process.wait(DOWN_SECONDS)
-            except psutil.TimeoutExpired:
-                process.kill()
+            deadline = time.monotonic() + DOWN_SECONDS
+            while is_running(process):
+                if time.monotonic() > deadline:
+                    process.kill()
+                time.sleep(0.05)
         end_leftovers(folder)
         if as_json:
             typer.echo(json.dumps({"data": str(folder), "was_running": process is not None}))

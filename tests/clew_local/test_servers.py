@@ -22,6 +22,7 @@ from tests.support.servers import S3
 from clew_local.servers import Stack, seaweed, valkey
 from clew_local.servers import postgres as pg
 from clew_local.servers.ports import FIRST, LAST, LOOPBACK, Ports, free_ports
+from clew_local.servers.process import is_running
 from clew_local.servers.stack import make_folder
 from clew_spec.errors import Conflict, InvalidSpec, Unavailable
 
@@ -41,6 +42,10 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> No
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
         time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and is_running(psutil.Process(pid))
 
 
 def write_marks(stack: Stack) -> None:
@@ -100,7 +105,7 @@ def test_everything_killed_comes_back_with_its_data(home: Path) -> None:
 
         starter.kill()
         starter.wait()
-        until(lambda: not any(map(psutil.pid_exists, pids)), "the servers end with their parent")
+        until(lambda: not any(map(alive, pids)), "the servers end with their parent")
 
         stack.start()
         write_marks(stack)

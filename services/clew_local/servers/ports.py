@@ -2,6 +2,7 @@
 
 import random
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from clew_local.files import locked, read_json, write_json
 from clew_spec.errors import Unavailable
 
 LOOPBACK = "127.0.0.1"
+RELEASE_SECONDS = 3.0
 FIRST, LAST = 12_000, 32_000
 """Below the range from which the kernel serves outgoing connections, so that a kept port is not borrowed meanwhile."""
 
@@ -50,9 +52,16 @@ class Ports:
             write_json(self._path, self._ports)
 
     def require_free(self, *names: str) -> None:
-        """Raise Unavailable where another process holds a port of `names`."""
+        """Raise Unavailable where another process holds a port of `names`, and keeps it for some seconds.
+
+        A process that was just killed may hold its ports for a moment longer than it can be seen.
+        """
+        deadline = time.monotonic() + RELEASE_SECONDS
         for name, port in zip(names, self.get(*names), strict=True):
-            if not is_free(port):
+            while not is_free(port):
+                if time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
                 raise Unavailable(
                     f"port {port}, which this lab uses for {name}, is taken by another process",
                     hint=f"end that process, or give {name} another number in {self._path}",

@@ -18,6 +18,7 @@ from clew_spec.errors import Unavailable
 
 STOP_SECONDS = 15.0
 LOG_BYTES = 32 * 2**20
+_POLL_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -139,19 +140,29 @@ def end_leftovers(data: Path, seconds: float = STOP_SECONDS) -> None:
 
     They were told to stop when their parent died; this waits for them, and kills what is still there.
     """
-    processes = []
+    left = []
     for path in (data / "run").glob("*.json"):
         record = read_json(path) or {}
         if process := find(record):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(int(record["signal"]))
-                processes.append(process)
+            left.append(process)
         path.unlink(missing_ok=True)
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=seconds)
+    deadline = time.monotonic() + seconds
+    while left := [process for process in left if is_running(process)]:
+        if time.monotonic() > deadline:
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        time.sleep(_POLL_SECONDS)
+
+
+def is_running(process: psutil.Process) -> bool:
+    """False for a zombie too: in a container nobody may ever collect it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def find(record: Mapping[str, object]) -> psutil.Process | None:
@@ -159,7 +170,7 @@ def find(record: Mapping[str, object]) -> psutil.Process | None:
     try:
         process = psutil.Process(int(str(record["pid"])))
         same = abs(process.create_time() - float(str(record["created"]))) < 1.0
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if same and is_running(process) else None
     except (psutil.NoSuchProcess, KeyError, ValueError):
         return None
 
