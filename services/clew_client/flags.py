@@ -31,10 +31,16 @@ class Flag:
     required: bool
     default: str | None
     help: str
+    metavar: str | None = None
 
     @property
     def option(self) -> str:
         return "--" + ".".join(self.path).replace("_", "-")
+
+    @property
+    def described(self) -> str:
+        """Help and default."""
+        return f"{self.help} [default: {self.default}]".strip() if self.default else self.help
 
     @property
     def parameter(self) -> str:
@@ -63,7 +69,7 @@ def parameters(flags: list[Flag]) -> list[inspect.Parameter]:
             default=inspect.Parameter.empty if flag.required else None,
             annotation=Annotated[
                 flag.type if flag.required else flag.type | None,
-                typer.Option(flag.option, help=flag.help, show_default=flag.default or False),
+                typer.Option(flag.option, help=flag.described, metavar=flag.metavar, show_default=False),
             ],
         )
         for flag in flags
@@ -144,12 +150,15 @@ def _flag(path: tuple[str, ...], field: FieldInfo, members: list[Any], *, nested
         raise TypeError(f"{'.'.join(path)}: no flag can stand for any of {members}")
     [kind] = members
     read: Callable[[Any], Any] = _as_is
+    metavar = None
     if get_origin(kind) is list:
         [item] = [member for argument in get_args(kind) for member in _members(argument)]
         read = _each(READERS[item])
+        metavar = {int: "0-9,12", float: "0.5,1"}.get(item, "TEXT")
         kind = list[str]
     return Flag(
         path=path,
+        metavar=metavar,
         type=kind,
         read=read,
         # A field that the enclosing default fills need not be given.

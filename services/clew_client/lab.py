@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
-from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx2
@@ -111,11 +110,11 @@ class Lab:
         )
 
     def job(self, job_id: UUID | str) -> "Job":
-        return Job(self, self._transport.get(JobView, f"jobs/{_segment(job_id)}"))
+        return Job(self, self._transport.get(JobView, f"jobs/{_uuid(job_id)}"))
 
     def cancel(self, job_id: UUID | str) -> JobView:
         """Ask a job to stop; it does at its next step boundary. Raises Conflict if it has ended."""
-        answer: JobView = parse(JobView, self._transport.request("POST", f"jobs/{_segment(job_id)}/cancel"))
+        answer: JobView = parse(JobView, self._transport.request("POST", f"jobs/{_uuid(job_id)}/cancel"))
         return answer
 
     def events(self, job_id: UUID | str, after: int | None = None) -> Iterator[EventView]:
@@ -142,14 +141,14 @@ class Lab:
     ) -> list[MetricSeries]:
         params: Params = {"name": list(names), "max_points": max_points}
         answer: list[MetricSeries] = self._transport.get(
-            TypeAdapter(list[MetricSeries]), f"jobs/{_segment(job_id)}/metrics", params
+            TypeAdapter(list[MetricSeries]), f"jobs/{_uuid(job_id)}/metrics", params
         )
         return answer
 
     def artifacts(self, job_id: UUID | str) -> list[ArtifactView]:
         """With presigned URLs, valid for 15 minutes."""
         answer: list[ArtifactView] = self._transport.get(
-            TypeAdapter(list[ArtifactView]), f"jobs/{_segment(job_id)}/artifacts"
+            TypeAdapter(list[ArtifactView]), f"jobs/{_uuid(job_id)}/artifacts"
         )
         return answer
 
@@ -180,7 +179,7 @@ class Lab:
         return self._pages(TypeAdapter(Page[GraphView]), "graphs", {"name": name}, limit)
 
     def graph_document(self, graph_id: UUID | str) -> GraphDocument:
-        answer: GraphDocument = self._transport.get(GraphDocument, f"graphs/{_segment(graph_id)}/document")
+        answer: GraphDocument = self._transport.get(GraphDocument, f"graphs/{_uuid(graph_id)}/document")
         return answer
 
     # The lab itself
@@ -257,13 +256,8 @@ class Job:
         return self._lab.artifacts(self.id)
 
 
-def _segment(value: UUID | str) -> str:
-    """One path segment, whatever is in it."""
-    return quote(str(value), safe="")
-
-
 def _uuid(value: UUID | str) -> UUID:
     try:
         return value if isinstance(value, UUID) else UUID(value)
     except ValueError as error:
-        raise InvalidSpec(f"{value!r} is not the id of a job", expected="a UUID") from error
+        raise InvalidSpec(f"{value!r} is not an id", expected="a UUID") from error

@@ -1,0 +1,83 @@
+"""`clew login` and `clew health`: the lab itself."""
+
+import sys
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from clew_client.commands.options import AsJson
+from clew_client.credentials import Credentials, clean_key, clean_url, store
+from clew_client.display import console, note, print_json, say, size, table
+from clew_client.lab import Lab
+from clew_spec.api import Health, WorkerView
+from clew_spec.errors import NotAuthenticated
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(login)
+    app.command()(health)
+
+
+def login(url: Annotated[str, typer.Argument(metavar="URL", help="Where the lab is.")]) -> None:
+    """Store the lab's URL and your API key, once the lab has accepted it. A key on stdin is read from there."""
+    url = clean_url(url)
+    if url.startswith("http://") and urlsplit(url).hostname not in LOOPBACK:
+        note("Warning: http sends your key in the clear; use https where others share the network.")
+    key = clean_key(typer.prompt("API key", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline())
+    with Lab(url, key) as lab:
+        session = lab.session()
+    path = store(Credentials(url, key))
+    say(f"Key {session.key_name} of project {session.project} is stored in {path}.")
+
+
+def health(as_json: AsJson = False) -> None:
+    """Say how the lab and its workers are; exit code 1 if a part of it is down."""
+    with Lab() as lab:
+        found = lab.health()
+        if as_json:
+            print_json(found)
+        else:
+            _print_health(lab, found)
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def _print_health(lab: Lab, found: Health) -> None:
+    say(Text.assemble(f"{lab.url}, version {found.version}: ", _mark(found.ok)))
+    console().print(
+        table(["", "", ""], [(name, _mark(part.ok), part.detail or "") for name, part in found.components.items()])
+    )
+    try:
+        workers = lab.workers() if found.ok else []
+    except NotAuthenticated as error:
+        note(f"Workers are not shown: {error.detail}")
+        return
+    if workers:
+        console().print(_workers(workers))
+    elif found.ok:
+        say("No workers: jobs will wait.")
+
+
+def _workers(workers: list[WorkerView]) -> Table:
+    return table(
+        ["worker", "pool", "device", "memory>", "beat>", "doing"],
+        [
+            (
+                worker.name,
+                worker.pool,
+                worker.device,
+                size(worker.memory_bytes),
+                f"{worker.beat_age_s:.0f} s ago",
+                str(worker.job_id) if worker.job_id else "draining" if worker.draining else "free",
+            )
+            for worker in workers
+        ],
+    )
+
+
+def _mark(ok: bool) -> Text:
+    return Text("ok", style="green") if ok else Text("down", style="bold red")

@@ -1,0 +1,128 @@
+"""How things look on a terminal. Text that came from elsewhere never carries markup or control characters."""
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from pydantic import BaseModel, TypeAdapter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clew_spec.errors import ClewError, Problem
+from clew_spec.jobs import JobState
+
+PIPE_WIDTH = 200
+"""Columns where the output is no terminal and nobody says how wide it is."""
+
+STATE_STYLE = {
+    JobState.QUEUED: "yellow",
+    JobState.DISPATCHED: "cyan",
+    JobState.RUNNING: "blue",
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELLED: "magenta",
+}
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def console(*, stderr: bool = False) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        stderr=stderr, markup=False, emoji=False, highlight=False, width=None if stream.isatty() else PIPE_WIDTH
+    )
+
+
+def say(*parts: str | Text) -> None:
+    """A line on stdout."""
+    console().print(*(clean(part) if isinstance(part, str) else part for part in parts), soft_wrap=True)
+
+
+def note(*parts: str | Text) -> None:
+    """A line on stderr."""
+    console(stderr=True).print(*(clean(part) if isinstance(part, str) else part for part in parts), soft_wrap=True)
+
+
+def print_json(value: BaseModel | Iterable[BaseModel] | object) -> None:
+    """One JSON value on one line."""
+    sys.stdout.write(TypeAdapter(object).dump_json(value, serialize_as_any=True).decode() + "\n")
+    sys.stdout.flush()
+
+
+def clean(text: str) -> str:
+    """`text` with its control characters made visible: it may come from another user of the lab."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def state(value: JobState, *, cancel_requested: bool = False) -> Text:
+    asked = " (cancel asked)" if cancel_requested and not value.terminal else ""
+    return Text(f"{value}{asked}", style=STATE_STYLE[value])
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, title: str | None = None) -> Table:
+    """Columns that end in `>` hold numbers."""
+    made = Table(
+        title=title and Text(clean(title)), title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
+    for column in columns:
+        name = column.removesuffix(">")
+        made.add_column(name, justify="right" if name != column else "left", no_wrap=name == "id", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(clean(cell)) if isinstance(cell, str) else cell for cell in row))
+    return made
+
+
+def error_lines(error: ClewError | Problem) -> list[str]:
+    """What was wrong, where, what was expected, what to do: as far as known."""
+    lines = [error.detail]
+    for label, value in (("where", error.where), ("expected", error.expected), ("hint", error.hint)):
+        if value:
+            lines.append(f"  {label + ':':<10}{value}")
+    for inner in error.errors or []:
+        lines += [f"  {line}" for line in error_lines(inner)]
+    return lines
+
+
+def report(error: ClewError | Problem) -> None:
+    first, *rest = error_lines(error)
+    note(Text.assemble(("Error: ", "bold red"), clean(first)))
+    for line in rest:
+        note(line)
+
+
+def short_id(value: UUID) -> str:
+    """The milliseconds of a version 7 UUID: enough to tell the jobs of one person apart."""
+    return str(value)[:13]
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def since(then: datetime, until: datetime | None = None) -> str:
+    return duration(((until or datetime.now(UTC)) - then).total_seconds())
+
+
+def number(value: float | None) -> str:
+    """Four significant digits; whole numbers with their thousands apart."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e12 else f"{value:.4g}"
+
+
+def size(value: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"

@@ -1,0 +1,113 @@
+"""One job on a terminal: what was asked, what happened, what came of it."""
+
+from collections.abc import Iterable, Iterator
+
+import yaml
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from clew_client.display import clean, duration, error_lines, number, short_id, since, state, table
+from clew_client.result_display import result_parts
+from clew_spec.api import EventView, JobSummary, JobView, MetricSeries, ProgressView
+from clew_spec.errors import Problem
+
+
+def jobs_table(jobs: Iterable[JobSummary]) -> Table:
+    return table(
+        ["id", "kind", "name", "state", "progress", "age>", "took>"],
+        [
+            (
+                short_id(job.id),
+                job.kind,
+                job.name,
+                state(job.state, cancel_requested=job.cancel_requested),
+                "" if job.state.terminal or job.progress is None else progress_line(job.progress),
+                since(job.created_at),
+                since(job.started_at, job.finished_at) if job.started_at else "",
+            )
+            for job in jobs
+        ],
+    )
+
+
+def job_page(job: JobView, metrics: list[MetricSeries]) -> Iterator[RenderableType]:
+    """The parts of `clew show`, in order."""
+    yield Text.assemble(
+        (f"{job.kind} {job.name}", "bold"), "  ", state(job.state, cancel_requested=job.cancel_requested)
+    )
+    yield Text(f"{job.id}  priority {job.priority}, visible to the {job.visibility}, pool {job.pool}")
+    yield Text(_times(job))
+    if job.progress and not job.state.terminal:
+        yield Text(clean(progress_line(job.progress)))
+    yield Text("\nSpec", style="bold")
+    spec = job.spec.model_dump(mode="json")
+    yield Text(clean(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True).rstrip()))
+    if job.attempts:
+        yield Text("\nAttempts", style="bold")
+        yield _attempts(job)
+    if metrics:
+        yield Text("\nMetrics, newest values", style="bold")
+        last = [
+            (series.name, number(series.steps[-1]), number(series.values[-1])) for series in metrics if series.steps
+        ]
+        yield table(["name", "step>", "value>"], last)
+    if job.error:
+        yield Text("\nError", style="bold red")
+        yield problem_text(job.error)
+    yield from result_parts(job.result)
+
+
+def problem_text(problem: Problem) -> Text:
+    return Text(clean("\n".join(error_lines(problem))))
+
+
+def progress_line(progress: ProgressView) -> str:
+    parts = [f"{progress.phase} {number(progress.done)}/{number(progress.total)} {progress.unit}"]
+    if progress.rate is not None:
+        parts.append(f"{number(progress.rate)}/s")
+    if progress.eta_s is not None:
+        parts.append(f"{duration(progress.eta_s)} left")
+    return ", ".join(parts)
+
+
+def event_line(event: EventView) -> str:
+    """One event in the words of `clew show --events`."""
+    data = event.data
+    match event.type:
+        case "log":
+            text = f"{data.get('level')}: {data.get('message')}"
+        case "metric":
+            values = data.get("values") or {}
+            text = f"step {data.get('step')}: " + ", ".join(f"{name} {number(value)}" for name, value in values.items())
+        case "progress":
+            text = progress_line(ProgressView.model_validate({**data, "at": event.at}))
+        case _:
+            text = ", ".join(f"{name} {value}" for name, value in data.items() if value is not None)
+    return f"{event.at:%H:%M:%S} {event.seq:>5}  {event.type:<10}  {text}"
+
+
+def _times(job: JobView) -> str:
+    parts = [f"submitted {job.created_at:%Y-%m-%d %H:%M:%S %Z}"]
+    if job.started_at:
+        parts.append(f"waited {since(job.created_at, job.started_at)}")
+        parts.append(f"{'ran' if job.finished_at else 'runs since'} {since(job.started_at, job.finished_at)}")
+    if job.worker:
+        parts.append(f"on {job.worker}")
+    return clean(", ".join(parts))
+
+
+def _attempts(job: JobView) -> Table:
+    return table(
+        ["attempt>", "worker", "outcome", "took>", "error"],
+        [
+            (
+                str(attempt.fence),
+                attempt.worker or "",
+                attempt.outcome or "running",
+                since(attempt.started_at, attempt.ended_at) if attempt.started_at else "",
+                attempt.error.detail if attempt.error else "",
+            )
+            for attempt in job.attempts
+        ],
+    )

@@ -1,0 +1,85 @@
+"""What came of a job, on a terminal."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from rich.console import RenderableType
+from rich.text import Text
+
+from clew_client.display import clean, number, table
+from clew_spec.evaluation import CoderMetrics
+from clew_spec.graph import GraphSummary
+from clew_spec.results import CodersResult, DatasetResult, EvaluationResult, GraphResult, ModelResult, Result
+
+_RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+
+Facts = list[tuple[str, str]]
+
+
+def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
+    """A heading and the result below it; nothing for a job without one."""
+    if result is None:
+        return
+    yield Text("\nResult", style="bold")
+    try:
+        known = _RESULT.validate_python(result, strict=False)
+    except ValidationError:
+        # A newer lab may know results that this client does not.
+        yield Text(clean(yaml.safe_dump(result, sort_keys=False, allow_unicode=True).rstrip()))
+        return
+    match known:
+        case CodersResult():
+            rows = [(str(c.layer), number(c.fvu_first), number(c.fvu_last)) for c in known.coders]
+            yield Text(f"{len(rows)} coders, {number(known.steps)} steps, {number(known.tokens_seen)} tokens")
+            yield table(["layer>", "FVU first>", "FVU last>"], rows)
+        case EvaluationResult():
+            yield table(_METRICS, [_metrics(metrics) for metrics in known.coders])
+        case GraphResult():
+            yield table(["", ""], _graph(known.summary))
+        case ModelResult():
+            yield table(["", ""], _model(known))
+        case DatasetResult():
+            yield table(["", ""], _dataset(known))
+
+
+_METRICS = ["layer>", "tokens>", "FVU>", "L0>", "dead>", "CE>", "CE spliced>", "CE zero>", "loss recovered>"]
+
+
+def _metrics(m: CoderMetrics) -> list[str]:
+    values = (m.tokens, m.fvu, m.l0, m.dead, m.ce_original, m.ce_spliced, m.ce_zero, m.loss_recovered)
+    return [str(m.layer), *map(number, values)]
+
+
+def _graph(summary: GraphSummary) -> Facts:
+    targets = [("target", f"{target.token!r}, probability {target.probability:.3f}") for target in summary.targets]
+    return [
+        ("prompt", summary.prompt),
+        *targets,
+        ("nodes, edges", f"{number(summary.n_nodes)}, {number(summary.n_edges)}"),
+        ("features", f"{summary.selection.selected} of {summary.selection.active} active ones"),
+        ("error share", number(summary.scores.error_share)),
+        ("replacement", number(summary.scores.replacement)),
+        ("completeness", number(summary.scores.completeness)),
+        ("conservation", f"{summary.conservation.max_relative_to_edges:.1e} of sum |edges|"),
+    ]
+
+
+def _model(result: ModelResult) -> Facts:
+    config, proof = result.config, result.proof
+    return [
+        ("architecture", f"{config.architecture}, {config.n_layers} layers, d_model {config.d_model}"),
+        ("parameters", number(config.n_parameters)),
+        ("anatomy", f"within {proof.max_abs_logit_difference:.1e} of logits up to {number(proof.logit_scale)}"),
+        ("digest", result.digest),
+    ]
+
+
+def _dataset(result: DatasetResult) -> Facts:
+    return [
+        ("tokens", f"{number(result.train_tokens)} to train on, {number(result.heldout_tokens)} held out"),
+        ("rows", f"{result.context} tokens, bos {result.bos}"),
+        ("documents", number(result.n_documents)),
+        ("digest", result.digest),
+    ]

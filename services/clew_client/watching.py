@@ -1,0 +1,125 @@
+"""Follow a job until it ends."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import RenderableType
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+from clew_client.display import clean, console, note, number, print_json, report, say, since, state
+from clew_client.job_display import progress_line
+from clew_client.lab import Lab
+from clew_client.result_display import result_parts
+from clew_spec.api import EventView, JobView, ProgressView
+from clew_spec.jobs import JobState
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def watch(lab: Lab, job: JobView, *, as_json: bool) -> int:
+    """Show `job`'s events until it ends. Returns the exit code: 0 if it succeeded, 1 if it failed or was cancelled."""
+    try:
+        if as_json:
+            end = lab.wait(job.id, print_json)
+        else:
+            with _Board() as board:
+                end = lab.wait(job.id, board.event)
+    except KeyboardInterrupt:
+        note(f"The job goes on. Watch it again: clew watch {job.id}")
+        note(f"                 Stop it:        clew cancel {job.id}")
+        raise typer.Exit(INTERRUPTED) from None
+    if not as_json:
+        _ending(end)
+    return 0 if end.state is JobState.SUCCEEDED else 1
+
+
+def _ending(job: JobView) -> None:
+    took = f" after {since(job.started_at, job.finished_at)}" if job.started_at else ""
+    say(Text.assemble(f"{job.kind} {job.name} ", state(job.state), took))
+    for part in result_parts(job.result):
+        console().print(part)
+    if job.error:
+        report(job.error)
+    elif job.state is JobState.SUCCEEDED:
+        say(f"More: clew show {job.id}")
+
+
+class _Board(Progress):
+    """A bar for the present phase and a line with the newest metrics; plain lines where there is no terminal."""
+
+    def __init__(self) -> None:
+        screen = console(stderr=True)
+        super().__init__(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[line]}", markup=False),
+            console=screen,
+            transient=True,
+            disable=not screen.is_terminal,
+        )
+        self._bar = self.add_task("waiting", total=None, line="")
+        self._phase = ""
+        self._metrics: dict[str, float] = {}
+        self._step: Any = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        if self._metrics:
+            yield Text(clean(metrics_line(self._step, self._metrics)), no_wrap=True, overflow="ellipsis")
+
+    def event(self, event: EventView) -> None:
+        data = event.data
+        match event.type:
+            case "progress":
+                self._progress(event)
+            case "metric":
+                self._step = data.get("step")
+                self._metrics |= data.get("values") or {}
+            case "state":
+                reason = f": {data['reason']}" if data.get("reason") else ""
+                self._line(event, f"{data.get('state')}{reason}")
+                self.update(self._bar, description=clean(str(data.get("state"))), total=None, line="")
+            case "log" if data.get("level") != "debug":
+                self._line(event, str(data.get("message")))
+            case "artifact":
+                self._line(event, f"wrote {data.get('name')}")
+            case "checkpoint":
+                self._line(event, f"checkpoint at step {data.get('step')}")
+
+    def _progress(self, event: EventView) -> None:
+        try:
+            progress = ProgressView.model_validate({"rate": None, "eta_s": None, **event.data, "at": event.at})
+        except ValidationError:
+            return  # how far a job is may be told otherwise by a newer lab; that it runs is what matters
+        line = progress_line(progress)
+        if progress.phase != self._phase:
+            self._phase = progress.phase
+            if self.disable:
+                self._line(event, line)
+        self.update(
+            self._bar,
+            description=clean(progress.phase),
+            completed=progress.done,
+            total=progress.total,
+            line=clean(line.removeprefix(progress.phase).strip()),
+        )
+
+    def _line(self, event: EventView, text: str) -> None:
+        self.console.print(f"{event.at.astimezone():%H:%M:%S} {clean(text)}", soft_wrap=True)
+
+
+def metrics_line(step: Any, values: dict[str, float]) -> str:
+    """`step 40: loss 0.31, fvu 0.21-0.64 (10 layers)`: what is measured per layer, as the range over layers."""
+    groups: dict[str, list[float]] = {}
+    for name, value in values.items():
+        groups.setdefault(re.sub(r"^L\d+/", "", name), []).append(value)
+    shown = [
+        f"{name} {number(min(group))}" + (f"-{number(max(group))} ({len(group)} layers)" if len(group) > 1 else "")
+        for name, group in groups.items()
+    ]
+    return f"step {step}: " + ", ".join(shown)

@@ -1,0 +1,85 @@
+"""Any valid spec, for tests that hold for every one of them."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from clew_spec.attribution import AttributeSpec
+from clew_spec.coders import CoderSpec, TopK
+from clew_spec.datasets import BuildDatasetSpec, PydocSource
+from clew_spec.evaluation import EvaluateSpec
+from clew_spec.jobs import JobRequest
+from clew_spec.models import ImportModelSpec
+from clew_spec.training import OptimizerSpec, TrainSpec
+
+names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,62}", fullmatch=True)
+refs = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,20}", fullmatch=True)
+packages = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True)
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=60)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def counts(low: int = 1, high: int = 10**6) -> st.SearchStrategy[int]:
+    return st.integers(low, high)
+
+
+coders = st.integers(1, 2**22).flatmap(
+    lambda width: st.builds(CoderSpec, activation=st.builds(TopK, k=st.integers(1, width)), n_features=st.just(width))
+)
+
+optimizers = st.builds(
+    OptimizerSpec,
+    lr=st.floats(0, 1, exclude_min=True),
+    warmup_steps=counts(0),
+    decay_fraction=st.floats(0, 1),
+    betas=st.lists(st.floats(0, 1), min_size=2, max_size=2),
+)
+
+specs: st.SearchStrategy[Any] = st.one_of(
+    st.builds(ImportModelSpec, name=names, path=words),
+    st.builds(
+        BuildDatasetSpec,
+        name=names,
+        model=refs,
+        source=st.builds(PydocSource, packages=st.lists(packages, min_size=1, max_size=4)),
+        context=counts(8, 8192),
+        bos=words,
+        max_tokens=st.none() | counts(),
+        heldout_fraction=st.floats(0, 1, exclude_min=True, exclude_max=True),
+        seed=seeds,
+    ),
+    st.builds(
+        TrainSpec,
+        name=names,
+        model=refs,
+        dataset=refs,
+        layers=st.lists(st.integers(0, 200), min_size=1, max_size=20, unique=True),
+        coder=coders,
+        optimizer=optimizers,
+        steps=counts(1, 10**7),
+        tokens_per_step=counts(16),
+        seed=seeds,
+        dtype=st.sampled_from(["float32", "bfloat16"]),
+    ),
+    st.builds(EvaluateSpec, coders=refs, dataset=st.none() | refs, tokens=counts(16), rows_per_batch=counts()),
+    st.builds(
+        AttributeSpec,
+        name=names,
+        coders=refs,
+        prompt=words,
+        bos=st.none() | words,
+        max_logits=counts(1, 100),
+        desired_logit_prob=st.floats(0, 1, exclude_min=True),
+        max_nodes=counts(1, 100_000),
+    ),
+)
+
+requests = st.builds(
+    JobRequest,
+    spec=specs,
+    priority=st.sampled_from(["low", "normal", "high"]),
+    max_retries=st.integers(0, 10),
+    visibility=st.sampled_from(["project", "lab"]),
+)
+
+EVALUATE = JobRequest(spec=EvaluateSpec(coders="demo"))
