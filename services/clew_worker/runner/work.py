@@ -11,7 +11,7 @@ from clew_spec.results import Lineage
 from clew_spec.runner import RunJob
 from clew_worker.runner.channel import Outbox
 
-S = TypeVar("S", bound=Spec)
+S = TypeVar("S", bound=Spec, covariant=True)
 
 Record = dict[str, Any]
 

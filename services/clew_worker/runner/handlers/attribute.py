@@ -1,0 +1,71 @@
+"""A prompt into an attribution graph."""
+
+import torch
+
+from clew import circuits
+from clew.circuits.attribution import attribute as attribution_graph
+from clew.circuits.storage import DOCUMENT_FILE, GRAPH_FILE
+from clew.data import bos_token_id
+from clew.files import digest_of, file_sha256
+from clew.models import Model
+from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec
+from clew_spec.errors import InvalidSpec
+from clew_spec.results import GraphResult
+from clew_worker.runner.handlers.coders import load_coders
+from clew_worker.runner.warm import warm_model
+from clew_worker.runner.work import Work
+
+
+def attribute(work: Work[AttributeSpec]) -> GraphResult:
+    model, coders = warm_model(work), load_coders(work)
+    bos = _bos(work)
+    graph = attribution_graph(
+        model,
+        coders,
+        _tokens(model, work.spec.prompt, bos),
+        max_logits=work.spec.max_logits,
+        desired_logit_prob=work.spec.desired_logit_prob,
+        max_nodes=work.spec.max_nodes,
+        targets_per_sweep=work.spec.targets_per_sweep,
+        dtype=work.dtype,
+        prompt=work.spec.prompt,
+        bos=bos,
+        report=work.report,
+    )
+    document = circuits.document(graph, work.spec.name, work.spec.view_nodes)
+    folder = work.out / "graph"
+    circuits.save_graph(folder, graph, document)
+    return GraphResult(
+        name=work.spec.name,
+        digest=digest_of({name: file_sha256(folder / name) for name in (GRAPH_FILE, DOCUMENT_FILE)}),
+        summary=document.summary,
+        files=work.report.folder("graph", folder),
+        lineage=work.lineage(),
+    )
+
+
+def _bos(work: Work[AttributeSpec]) -> str:
+    """What the coders were trained with. Raises InvalidSpec where they disagree, or where the spec asks otherwise."""
+    trained = sorted({str(record["config"]["bos"]) for record in work.coder_records})
+    if len(trained) > 1:
+        raise InvalidSpec(f"the coders were trained with different first tokens: {trained}", where="/spec/coders")
+    if work.spec.bos not in (None, trained[0]):
+        raise InvalidSpec(
+            f"the coders were trained with bos = {trained[0]!r}, not {work.spec.bos!r}",
+            where="/spec/bos",
+            expected=repr(trained[0]),
+        )
+    return trained[0]
+
+
+def _tokens(model: Model, prompt: str, bos: str) -> torch.Tensor:
+    assert model.tokenizer is not None
+    first = bos_token_id(model.tokenizer, bos)
+    ids = model.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    tokens = [*([] if first is None else [first]), *ids]
+    most = min(MAX_PROMPT_TOKENS, model.max_context)
+    if not ids or len(tokens) > most:
+        raise InvalidSpec(
+            f"the prompt has {len(tokens)} tokens", where="/spec/prompt", expected=f"between 1 and {most} tokens"
+        )
+    return torch.tensor(tokens)

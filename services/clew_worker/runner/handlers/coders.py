@@ -1,0 +1,17 @@
+"""The coders a job was given, by layer."""
+
+from clew.coders import Coder, load_coder
+from clew_spec.base import Spec
+from clew_spec.errors import InvalidSpec
+from clew_worker.runner.work import Work
+
+
+def load_coders(work: Work[Spec]) -> dict[int, Coder]:
+    """One coder a layer, on the job's device. Raises InvalidSpec where two claim the same layer."""
+    coders: dict[int, Coder] = {}
+    for record in work.coder_records:
+        layer = int(record["layer"])
+        if layer in coders:
+            raise InvalidSpec(f"two coders for layer {layer}", where="/spec/coders", expected="one coder a layer")
+        coders[layer] = load_coder(work.inputs / "coders" / f"L{layer:02d}").to(work.job.device, work.dtype)
+    return coders

@@ -1,0 +1,33 @@
+"""Coders on held-out tokens."""
+
+from clew import evaluation
+from clew.data import Dataset
+from clew_spec.evaluation import EvaluateSpec
+from clew_spec.results import EvaluationResult
+from clew_worker.runner.handlers.coders import load_coders
+from clew_worker.runner.warm import warm_model
+from clew_worker.runner.work import Work
+
+
+def evaluate(work: Work[EvaluateSpec]) -> EvaluationResult:
+    dataset = Dataset.open(work.inputs / "dataset")
+    model = warm_model(work)
+    dataset.check_fits(
+        tokenizer_digest=work.model_record["tokenizer_digest"],
+        vocab_size=model.vocab_size,
+        max_context=model.max_context,
+    )
+    coders = load_coders(work)
+    metrics = evaluation.evaluate(
+        model,
+        coders,
+        dataset.heldout,
+        tokens=work.spec.tokens,
+        rows_per_batch=work.spec.rows_per_batch,
+        report=work.report,
+    )
+    return EvaluationResult(
+        coders=metrics,
+        coder_ids=[str(record["id"]) for record in work.coder_records],
+        lineage=work.lineage(),
+    )
