@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from clew_spec.coders import CoderConfig
 from clew_spec.errors import Problem
@@ -21,9 +21,11 @@ class View(BaseModel):
 
 
 class Page(View, Generic[T]):
+    # Pydantic looks for the docstrings of `Page[X]` where that is written, and can stumble there.
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
     items: list[T]
-    next_cursor: str | None
-    """Pass it as `cursor` for the next page; null at the end."""
+    next_cursor: str | None = Field(description="pass it as `cursor` for the next page; null at the end")
 
 
 class ProgressView(View):
@@ -86,12 +88,15 @@ class EventView(View):
     type: str
     """`state`, `progress`, `metric`, `log`, `checkpoint` or `artifact`."""
     data: dict[str, Any]
+    """state: `{state, reason?}`; progress: `ProgressView` without `at`; metric: `{step, values: {name: number}}`;
+    log: `{level, message}`; checkpoint: `{step}`; artifact: `{name, size}`."""
 
 
 class MetricSeries(View):
     name: str
     steps: list[int]
-    values: list[float]
+    values: list[float | None]
+    """Null where the value was not a finite number."""
 
 
 class ArtifactView(View):

@@ -11,6 +11,7 @@ import secrets
 import string
 import zlib
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from pydantic import SecretStr
 from sqlalchemy import Select, delete, func, or_, select, update
@@ -85,6 +86,11 @@ def actor_of_key(session: Session, plain: str, *, secret_key: SecretStr) -> Acto
     if found is None or not hmac.compare_digest(found[0].digest, wanted):
         raise NotAuthenticated(_REFUSED, hint=_HINT)
     return _used(session, *found)
+
+
+def is_live(session: Session, key_id: UUID) -> bool:
+    """Whether the key is still good."""
+    return session.execute(_live_keys().where(ApiKey.id == key_id)).first() is not None
 
 
 def open_session(session: Session, actor: Actor, *, secret_key: SecretStr) -> tuple[BrowserSession, str]:

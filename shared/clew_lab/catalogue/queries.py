@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, defer
 
 from clew_lab.catalogue import views
 from clew_lab.catalogue.pages import page
-from clew_lab.catalogue.scope import Actor, get, may_read, readable
+from clew_lab.catalogue.scope import Actor, get, may_read, owned, readable
 from clew_lab.catalogue.tables import Artifact, Attempt, Coder, Dataset, Event, Graph, Job, Model, Project, Worker
 from clew_spec.api import (
     CoderView,
@@ -27,6 +27,7 @@ from clew_spec.jobs import JobKind, JobState
 
 V = TypeVar("V", bound=View)
 
+EVENTS_AT_ONCE = 500
 WORKER_MEMORY = "1 hour"
 """A worker that has been silent for longer is no longer listed."""
 
@@ -62,6 +63,10 @@ def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
         session.scalar(select(Worker.name).where(Worker.id == job.worker_id)),
         [views.attempt_view(*row) for row in attempts],
     )
+
+
+def job_of_idempotency_key(session: Session, actor: Actor, idempotency_key: str) -> Job | None:
+    return session.scalar(owned(actor, Job).where(Job.idempotency_key == idempotency_key))
 
 
 def list_models(session: Session, actor: Actor, **options: Any) -> Page[ModelView]:
@@ -116,17 +121,15 @@ def file_of(session: Session, record: Model | Dataset | Coder | Graph, ending: s
     )
 
 
-def events_after(
-    session: Session, actor: Actor, job_id: UUID, after: int, limit: int = 500
-) -> tuple[list[EventView], bool]:
-    """Events with `seq > after`, in order, and whether they are the last there will ever be.
+def events_after(session: Session, actor: Actor, job_id: UUID, after: int) -> tuple[list[EventView], bool]:
+    """At most `EVENTS_AT_ONCE` events with `seq > after`, in order, and whether there can be no more behind them.
 
     Raises `NotFound`. An event's `seq` is taken under the job's row lock, so none appears behind one that was read.
     """
     job = get(session, actor, Job, job_id)
     final, last_seq = JobState(job.state).terminal, job.last_seq
     events = session.scalars(
-        select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq).limit(limit)
+        select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq).limit(EVENTS_AT_ONCE)
     )
     found = [views.event_view(event) for event in events]
     reached = found[-1].seq if found else after

@@ -1,0 +1,79 @@
+"""The application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.gzip import GZipMiddleware
+
+from clew_api import dashboard, openapi, problems
+from clew_api.context import RequestContext
+from clew_api.lab import Lab
+from clew_api.routers import (
+    artifacts,
+    coders,
+    datasets,
+    events,
+    graphs,
+    health,
+    jobs,
+    metrics,
+    models,
+    session,
+    workers,
+)
+from clew_lab.settings import Settings
+
+PREFIX = "/api/v1"
+ROUTERS = (jobs, events, metrics, artifacts, models, datasets, coders, graphs, workers, health, session)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API of one lab, and its dashboard where it was built. Servers are asked only when they are needed."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        lab = Lab.of(settings)
+        app.state.lab = lab
+        lab.bell.start(settings.database_url.get_secret_value())
+        try:
+            yield
+        finally:
+            lab.bell.close()
+            lab.close()
+
+    app = FastAPI(
+        title="Clew",
+        version=version("clew"),
+        description="A shared laboratory for finding circuits in language models with transcoders.",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # its scripts come from elsewhere, which our own policy forbids
+        redoc_url=None,
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+    )
+    _install_routes(app)
+    dashboard.install(app, settings.dashboard_dir)
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)
+    app.add_middleware(RequestContext, failed=problems.internal_error)
+    return app
+
+
+def routes_alone() -> FastAPI:
+    """For the contract: nothing behind the routes."""
+    app = FastAPI(title="Clew", version=version("clew"), generate_unique_id_function=_operation_id)
+    _install_routes(app)
+    return app
+
+
+def _install_routes(app: FastAPI) -> None:
+    for module in ROUTERS:
+        app.include_router(module.router, prefix=PREFIX)
+    problems.install(app)
+    openapi.install(app)
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

@@ -1,0 +1,106 @@
+"""Reads a JSON body. Asked for as a dependency, it comes after the key was checked, and knows what it validated."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from clew_api.problems import TooLarge, UnsupportedMediaType
+from clew_api.validation import pointer, problem_of_validation
+from clew_spec.errors import InvalidSpec, from_problem
+
+M = TypeVar("M", bound=BaseModel)
+
+MAX_BYTES = 2**20
+MAX_DEPTH = 32
+
+
+def body_of(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+    """A dependency that reads the body as `model`, strictly.
+
+    Raises `UnsupportedMediaType` (415), `TooLarge` (413), `InvalidSpec` (422).
+    """
+
+    async def read(request: Request) -> M:
+        return parse(await _bytes(request), model)
+
+    return read
+
+
+def declared_body(model: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra=` of a route that has such a body; `clew_api.openapi` adds the schema itself."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def parse(content: bytes, model: type[M]) -> M:
+    """Raises `InvalidSpec`, for everything that is not plain, finite, storable JSON of the model's shape."""
+    try:
+        value = json.loads(content.decode(), parse_constant=_not_finite, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:  # not UTF-8, not JSON, a number of too many digits
+        raise InvalidSpec(f"the body is not JSON: {error}", where="", expected="a JSON object") from None
+    _check(value)
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        raise from_problem(problem_of_validation(error.errors(include_url=False), model)) from None
+
+
+async def _bytes(request: Request) -> bytes:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType(f"the body is {media_type or 'of no stated type'}", expected="application/json")
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BYTES:
+            raise TooLarge("the body is too large", expected=f"at most {MAX_BYTES} bytes")
+    return bytes(content)
+
+
+def _check(value: Any, path: tuple[str | int, ...] = ()) -> None:
+    """Refuses what would fail later: depth, NUL and lone surrogates (no database stores them), overflowing floats."""
+    if len(path) > MAX_DEPTH:
+        raise _too_deep()
+    match value:
+        case dict():
+            for key, inner in value.items():
+                _check_text(key, path)
+                _check(inner, (*path, key))
+        case list():
+            for index, inner in enumerate(value):
+                _check(inner, (*path, index))
+        case str():
+            _check_text(value, path)
+        case float() if value in (float("inf"), float("-inf")):
+            raise InvalidSpec("the number is too large", where=pointer(path), expected="a finite number")
+
+
+def _check_text(text: str, path: tuple[str | int, ...]) -> None:
+    if "\0" in text:
+        raise InvalidSpec("the text has a NUL character", where=pointer(path), expected="text without NUL")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidSpec("the text is not Unicode", where=pointer(path), expected="no lone surrogates") from None
+
+
+def _too_deep() -> InvalidSpec:
+    return InvalidSpec("the body is nested too deeply", where="", expected=f"at most {MAX_DEPTH} levels")
+
+
+def _not_finite(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the field {key!r} is given twice")
+        found[key] = value
+    return found

@@ -1,0 +1,90 @@
+"""Around every request: its id, its line in the log, headers that make browsers careful, and the last safety net."""
+
+import re
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger()
+
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+_SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+UNENDING = ("/events", "/stream")
+"""Paths that end so answer without end, and therefore not to HEAD."""
+
+
+def request_id() -> str | None:
+    """Of the request at hand."""
+    return _request_id.get()
+
+
+class RequestContext:
+    """Outermost of our own layers.
+
+    Args:
+        failed: makes the answer for an exception that nobody caught.
+    """
+
+    def __init__(self, app: ASGIApp, failed: Callable[[], Response]) -> None:
+        self._app = app
+        self._failed = failed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        id = given if _SANE.fullmatch(given) else uuid4().hex
+        token = _request_id.set(id)
+        began = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=id):
+            try:
+                await self._app(_head_as_get(scope), receive, send_with_headers)
+            except Exception as error:
+                log.exception("request.crashed", method=scope["method"], path=scope["path"], error=type(error).__name__)
+                if status == 0:
+                    await self._failed()(scope, receive, send_with_headers)
+            finally:
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    ms=round(1000 * (time.perf_counter() - began), 1),
+                )
+                _request_id.reset(token)
+
+
+def _head_as_get(scope: Scope) -> Scope:
+    """HEAD is GET without the body, and the server drops that by itself."""
+    if scope["method"] != "HEAD" or scope["path"].endswith(UNENDING):
+        return scope
+    return {**scope, "method": "GET"}

@@ -1,0 +1,64 @@
+"""What a running API holds on to: the engine, the store, the tokenizers and the bell."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Annotated, Self
+
+import redis
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from clew_api.bell import Bell
+from clew_lab.catalogue.engine import make_engine, session_factory
+from clew_lab.catalogue.tokenizing import Tokenizers
+from clew_lab.settings import Settings
+from clew_lab.storage import Store
+
+POOL = 20
+"""Database connections: half as many as there are threads, since most requests hold one only for moments."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    settings: Settings
+    engine: Engine
+    sessions: sessionmaker[Session]
+    store: Store
+    tokenizers: Tokenizers
+    redis: "redis.Redis"
+    bell: Bell = field(default_factory=Bell)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Asks no server yet."""
+        engine = make_engine(
+            settings.database_url.get_secret_value(), pool_size=POOL, max_overflow=POOL, pool_timeout=10
+        )
+        store = Store.of(settings)
+        return cls(
+            settings=settings,
+            engine=engine,
+            sessions=session_factory(engine),
+            store=store,
+            tokenizers=Tokenizers(store.read),
+            redis=redis.Redis.from_url(
+                settings.redis_url.get_secret_value(), socket_timeout=2, socket_connect_timeout=2
+            ),
+        )
+
+    def transaction(self) -> AbstractContextManager[Session]:
+        """Commits at the end, rolls back on an error."""
+        return self.sessions.begin()
+
+    def close(self) -> None:
+        self.redis.close()
+        self.engine.dispose()
+
+
+def _lab(request: Request) -> Lab:
+    lab: Lab = request.app.state.lab
+    return lab
+
+
+LabDep = Annotated[Lab, Depends(_lab)]

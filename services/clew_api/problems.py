@@ -1,0 +1,123 @@
+"""Every error leaves as `application/problem+json`; here is how each kind of exception becomes one."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from clew_api.context import request_id
+from clew_api.validation import problem_of_validation
+from clew_spec.errors import (
+    ClewError,
+    Conflict,
+    Forbidden,
+    InvalidSpec,
+    NotAuthenticated,
+    NotFound,
+    Problem,
+    Unavailable,
+)
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class MethodNotAllowed(ClewError):
+    code = "method-not-allowed"
+    title = "This cannot be done here"
+    status = 405
+
+
+class TooLarge(ClewError):
+    code = "too-large"
+    title = "The request is too large"
+    status = 413
+
+
+class UnsupportedMediaType(ClewError):
+    code = "unsupported-media-type"
+    title = "The body is of another type than is understood"
+    status = 415
+
+
+BY_STATUS: dict[int, type[ClewError]] = {
+    kind.status: kind
+    for kind in (
+        NotAuthenticated,
+        Forbidden,
+        NotFound,
+        MethodNotAllowed,
+        Conflict,
+        TooLarge,
+        UnsupportedMediaType,
+        InvalidSpec,
+        Unavailable,
+    )
+}
+
+
+def declared(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses=` of a route: the problems it can answer with."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": BY_STATUS[status].title, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    problem.request_id = request_id()
+    extra = {"Cache-Control": "no-store", **(headers or {})}
+    if problem.status == NotAuthenticated.status:
+        extra["WWW-Authenticate"] = "Bearer"
+    if problem.status == Unavailable.status:
+        extra["Retry-After"] = "2"
+    content = problem.model_dump_json(exclude_none=True)
+    return Response(content, status_code=problem.status, media_type=MEDIA_TYPE, headers=extra)
+
+
+def internal_error() -> Response:
+    """For what nobody expected: says where to look, and nothing of what is inside."""
+    error = ClewError("something went wrong inside Clew", hint="the log tells more under this request id")
+    return answer(error.problem())
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(ClewError, _clew_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    for lost in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(lost, _database_lost)
+
+
+async def _clew_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ClewError)  # noqa: S101  # registered for nothing else
+    if error.status >= 500:
+        log.error("request.failed", error=str(error), exc_info=error)
+    return answer(error.problem())
+
+
+async def _validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    return answer(problem_of_validation(list(error.errors())))
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    kind = BY_STATUS.get(error.status_code)
+    details = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not possible here"}
+    detail = details.get(error.status_code, str(error.detail))
+    headers = dict(error.headers or {})
+    problem = (kind or ClewError)(detail, expected=headers.get("Allow")).problem()
+    problem.status = error.status_code
+    return answer(problem, headers)
+
+
+async def _database_lost(_: Request, error: Exception) -> Response:
+    log.error("database.lost", error=type(error).__name__, exc_info=error)
+    return answer(Unavailable("the database does not answer", hint="try again in a moment").problem())

@@ -1,0 +1,33 @@
+"""Coders, one for each layer of a set."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from clew_api.auth import ActorDep
+from clew_api.lab import LabDep
+from clew_api.params import PageOptions
+from clew_api.problems import declared
+from clew_lab.catalogue import queries
+from clew_spec.api import CoderView, Page
+
+router = APIRouter(prefix="/coders", tags=["coders"])
+
+
+@router.get("", responses=declared(401, 422, 503))
+def list_coders(
+    lab: LabDep,
+    actor: ActorDep,
+    options: PageOptions,
+    job: Annotated[UUID | None, Query(description="only those of this training job")] = None,
+    model: Annotated[UUID | None, Query(description="only those of this model")] = None,
+) -> Page[CoderView]:
+    with lab.transaction() as session:
+        return queries.list_coders(session, actor, job=job, model=model, **options)
+
+
+@router.get("/{coder_id}", responses=declared(401, 404, 422, 503))
+def get_coder(lab: LabDep, actor: ActorDep, coder_id: UUID) -> CoderView:
+    with lab.transaction() as session:
+        return queries.get_coder(session, actor, coder_id)

@@ -1,0 +1,97 @@
+"""Jobs: submit, list, show, cancel."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Response, status
+
+from clew_api.auth import ActorDep
+from clew_api.body import body_of, declared_body
+from clew_api.context import request_id
+from clew_api.lab import Lab, LabDep
+from clew_api.params import Cursor, IdempotencyKey, Limit
+from clew_api.problems import declared
+from clew_lab.catalogue import queries, refs
+from clew_lab.catalogue.refs import Resolved
+from clew_lab.catalogue.scope import Actor
+from clew_lab.jobs.accept import accept
+from clew_lab.jobs.cancel import cancel
+from clew_spec.api import JobSummary, JobView, Page
+from clew_spec.jobs import JobKind, JobRequest, JobSpec, JobState
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+# The actor comes before the body, so that who has no key learns nothing else.
+@router.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses={
+        200: {"model": JobView, "description": "The job that this Idempotency-Key has made before"},
+        **declared(401, 403, 409, 413, 415, 422, 503),
+    },
+    openapi_extra=declared_body(JobRequest),
+)
+def submit_job(
+    lab: LabDep,
+    actor: ActorDep,
+    request: Annotated[JobRequest, Depends(body_of(JobRequest))],
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> JobView:
+    """Queue a job. Everything that can be known beforehand is checked before."""
+    resolved = _resolved(lab, actor, request.spec, idempotency_key)
+    with lab.transaction() as session:
+        job, created = accept(
+            session,
+            actor,
+            request,
+            inputs=resolved.inputs,
+            name=resolved.name,
+            idempotency_key=idempotency_key,
+            request_id=request_id(),
+        )
+        view = queries.get_job(session, actor, job.id)
+    response.status_code = status.HTTP_202_ACCEPTED if created else status.HTTP_200_OK
+    response.headers["Location"] = f"/api/v1/jobs/{view.id}"
+    return view
+
+
+@router.get("", responses=declared(401, 422, 503))
+def list_jobs(
+    lab: LabDep,
+    actor: ActorDep,
+    state: Annotated[list[JobState] | None, Query(description="any of these states")] = None,
+    kind: Annotated[list[JobKind] | None, Query(description="any of these kinds")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[JobSummary]:
+    """Visible jobs, newest first."""
+    with lab.transaction() as session:
+        return queries.list_jobs(session, actor, states=state or (), kinds=kind or (), cursor=cursor, limit=limit)
+
+
+@router.get("/{job_id}", responses=declared(401, 404, 422, 503))
+def get_job(lab: LabDep, actor: ActorDep, job_id: UUID) -> JobView:
+    with lab.transaction() as session:
+        return queries.get_job(session, actor, job_id)
+
+
+@router.post("/{job_id}/cancel", status_code=status.HTTP_202_ACCEPTED, responses=declared(401, 403, 404, 409, 422, 503))
+def cancel_job(lab: LabDep, actor: ActorDep, job_id: UUID) -> JobView:
+    """Ask for the job to stop. Asking twice is asking once; a job that has ended cannot be cancelled."""
+    with lab.transaction() as session:
+        cancel(session, actor, job_id, request_id=request_id())
+        return queries.get_job(session, actor, job_id)
+
+
+def _resolved(lab: Lab, actor: Actor, spec: JobSpec, idempotency_key: str | None) -> Resolved:
+    with lab.transaction() as session:
+        if idempotency_key is not None:
+            earlier = queries.job_of_idempotency_key(session, actor, idempotency_key)
+            if earlier is not None:  # what its references mean was settled then
+                return Resolved(name=earlier.name, inputs=earlier.inputs)
+        resolved = refs.resolve(session, actor, spec, import_roots=lab.settings.import_roots)
+    if resolved.tokenizer is not None:
+        refs.check_text(spec, resolved, lab.tokenizers.get(resolved.tokenizer))
+    return resolved

@@ -1,0 +1,30 @@
+"""A job's curves."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from clew_api.auth import ActorDep
+from clew_api.lab import LabDep
+from clew_api.problems import declared
+from clew_lab.catalogue.series import MAX_POINTS, metric_series
+from clew_spec.api import MetricSeries
+
+router = APIRouter(tags=["metrics"])
+
+MetricName = Annotated[str, Query(max_length=200, pattern=r"^[^\x00-\x1f]+$")]
+
+
+@router.get("/jobs/{job_id}/metrics", responses=declared(401, 404, 422, 503))
+def get_metrics(
+    lab: LabDep,
+    actor: ActorDep,
+    job_id: UUID,
+    name: Annotated[list[MetricName] | None, Query(max_length=200, description="only these curves")] = None,
+    max_points: Annotated[int, Query(ge=5, le=MAX_POINTS)] = 1000,
+) -> list[MetricSeries]:
+    """One value a step. Longer curves are thinned to `max_points`: the first, the last, and of each run its lowest and
+    its highest point stay."""
+    with lab.transaction() as session:
+        return metric_series(session, actor, job_id, names=name or (), max_points=max_points)

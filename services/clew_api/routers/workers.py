@@ -1,0 +1,18 @@
+"""Who works in the lab."""
+
+from fastapi import APIRouter
+
+from clew_api.auth import ActorDep
+from clew_api.lab import LabDep
+from clew_api.problems import declared
+from clew_lab.catalogue import queries
+from clew_spec.api import WorkerView
+
+router = APIRouter(prefix="/workers", tags=["workers"])
+
+
+@router.get("", responses=declared(401, 503))
+def list_workers(lab: LabDep, actor: ActorDep) -> list[WorkerView]:
+    """Workers heard of in the last hour. What another project runs on them is not told."""
+    with lab.transaction() as session:
+        return queries.list_workers(session, actor)

@@ -1,0 +1,163 @@
+"""Server-sent events, read from Postgres. A stream that waits holds no connection to the database."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
+
+import structlog
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from clew_api.bell import Ring
+from clew_api.lab import Lab
+from clew_lab.catalogue import keys, queries
+from clew_lab.catalogue.scope import Actor
+from clew_spec.api import EventView, JobSummary
+from clew_spec.errors import NotFound
+
+log = structlog.get_logger()
+P = ParamSpec("P")
+T = TypeVar("T")
+
+POLL_S = 1.0
+"""A stream looks at least this often, whether it was rung or not."""
+PAUSE_S = 0.05
+"""...and at most this often."""
+HEARTBEAT_S = 15.0
+CHANGES_WINDOW_S = 15.0
+"""How far back a stream of changes looks each time; longer than any transaction that changes a job."""
+
+HEARTBEAT = b": still here\n\n"
+
+
+class EventStream(StreamingResponse):
+    media_type = "text/event-stream"
+
+    def __init__(self, content: AsyncIterator[bytes]) -> None:
+        super().__init__(content, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+
+def declared_stream(description: str) -> dict[int | str, dict[str, Any]]:
+    """`responses=` of a route that streams."""
+    return {200: {"description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+
+
+def frame(event: str, data: BaseModel | str, id: int | None = None) -> bytes:
+    text = data if isinstance(data, str) else data.model_dump_json()
+    head = f"id: {id}\n" if id is not None else ""
+    return f"{head}event: {event}\ndata: {text}\n\n".encode()
+
+
+def event_frame(event: EventView, name: str) -> bytes:
+    return frame(name, event, event.seq)
+
+
+class Rhythm:
+    """When a stream looks again: when it was rung or a moment has passed; where all is quiet, a sign of life."""
+
+    def __init__(self, lab: Lab, actor: Actor, ring: Ring) -> None:
+        self._lab = lab
+        self._actor = actor
+        self._ring = ring
+        self._said_at = time.monotonic()
+
+    def said(self, *, more: bool = False) -> None:
+        """Something was sent: no heartbeat is due for a while. With `more` to send, the next wait is short."""
+        self._said_at = time.monotonic()
+        if more:
+            self._ring.ring()
+
+    async def wait(self) -> bytes | None:
+        """What to send before looking again, if anything; None where the server or the key has come to its end."""
+        await self._ring.wait(POLL_S)
+        await asyncio.sleep(PAUSE_S)
+        if self._lab.bell.closed:
+            return None
+        if time.monotonic() - self._said_at < HEARTBEAT_S:
+            return b""
+        if await look(self._lab, keys.is_live, self._actor.key_id) is False:
+            return None
+        self.said()
+        return HEARTBEAT
+
+
+async def look(lab: Lab, query: Callable[Concatenate[Session, P], T], *args: P.args, **options: P.kwargs) -> T | None:
+    """A short transaction in a thread; None where the database does not answer, so that streams outlive its restart."""
+
+    def run() -> T:
+        with lab.transaction() as session:
+            return query(session, *args, **options)
+
+    try:
+        return await run_in_threadpool(run)
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        log.warning("stream.database_lost", error=type(error).__name__)
+        return None
+
+
+async def job_events(lab: Lab, actor: Actor, job_id: UUID, after: int) -> AsyncIterator[bytes]:
+    """Every event of the job after `after`, once and in order; then one `end`, when there can be no more."""
+    with lab.bell.place(job_id) as ring:
+        rhythm = Rhythm(lab, actor, ring)
+        while True:
+            try:
+                found = await look(lab, queries.events_after, actor, job_id, after)
+            except NotFound:  # no longer shown to us
+                return
+            events, ended = found or ([], False)
+            for event in events:
+                yield event_frame(event, event.type)
+                after = event.seq
+            if ended:
+                yield frame("end", "{}")
+                return
+            if events:
+                rhythm.said(more=len(events) == queries.EVENTS_AT_ONCE)
+            if (sign := await rhythm.wait()) is None:
+                return
+            yield sign
+
+
+async def changes(lab: Lab, actor: Actor, job_id: UUID | None, after: int) -> AsyncIterator[bytes]:
+    """`job` whenever a visible job changed, and `event` for the one job that is named."""
+    known: dict[UUID, JobSummary] = {}
+    watched = job_id
+    with lab.bell.place(None) as ring:
+        rhythm = Rhythm(lab, actor, ring)
+        yield b": open\n\n"
+        while True:
+            found = await look(lab, _changes_after, actor, watched, after)
+            if found is not None:
+                changed, events, ended = found
+                watched = None if ended else watched
+                fresh = [job for job in changed if known.get(job.id) != job]
+                known = {job.id: job for job in changed}
+                for event in events:
+                    yield event_frame(event, "event")
+                    after = event.seq
+                for job in fresh:
+                    yield frame("job", job)
+                if events or fresh:
+                    rhythm.said(more=len(events) == queries.EVENTS_AT_ONCE)
+            if (sign := await rhythm.wait()) is None:
+                return
+            yield sign
+
+
+def _changes_after(
+    session: Session, actor: Actor, job_id: UUID | None, after: int
+) -> tuple[list[JobSummary], list[EventView], bool]:
+    """Both halves of `changes`, at one moment; and whether the one job has no more to tell."""
+    changed = queries.jobs_changed(session, actor, CHANGES_WINDOW_S)
+    if job_id is None:
+        return changed, [], True
+    try:
+        return changed, *queries.events_after(session, actor, job_id, after)
+    except NotFound:  # no longer shown to us
+        return changed, [], True
