@@ -22,12 +22,13 @@ def strongest_paths(graph: Graph, k: int = 20) -> list[Path]:
     best = _best_to(graph, root)
     leaves = graph.leaves.nonzero().squeeze(1)
     found: list[Path] = []
-    # (-bound, -steps, nodes, edges): the bound is the score of the best path that begins so; of equals, the longest.
-    queue: list[tuple[float, int, tuple[int, ...], tuple[int, ...]]] = []
+    # (-bound, nodes, edges): the bound is the score of the best path that begins with these nodes. Equal ones are tried
+    # in the order of their nodes, so each is followed to its end before the next.
+    queue: list[tuple[float, tuple[int, ...], tuple[int, ...]]] = []
     for bound, leaf in zip(*_top(best[leaves], leaves, k), strict=True):
-        heapq.heappush(queue, (-bound, 0, (leaf,), ()))
+        heapq.heappush(queue, (-bound, (leaf,), ()))
     while queue and len(found) < k:
-        bound, steps, nodes, edges = heapq.heappop(queue)
+        bound, nodes, edges = heapq.heappop(queue)
         here = nodes[-1]
         if here == root:
             found.append(_path(graph, nodes, edges))
@@ -37,7 +38,7 @@ def strongest_paths(graph: Graph, k: int = 20) -> list[Path]:
         # Exactly 1 along the best continuation, so that rounding cannot make the search stray among equal paths.
         for ratio, edge in zip(*_top(through / best[here], outgoing, k), strict=True):
             following = int(graph.edges.target_of[edge])
-            heapq.heappush(queue, (bound * ratio, steps - 1, (*nodes, following), (*edges, edge)))
+            heapq.heappush(queue, (bound * ratio, (*nodes, following), (*edges, edge)))
     return sorted(found, key=lambda path: -path.score)
 
 

@@ -58,14 +58,16 @@ def test_steps_carry_signed_edges_and_their_shares() -> None:
         assert path.steps[-1].share is None
 
 
-def test_equal_paths_beyond_number_do_not_slow_the_search() -> None:
-    """25 layers of 4 interchangeable features: each share is 1/5, and 4^24 paths tie up to rounding."""
-    graph = random_graph(0, n_layers=25, n_positions=1, per_cell=4, density=1.0, circuit_tracer=True)
-    above = graph.nodes.layer[graph.edges.target_of] - graph.nodes.layer[graph.edges.sources.long()] == 1
-    chain = with_weights(graph, above.double())
+@pytest.mark.parametrize("width", [3, 5, 6, 7])
+def test_equal_paths_beyond_number_do_not_slow_the_search(width: int) -> None:
+    """25 layers of interchangeable features: 3^25 paths and more tie, and their products differ by rounding only."""
+    graph = random_graph(0, n_layers=25, n_positions=1, per_cell=width, density=1.0, circuit_tracer=True)
+    sources, layer = graph.edges.sources.long(), graph.nodes.layer
+    adjacent = layer[graph.edges.target_of] - layer[sources] == 1
+    chain = with_weights(graph, (adjacent & ~graph.unexplained[sources]).double())
     found = strongest_paths(chain, 50)
-    assert len(found) == 50
-    assert len({tuple(step.node for step in path.steps) for path in found}) == 50
+    assert len({tuple(step.node for step in path.steps) for path in found}) == len(found) == 50
+    assert [path.score for path in found] == pytest.approx([width**-25.0] * 50, rel=1e-12)
 
 
 def test_nothing_flows_through_zeros() -> None:
