@@ -177,7 +177,7 @@ class Lab:
         where = self.stack.endpoints()
         urls = {"CLEW_DATABASE_URL": where.database_url, "CLEW_REDIS_URL": where.redis_url}
         urls["CLEW_S3_ENDPOINT"] = f"s3://{where.s3_endpoint}"
-        names = {"CLEW_DATABASE_URL": "postgres", "CLEW_REDIS_URL": "redis", "CLEW_S3_ENDPOINT": "s3"}
+        names = {"CLEW_DATABASE_URL": "database", "CLEW_REDIS_URL": "redis", "CLEW_S3_ENDPOINT": "objects"}
         return [
             PartState(names[variable], "external", port=urlsplit(url).port)
             for variable, url in urls.items()

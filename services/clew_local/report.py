@@ -84,7 +84,7 @@ def print_report(found: Report) -> None:
 
 
 def _answers(answer: dict[str, Any] | None, name: str) -> bool:
-    """Whether the API finds a server that is not ours well; `name` is `postgres`, `redis` or `s3`."""
+    """Whether the API finds a server that is not ours well; `name` is as `/health` has it."""
     components = (answer or {}).get("components", {})
     return bool(components.get(name, {}).get("ok"))
 

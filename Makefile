@@ -1,0 +1,89 @@
+# Everything a fresh clone needs: python3 (3.11 or newer), pip, Node 20.19 or newer. Nothing is written outside this folder
+# but the caches of pip and npm, and, where root runs the tests, Debian's chromium.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+DASHBOARD := services/dashboard
+ONLY ?=
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup python dashboard chromium lint types unit test demo bench clean
+.DELETE_ON_ERROR:
+
+help: ## Show this.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: python dashboard ## Install everything into this folder; instant when nothing changed.
+
+# --- Python ----------------------------------------------------------------------------------------------------------
+python: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "installing Python packages into $(VENV) (some minutes the first time)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 2> $(VENV)/pip.log \
+		|| { cat $(VENV)/pip.log; exit 1; }
+	@touch $@
+
+# --- Dashboard -------------------------------------------------------------------------------------------------------
+ifneq ($(wildcard $(DASHBOARD)/package.json),)
+DASHBOARD_SOURCES := $(shell find $(DASHBOARD)/src $(DASHBOARD)/public -type f 2>/dev/null) \
+	$(wildcard $(DASHBOARD)/index.html $(DASHBOARD)/vite.config.ts $(DASHBOARD)/tsconfig.json)
+
+dashboard: $(DASHBOARD)/dist/index.html ## Build the dashboard.
+
+$(DASHBOARD)/node_modules/.installed: $(DASHBOARD)/package.json $(DASHBOARD)/package-lock.json
+	@command -v npm > /dev/null || { echo "the dashboard needs Node 20.19 or newer with npm"; exit 1; }
+	cd $(DASHBOARD) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(DASHBOARD)/dist/index.html: $(DASHBOARD)/node_modules/.installed $(DASHBOARD_SOURCES)
+	cd $(DASHBOARD) && npm run build --silent
+	@touch $@
+else
+dashboard:
+	@echo "no dashboard in this tree"
+endif
+
+types: python $(DASHBOARD)/node_modules/.installed ## Write the API's contract and the dashboard's types from it.
+	$(PY) -m clew_api.openapi > $(DASHBOARD)/openapi.json.new
+	mv $(DASHBOARD)/openapi.json.new $(DASHBOARD)/openapi.json
+	cd $(DASHBOARD) && npm run types --silent
+
+# --- Tests -----------------------------------------------------------------------------------------------------------
+chromium:
+	@if [ -n "$${CHROMIUM:-}" ] || command -v chromium > /dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "installing Debian's chromium for the browser tests"; \
+		apt-get update -qq > /dev/null; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium fonts-noto-cjk > /dev/null \
+			|| echo "the browser tests are left out: chromium could not be installed"; \
+	else \
+		echo "the browser tests are left out: no chromium here, and only root can install one (or set CHROMIUM to its path)"; \
+	fi
+
+lint: python ## Style, types and the directions between packages.
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy shared services
+	$(VENV)/bin/lint-imports
+
+unit: dashboard ## The dashboard's own checks and tests.
+	@if [ -f $(DASHBOARD)/package.json ]; then cd $(DASHBOARD) && npm run lint --silent && npm run check --silent && npm test --silent; fi
+
+test: setup chromium lint unit ## Set up and run every test; ONLY=science, lab, chaos or browser for one group.
+	$(PY) -m pytest --durations=10 $(if $(ONLY),-m $(ONLY)) $(ARGS)
+
+# --- To see it work --------------------------------------------------------------------------------------------------
+demo: setup ## A real model from import to circuit, through REST and the queue, in minutes on a CPU.
+	@$(PY) -m demo.run $(ARGS)
+
+bench: python ## Measure against other projects; prints a table. ONLY=group for one group.
+	@if [ -f benchmarks/__main__.py ]; then $(PY) -m benchmarks $(ONLY); \
+	else echo "there are no benchmarks yet: they come with later work"; fi
+
+clean: ## Remove what the targets above made, data of the demo included.
+	rm -rf $(VENV) $(DASHBOARD)/node_modules $(DASHBOARD)/dist .demo .cache test-results
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
