@@ -96,19 +96,19 @@ def install(app: FastAPI) -> None:
 
 
 async def _clew_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ClewError)  # noqa: S101  # registered for nothing else
+    assert isinstance(error, ClewError)  # registered for nothing else
     if error.status >= 500:
         log.error("request.failed", error=str(error), exc_info=error)
     return answer(error.problem())
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101
+    assert isinstance(error, RequestValidationError)
     return answer(problem_of_validation(list(error.errors())))
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
+    assert isinstance(error, HTTPException)
     kind = BY_STATUS.get(error.status_code)
     details = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not possible here"}
     detail = details.get(error.status_code, str(error.detail))
