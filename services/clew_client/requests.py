@@ -1,5 +1,6 @@
 """From what a user wrote (a spec, a mapping, a YAML or JSON file) to a valid `JobRequest`."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ def read_request(path: Path, **options: Any) -> JobRequest:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InvalidSpec(f"{path} is larger than {MAX_FILE_BYTES} bytes", expected="a YAML or JSON spec")
-        body = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 a SafeLoader
+        body = _parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidSpec(
             f"{path} cannot be read: {error.strerror}",
@@ -53,6 +54,21 @@ def read_request(path: Path, **options: Any) -> JobRequest:
             f"{path} does not hold a mapping", expected="a spec with a `kind`, or a request with a `spec`"
         )
     return job_request(body, **options)
+
+
+def _parse(text: str) -> Any:
+    """JSON if it is that: YAML allows fewer characters, so not every JSON text is YAML."""
+    try:
+        return json.loads(text, object_pairs_hook=_distinct)
+    except json.JSONDecodeError:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 a SafeLoader
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise InvalidSpec(f"`{twice[0]}` is given twice")
+    return dict(pairs)
 
 
 def invalid(error: ValidationError, value: Any) -> InvalidSpec:

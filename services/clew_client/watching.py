@@ -53,6 +53,9 @@ class _Board(Progress):
     """A bar for the present phase and a line with the newest metrics; plain lines where there is no terminal."""
 
     def __init__(self) -> None:
+        self._phase = ""
+        self._metrics: dict[str, float] = {}
+        self._step: Any = None
         screen = console(stderr=True)
         super().__init__(
             TextColumn("{task.description}", markup=False),
@@ -63,9 +66,6 @@ class _Board(Progress):
             disable=not screen.is_terminal,
         )
         self._bar = self.add_task("waiting", total=None, line="")
-        self._phase = ""
-        self._metrics: dict[str, float] = {}
-        self._step: Any = None
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield self.make_tasks_table(self.tasks)
