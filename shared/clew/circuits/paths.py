@@ -1,6 +1,7 @@
 """The strongest paths from the leaves to the most probable next token."""
 
 import heapq
+import math
 
 import torch
 from torch import Tensor
@@ -67,7 +68,4 @@ def _path(graph: Graph, nodes: tuple[int, ...], edges: tuple[int, ...]) -> Path:
         PathStep(node=node, edge=weight, share=share)
         for node, weight, share in zip(nodes[:-1], weights, shares, strict=True)
     ]
-    score = 1.0
-    for share in reversed(shares):
-        score *= share
-    return Path(score=score, steps=[*steps, PathStep(node=nodes[-1])])
+    return Path(score=math.prod(shares), steps=[*steps, PathStep(node=nodes[-1])])
