@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 import redis
 from minio import Minio
 from tests.support.servers import S3
+from tests.support.waiting import until
 
 from clew_local.servers import Stack, seaweed, valkey
 from clew_local.servers import postgres as pg
@@ -35,13 +35,6 @@ stack.start()
 print(*(server.child.pid for server in stack.servers), flush=True)
 time.sleep(600)
 """
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:

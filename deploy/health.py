@@ -1,0 +1,34 @@
+"""Whether the process of this container does its work: `python health.py scheduler|worker`, the two that serve no port.
+
+A scheduler looks at the database every second: it is well while a session of this container's address did so lately. A
+worker is well while the row of its name has a fresh beat.
+"""
+
+import os
+import socket
+import sys
+
+import psycopg
+
+LATE_SECONDS = 60
+QUERIES = {
+    "scheduler": """
+        select exists (
+            select from pg_stat_activity
+            where datname = current_database() and client_addr = inet_client_addr() and pid <> pg_backend_pid()
+              and state_change > now() - make_interval(secs => %(late)s))""",
+    "worker": """
+        select exists (
+            select from workers
+            where starts_with(name, %(host)s) and beat_at > now() - make_interval(secs => %(late)s))""",
+}
+
+
+def healthy(kind: str, database_url: str, host: str) -> bool:
+    with psycopg.connect(database_url.replace("+psycopg", ""), connect_timeout=5) as connection:
+        row = connection.execute(QUERIES[kind], {"host": host, "late": LATE_SECONDS}).fetchone()
+    return bool(row and row[0])
+
+
+if __name__ == "__main__":
+    sys.exit(0 if healthy(sys.argv[1], os.environ["CLEW_DATABASE_URL"], socket.gethostname()) else 1)

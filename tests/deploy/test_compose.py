@@ -1,0 +1,177 @@
+"""The compose file and the Dockerfile, against the Compose Specification and against the code they start.
+
+No Docker engine is needed, and none runs here: these tests do not show that the images build or that the containers
+start. `compose-spec.json` is the schema of the Compose Specification (Apache-2.0), from the npm package dclint 3.1.0.
+"""
+
+import json
+import re
+import tomllib
+from fnmatch import fnmatch
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from clew_lab.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+ONE_SHOT = {"migrate", "bucket"}
+OURS = {name for name, service in SERVICES.items() if "build" in service}
+MAY_HAVE_DEFAULT = {
+    "CLEW_BIND",
+    "CLEW_PORT",
+    "CLEW_MODELS",
+    "CLEW_CODE_VERSION",
+    "CLEW_S3_PUBLIC_URL",
+    "TORCH_INDEX",
+}
+VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(:\?|:-|)")
+SECRET = re.compile(r"PASSWORD|SECRET|_KEY|AUTH|MINIO_ROOT_USER")
+
+
+def test_the_file_follows_the_compose_specification() -> None:
+    schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
+    validator = jsonschema.Draft7Validator(schema)
+    errors = [f"{'/'.join(map(str, error.path))}: {error.message}" for error in validator.iter_errors(COMPOSE)]
+    assert errors == []
+    broken = COMPOSE | {"services": SERVICES | {"api": SERVICES["api"] | {"helthcheck": {}}}}
+    assert not validator.is_valid(broken), "a schema that lets a typing mistake pass proves nothing"
+
+
+def test_the_whole_lab_is_there() -> None:
+    assert {"api", "scheduler", "worker-train", "worker-circuits", "postgres", "redis", "minio"} <= SERVICES.keys()
+    for pool in ("train", "circuits"):
+        assert SERVICES[f"worker-{pool}-gpu"]["profiles"] == ["gpu"]
+        assert "profiles" not in SERVICES[f"worker-{pool}"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_is_watched_or_ends(name: str) -> None:
+    service = SERVICES[name]
+    if name in ONE_SHOT:
+        assert service["healthcheck"] == {"disable": True}
+        assert service["restart"] == "no"
+    else:
+        assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+        assert service["restart"] == "unless-stopped"
+    for needed, how in service.get("depends_on", {}).items():
+        expected = "service_completed_successfully" if needed in ONE_SHOT else "service_healthy"
+        assert how["condition"] == expected, f"{name} on {needed}"
+
+
+@pytest.mark.parametrize("name", ["api", "scheduler", "worker-train", "worker-circuits"])
+def test_ours_start_after_what_they_need(name: str) -> None:
+    assert {"postgres", "redis", "migrate", "bucket"} <= SERVICES[name]["depends_on"].keys()
+
+
+def test_no_secret_has_a_default() -> None:
+    for name, operator in VARIABLE.findall(TEXT):
+        assert operator == ":?" or name in MAY_HAVE_DEFAULT, f"${{{name}}} must be required"
+        assert not (operator != ":?" and SECRET.search(name)), name
+    for service, key, value in environments():
+        if SECRET.search(key) or ("://" in value and "@" in value):
+            assert VARIABLE.findall(value), f"{service}: {key} is written out"
+            rest = re.sub(r"\$\{\w+:\?[^}]*\}", "", value)
+            assert not re.search(r"password|secret|:[^/@:\s]+@", rest), f"{service}: {key} holds more than its variable"
+
+
+def test_images_are_pinned() -> None:
+    for name, service in SERVICES.items():
+        if name in OURS:
+            assert service["image"].endswith(":local"), f"{name}: what is built here must not be looked for elsewhere"
+        else:
+            _, tag = service["image"].rsplit(":", 1)
+            assert re.search(r"\d+[.\-]\d+", tag), f"{name}: {tag} moves"
+    for line in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE):
+        assert line in stages() or re.search(r":\d+\.\d+", line), f"{line} moves"
+
+
+def test_targets_exist_and_end_as_an_ordinary_user() -> None:
+    targets = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
+    assert targets == {"api", "scheduler", "worker"}
+    for target in targets:
+        users = re.findall(r"^USER (\S+)", stages()[target], re.MULTILINE)
+        assert users == ["clew"], target
+    for name in OURS:
+        service = SERVICES[name]
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["read_only"] is True, name
+        assert service["build"]["dockerfile"] == "deploy/Dockerfile", name
+
+
+def test_what_is_copied_is_there_and_reaches_the_build() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*", "nothing enters a build that is not named"
+    let_in = [line[1:] for line in lines if line.startswith("!")]
+    kept_out = [line for line in lines[1:] if not line.startswith("!")]
+    assert any(fnmatch("deploy/.env", pattern) for pattern in kept_out)
+    copied = re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
+    assert copied
+    for source in (word for line in copied for word in line.split()[:-1]):
+        assert (ROOT / source).exists(), source
+        assert any(source == path or source.startswith(path + "/") for path in let_in), f"{source} is kept out"
+
+
+def test_variables_are_settings() -> None:
+    fields = Settings.model_fields
+    known = {f"CLEW_{name.upper()}" for name in fields}
+    built_in = set(re.findall(r"\b(CLEW_[A-Z0-9_]+)=", DOCKERFILE))
+    for service, key, _ in environments():
+        if key.startswith("CLEW_"):
+            assert key in known, f"{service}: {key} is no setting"
+    assert built_in <= known
+    required = {f"CLEW_{name.upper()}" for name, field in fields.items() if field.is_required()}
+    for name in OURS:
+        assert required <= SERVICES[name]["environment"].keys(), name
+
+
+def test_what_is_started_exists() -> None:
+    for name in OURS:
+        command = SERVICES[name]["command"]
+        assert command[:2] == ["python", "-m"], name
+        package = find_spec(command[2])
+        assert package is not None, command
+        if package.submodule_search_locations is not None:
+            assert find_spec(command[2] + ".__main__") is not None, command
+    default = re.findall(r'^CMD \["python", "-m", "(\w+)"', DOCKERFILE, re.MULTILINE)
+    assert default == ["clew_api", "clew_scheduler", "clew_worker"]
+
+
+def test_only_workers_install_torch() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    def packages(extra: str) -> set[str]:
+        found: set[str] = set()
+        for requirement in extras[extra]:
+            if more := re.match(r"clew\[([\w,]+)\]", requirement):
+                found |= set().union(*map(packages, more.group(1).split(",")))
+            else:
+                found.add(re.split(r"[\[<>=~! ]", requirement)[0])
+        return found
+
+    for target in ("api", "scheduler", "worker"):
+        assert f'"clew[{target}] @' in stages()[target]
+        assert ("torch" in packages(target)) == (target == "worker"), target
+
+
+def environments() -> list[tuple[str, str, str]]:
+    """(service, variable, value as written) of all services."""
+    return [
+        (name, key, str(value))
+        for name, service in SERVICES.items()
+        for key, value in service.get("environment", {}).items()
+    ]
+
+
+def stages() -> dict[str, str]:
+    """The text of each stage of the Dockerfile by its name."""
+    parts = re.split(r"^FROM \S+ AS (\w+)$", DOCKERFILE, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
