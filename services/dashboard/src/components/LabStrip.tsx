@@ -1,0 +1,79 @@
+import { Popover, UnstyledButton } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+
+import { healthQuery, workersQuery } from "../api/queries";
+import type { Health, WorkerView } from "../api/types";
+import { bytes, duration } from "../format";
+import classes from "./LabStrip.module.css";
+
+/** Health and workers in one line; the parts on click. */
+export function LabStrip() {
+  const health = useQuery(healthQuery);
+  const workers = useQuery(workersQuery);
+  const busy = workers.data?.filter((worker) => worker.job_id !== null).length ?? 0;
+  const total = workers.data?.length ?? 0;
+  const down = Object.entries(health.data?.components ?? {}).filter(([, part]) => !part.ok);
+  const ok = health.data?.ok === true && !health.isError;
+  const says = health.isError ? "lab does not answer" : ok ? "healthy" : down.map(([name]) => name).join(", ") + " down";
+  return (
+    <Popover position="bottom-end" width={330} shadow="md" trapFocus>
+      <Popover.Target>
+        <UnstyledButton className={classes.strip} aria-label={`Lab: ${health.data || health.isError ? says : "asking"}, ${busy} of ${total} workers busy`}>
+          <span className={classes.dot} data-tone={health.data || health.isError ? (ok ? "good" : "bad") : "idle"} />
+          <span>{health.data || health.isError ? says : "…"}</span>
+          <span aria-hidden="true">·</span>
+          <span>
+            {total === 0 ? "no workers" : `${busy} of ${total} workers busy`}
+          </span>
+        </UnstyledButton>
+      </Popover.Target>
+      <Popover.Dropdown className={classes.panel}>
+        <Components health={health.data} />
+        <h3>Workers</h3>
+        <Workers workers={workers.data ?? []} />
+      </Popover.Dropdown>
+    </Popover>
+  );
+}
+
+function Components({ health }: { health: Health | undefined }) {
+  if (!health) return <p>The API does not answer. Is the lab running? `clew status` tells.</p>;
+  return (
+    <>
+      <h3>Clew {health.version}</h3>
+      <ul className={classes.list}>
+        {Object.entries(health.components).map(([name, part]) => (
+          <li key={name}>
+            <span className={classes.dot} data-tone={part.ok ? "good" : "bad"} />
+            <span>{name}</span>
+            <span className="dim">{part.detail ?? (part.ok ? "ok" : "down")}</span>
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+function Workers({ workers }: { workers: WorkerView[] }) {
+  if (workers.length === 0) return <p>None is alive, so jobs wait. Start one with `clew up`.</p>;
+  return (
+    <ul className={classes.list}>
+      {workers.map((worker) => (
+        <li key={worker.name}>
+          <span className={classes.dot} data-tone={worker.draining ? "warn" : worker.job_id ? "busy" : "idle"} />
+          <span title={`${worker.device}, ${bytes(worker.memory_bytes)}, heard ${duration(worker.beat_age_s)} ago`}>
+            {worker.name} <span className="dim">{worker.pool}</span>
+          </span>
+          {worker.job_id ? (
+            <Link to="/jobs/$id" params={{ id: worker.job_id }}>
+              {worker.draining ? "draining" : "busy"}
+            </Link>
+          ) : (
+            <span className="dim">{worker.draining ? "draining" : "idle"}</span>
+          )}
+        </li>
+      ))}
+    </ul>
+  );
+}

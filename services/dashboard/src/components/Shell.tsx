@@ -1,0 +1,111 @@
+import { ActionIcon, Button, Menu, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, Outlet, useNavigate } from "@tanstack/react-router";
+
+import { api, unwrap } from "../api/client";
+import { sessionQuery } from "../api/queries";
+import { LiveProvider, useLiveStatus } from "../live/LiveProvider";
+import { Logo, Moon, Sun } from "./icons";
+import { LabStrip } from "./LabStrip";
+import classes from "./Shell.module.css";
+
+const PAGES = [
+  ["/", "Jobs"],
+  ["/models", "Models"],
+  ["/datasets", "Datasets"],
+  ["/coders", "Coders"],
+  ["/graphs", "Graphs"],
+] as const;
+
+/** The frame around every page behind the sign-in. */
+export function Shell() {
+  return (
+    <LiveProvider>
+      <div className={classes.shell}>
+        <a href="#main" className={classes.skip}>
+          Skip to the page
+        </a>
+        <header className={classes.header}>
+          <Link to="/" className={classes.brand} aria-label="Clew: jobs">
+            <Logo />
+            Clew
+          </Link>
+          <nav className={classes.nav} aria-label="Pages">
+            {PAGES.map(([to, title]) => (
+              <Link key={to} to={to} activeOptions={{ exact: to === "/", includeSearch: false }}>
+                {title}
+              </Link>
+            ))}
+          </nav>
+          <div className={classes.end}>
+            <Reconnecting />
+            <LabStrip />
+            <SchemeToggle />
+            <Account />
+          </div>
+        </header>
+        <main id="main" className={classes.main} tabIndex={-1}>
+          <Outlet />
+        </main>
+      </div>
+    </LiveProvider>
+  );
+}
+
+function Reconnecting() {
+  const status = useLiveStatus();
+  return (
+    <span role="status">
+      {status === "reconnecting" && (
+        <span className={classes.reconnecting} title="The live stream broke off; what you see may be old until it is back.">
+          reconnecting
+        </span>
+      )}
+    </span>
+  );
+}
+
+function SchemeToggle() {
+  const { setColorScheme } = useMantineColorScheme();
+  const dark = useComputedColorScheme("light") === "dark";
+  return (
+    <ActionIcon
+      variant="subtle"
+      color="gray"
+      aria-label={dark ? "Use light colours" : "Use dark colours"}
+      onClick={() => setColorScheme(dark ? "light" : "dark")}
+    >
+      {dark ? <Sun /> : <Moon />}
+    </ActionIcon>
+  );
+}
+
+function Account() {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const { data: session } = useQuery(sessionQuery);
+  const signOut = useMutation({
+    mutationFn: () => unwrap(api.DELETE("/api/v1/session")),
+    onSuccess: async () => {
+      await navigate({ to: "/sign-in" });
+      client.clear();
+    },
+  });
+  if (!session) return null;
+  return (
+    <Menu position="bottom-end" width={220}>
+      <Menu.Target>
+        <Button variant="default" size="compact-sm" fw={500}>
+          {session.project}
+        </Button>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Label>
+          key {session.key_name}
+          {session.expires_at && <>, session until {new Date(session.expires_at).toLocaleString()}</>}
+        </Menu.Label>
+        <Menu.Item onClick={() => signOut.mutate()}>Sign out</Menu.Item>
+      </Menu.Dropdown>
+    </Menu>
+  );
+}

@@ -1,0 +1,45 @@
+import { Tooltip } from "@mantine/core";
+
+import type { GraphSummary } from "../api/types";
+import { count, percent, token } from "../format";
+import classes from "./GraphHeader.module.css";
+
+/** What was asked, what the model says next, and how far the graph can be trusted. */
+export function GraphHeader({ summary }: { summary: GraphSummary }) {
+  return (
+    <div className={classes.header}>
+      <div>
+        <p className={classes.prompt}>{summary.prompt}</p>
+        <ul className={classes.targets} aria-label="Likeliest next tokens">
+          {summary.targets.map((target) => (
+            <li key={target.token_id} title={`logit ${target.logit.toFixed(2)} above the mean of the vocabulary`}>
+              <i style={{ width: `${60 * target.probability}px` }} />
+              <span className="mono">{token(target.token)}</span>
+              <span className="dim">{percent(target.probability)}</span>
+            </li>
+          ))}
+        </ul>
+      </div>
+      <dl className={classes.scores}>
+        {scores(summary).map(([name, value, help]) => (
+          <Tooltip key={name} label={help} multiline w={300} events={{ hover: true, focus: true, touch: true }}>
+            <div tabIndex={0}>
+              <dt>{name}</dt>
+              <dd>{value}</dd>
+            </div>
+          </Tooltip>
+        ))}
+      </dl>
+    </div>
+  );
+}
+
+function scores({ scores, conservation, selection }: GraphSummary): [string, string, string][] {
+  return [
+    ["Replacement", percent(scores.replacement), "Share of the paths from tokens to logits that run through features alone, weighted by influence. What features leave unexplained counts against it."],
+    ["Completeness", percent(scores.completeness), "Share of the nodes' inputs, weighted by influence, that come from features and tokens and not from errors."],
+    ["Error share", percent(scores.error_share), "Influence on the logits that starts at errors, or at features whose inputs were not computed, over that of all leaves. High after a short training."],
+    ["Selected", `${count(selection.selected)} of ${count(selection.active)}`, `Features active on the prompt whose incoming edges were computed; ${percent(selection.explained_share)} of the influence through active features runs through them.`],
+    ["Conservation", conservation.max_relative_to_edges.toExponential(1), `Edges into a node must add up to its value. This is the largest miss over ${count(conservation.nodes)} nodes, relative to the sum of |edges| (${conservation.dtype}). Relative to the value, 99% of nodes miss by less than ${conservation.p99_relative_to_value.toExponential(1)}.`],
+  ];
+}

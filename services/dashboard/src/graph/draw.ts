@@ -1,0 +1,137 @@
+import type { Layout } from "./layout";
+import type { Graph } from "./model";
+import { token } from "../format";
+import type { Palette } from "./palette";
+import { shape } from "./shapes";
+import type { Size, View } from "./view";
+
+export interface Scene {
+  graph: Graph;
+  layout: Layout;
+  palette: Palette;
+  view: View;
+  size: Size;
+}
+
+type Context = CanvasRenderingContext2D;
+
+/** Beyond this many edges they are straight: curves would cost more than a frame. */
+const CURVED = 5000;
+const LEVELS = 5;
+
+/** The first `count` edges by influence carried. One path for each sign and strength, so 50,000 edges are ten strokes. */
+export function drawEdges(ctx: Context, scene: Scene, count: number, curved = count <= CURVED): void {
+  const { edges } = scene.graph;
+  const top = Math.max(edges.flow[0] ?? 0, 1e-12);
+  const paths = new Map<number, Path2D>();
+  for (let e = 0; e < count; e += 1) {
+    // Strength on a scale of decades: flows fall off over several.
+    const decades = Math.log10((edges.flow[e] ?? 0) / top + 1e-9);
+    const level = Math.max(0, Math.min(LEVELS - 1, Math.floor(LEVELS + decades * 1.6)));
+    const key = (edges.weight[e] ?? 0) < 0 ? level : level + LEVELS;
+    let path = paths.get(key);
+    if (!path) paths.set(key, (path = new Path2D()));
+    trace(path, scene, e, curved);
+  }
+  for (let level = 0; level < LEVELS; level += 1) {
+    for (const [key, colour] of [[level, scene.palette.negative], [level + LEVELS, scene.palette.positive]] as const) {
+      const path = paths.get(key);
+      if (!path) continue;
+      ctx.strokeStyle = colour;
+      ctx.globalAlpha = 0.1 + 0.13 * level;
+      ctx.lineWidth = 0.6 + 0.35 * level;
+      ctx.stroke(path);
+    }
+  }
+  ctx.globalAlpha = 1;
+}
+
+/** Some edges, each as strong as its share of its target. */
+export function drawChosenEdges(ctx: Context, scene: Scene, chosen: Iterable<number>): void {
+  const { edges } = scene.graph;
+  for (const e of chosen) {
+    const share = edges.share[e] ?? 0;
+    const path = new Path2D();
+    trace(path, scene, e, true);
+    ctx.strokeStyle = (edges.weight[e] ?? 0) < 0 ? scene.palette.negative : scene.palette.positive;
+    ctx.globalAlpha = Math.min(1, 0.16 + 1.6 * Math.sqrt(share));
+    ctx.lineWidth = 0.8 + 4 * Math.sqrt(share);
+    ctx.stroke(path);
+  }
+  ctx.globalAlpha = 1;
+}
+
+export function drawNodes(ctx: Context, scene: Scene, rows?: Iterable<number>): void {
+  const { graph, palette } = scene;
+  const reach = 12;
+  for (const row of rows ?? graph.nodes.keys()) {
+    const node = graph.nodes[row];
+    if (!node) continue;
+    const { x, y } = screen(scene, row);
+    if (x < -reach || y < -reach || x > scene.size.width + reach || y > scene.size.height + reach) continue;
+    ctx.globalAlpha = rows ? 1 : 0.3 + 0.7 * Math.min(1, Math.sqrt(node.influence) * 3);
+    ctx.fillStyle = node.type === "feature" ? palette.feature : node.type === "error" ? palette.error : node.type === "bias" ? palette.dim : palette.ink;
+    ctx.beginPath();
+    shape(ctx, node.type, x, y, radius(scene, row));
+    ctx.fill();
+    // A rim of the ground keeps neighbours and edges apart.
+    ctx.globalAlpha = 1;
+    ctx.strokeStyle = palette.surface;
+    ctx.lineWidth = 1;
+    ctx.stroke();
+  }
+}
+
+export function drawRing(ctx: Context, scene: Scene, row: number): void {
+  const { x, y } = screen(scene, row);
+  ctx.strokeStyle = scene.palette.thread;
+  ctx.lineWidth = 2;
+  ctx.beginPath();
+  ctx.arc(x, y, radius(scene, row) + 4, 0, 2 * Math.PI);
+  ctx.stroke();
+}
+
+/** What the logits are, above them; leaning, since they stand close. */
+export function drawLogitNames(ctx: Context, scene: Scene): void {
+  const { graph, palette } = scene;
+  ctx.font = `11px ${palette.font}`;
+  ctx.fillStyle = palette.ink;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "middle";
+  const names = new Map(graph.document.summary.targets.map((target) => [target.token_id, token(target.token)]));
+  graph.nodes.forEach((node, row) => {
+    if (node.type !== "logit") return;
+    const { x, y } = screen(scene, row);
+    ctx.save();
+    ctx.translate(x, y - radius(scene, row) - 4);
+    ctx.rotate(-Math.PI / 4);
+    ctx.globalAlpha = Math.min(1, 0.45 + (node.probability ?? 1));
+    ctx.fillText(names.get(node.token_id ?? -1) ?? node.label, 2, 0);
+    ctx.restore();
+  });
+}
+
+export function radius(scene: Scene, row: number): number {
+  const node = scene.graph.nodes[row];
+  const influence = Math.min(1, node?.influence ?? 0);
+  const zoom = Math.min(2, Math.max(0.55, Math.sqrt(scene.view.k)));
+  return (2.6 + 5 * Math.sqrt(influence)) * zoom;
+}
+
+export function screen({ layout, view }: Scene, row: number): { x: number; y: number } {
+  return { x: (layout.x[row] ?? 0) * view.k + view.x, y: (layout.y[row] ?? 0) * view.k + view.y };
+}
+
+function trace(path: Path2D, scene: Scene, e: number, curved: boolean): void {
+  const from = screen(scene, scene.graph.edges.source[e] ?? 0);
+  const to = screen(scene, scene.graph.edges.target[e] ?? 0);
+  path.moveTo(from.x, from.y);
+  if (!curved) {
+    path.lineTo(to.x, to.y);
+    return;
+  }
+  const rise = (to.y - from.y) * 0.45;
+  // Edges that stay above one token bend aside, so that they do not hide behind the nodes between.
+  const bend = Math.abs(to.x - from.x) < 4 ? Math.min(26, Math.abs(rise) * 0.22) : 0;
+  path.bezierCurveTo(from.x - bend, from.y + rise, to.x - bend, to.y - rise, to.x, to.y);
+}

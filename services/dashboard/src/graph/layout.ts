@@ -1,0 +1,108 @@
+/** Where nodes stand: layers upward, tokens across. Pure; world units, y downward as on a canvas. */
+import type { GraphNode } from "../api/types";
+
+export interface Band {
+  /** Layer of a row, position of a column. */
+  at: number;
+  start: number;
+  size: number;
+}
+
+export interface Layout {
+  x: Float64Array;
+  y: Float64Array;
+  /** Bottom row first. */
+  rows: Band[];
+  columns: Band[];
+  width: number;
+  height: number;
+}
+
+/** Distance between neighbours in one cell. */
+export const SLOT = 13;
+/** Cells wider than this many nodes go on in a further line. */
+const SLOTS = 10;
+const COLUMN_PAD = 14;
+const MIN_COLUMN = 46;
+const EMPTY_ROW = 7;
+const MIN_ROW = 20;
+const MAX_ROW = 64;
+
+const TYPE_ORDER: Record<GraphNode["type"], number> = { token: 0, position: 1, feature: 2, error: 3, bias: 4, logit: 5 };
+
+/**
+ * A cell is a (layer, position); in it nodes stand side by side: features by influence, then errors, then biases.
+ * Rows take the height that fills `aspect` = width / height.
+ */
+export function layoutGraph(nodes: readonly GraphNode[], nTokens: number, nLayers: number, aspect: number): Layout {
+  const cells = new Map<string, number[]>();
+  nodes.forEach((node, row) => {
+    const key = `${clamp(node.layer, -1, nLayers)}/${clamp(node.position, 0, nTokens - 1)}`;
+    const cell = cells.get(key);
+    if (cell) cell.push(row);
+    else cells.set(key, [row]);
+  });
+  const slotsAt = new Array<number>(nTokens).fill(0);
+  const linesAt = new Map<number, number>();
+  for (const [key, cell] of cells) {
+    const [layer = 0, position = 0] = key.split("/").map(Number);
+    cell.sort((a, b) => compare(nodes[a], nodes[b]));
+    slotsAt[position] = Math.max(slotsAt[position] ?? 0, Math.min(SLOTS, cell.length));
+    linesAt.set(layer, Math.max(linesAt.get(layer) ?? 0, Math.ceil(cell.length / SLOTS)));
+  }
+
+  const columns: Band[] = [];
+  let width = 0;
+  for (let position = 0; position < nTokens; position += 1) {
+    const size = Math.max(MIN_COLUMN, (slotsAt[position] ?? 0) * SLOT + COLUMN_PAD);
+    columns.push({ at: position, start: width, size });
+    width += size;
+  }
+
+  const rows = stack(nLayers, linesAt, width / aspect);
+  const height = rows.reduce((sum, row) => sum + row.size, 0);
+  const x = new Float64Array(nodes.length);
+  const y = new Float64Array(nodes.length);
+  for (const [key, cell] of cells) {
+    const [layer = 0, position = 0] = key.split("/").map(Number);
+    const band = rows[layer + 1];
+    const column = columns[position];
+    if (!band || !column) continue;
+    const lines = Math.ceil(cell.length / SLOTS);
+    cell.forEach((row, i) => {
+      const line = Math.floor(i / SLOTS);
+      const inLine = Math.min(SLOTS, cell.length - line * SLOTS);
+      x[row] = column.start + column.size / 2 + ((i % SLOTS) - (inLine - 1) / 2) * SLOT;
+      y[row] = band.start + band.size / 2 + ((lines - 1) / 2 - line) * SLOT;
+    });
+  }
+  return { x, y, rows, columns, width, height };
+}
+
+/** Rows from the embedding at the bottom to the logits at the top; rows without nodes are thin. */
+function stack(nLayers: number, linesAt: ReadonlyMap<number, number>, wanted: number): Band[] {
+  const layers = Array.from({ length: nLayers + 2 }, (_, i) => i - 1);
+  const full = layers.filter((layer) => linesAt.has(layer)).length;
+  const extra = [...linesAt.values()].reduce((sum, lines) => sum + (lines - 1) * SLOT, 0);
+  const free = wanted - extra - (layers.length - full) * EMPTY_ROW;
+  const size = clamp(free / Math.max(1, full), MIN_ROW, MAX_ROW);
+  const sizes = layers.map((layer) => {
+    const lines = linesAt.get(layer);
+    return lines === undefined ? EMPTY_ROW : size + (lines - 1) * SLOT;
+  });
+  let bottom = sizes.reduce((sum, height) => sum + height, 0);
+  return layers.map((layer, i) => {
+    const height = sizes[i] ?? 0;
+    bottom -= height;
+    return { at: layer, start: bottom, size: height };
+  });
+}
+
+function compare(a: GraphNode | undefined, b: GraphNode | undefined): number {
+  if (!a || !b) return 0;
+  return TYPE_ORDER[a.type] - TYPE_ORDER[b.type] || b.influence - a.influence || a.id - b.id;
+}
+
+function clamp(value: number, low: number, high: number): number {
+  return Math.min(high, Math.max(low, value));
+}

@@ -1,0 +1,160 @@
+import { drawAxes, drawBands } from "./axes";
+import { drawChosenEdges, drawEdges, drawLogitNames, drawNodes, drawRing, screen, type Scene } from "./draw";
+import { HitGrid } from "./hit";
+import type { Layout } from "./layout";
+import type { Graph } from "./model";
+import type { Palette } from "./palette";
+import { prepare } from "./useCanvas";
+import { fit, pan, reveal, toWorld, zoomAt, type Size, type View } from "./view";
+
+/** What stands out: everything else fades. */
+export interface Focus {
+  nodes: readonly number[];
+  edges: readonly number[];
+}
+
+/** Most edges drawn while the view moves; the rest follow when it rests. */
+const MOVING_EDGES = 4000;
+const REST_MS = 120;
+const REACH_PX = 22;
+
+/**
+ * Draws a graph on two canvases: all of it below, what stands out above. Hovering repaints only the upper one, and
+ * paints happen at most once a frame.
+ */
+export class GraphPainter {
+  private view: View;
+  private readonly grid: HitGrid;
+  private focus: Focus | null = null;
+  private rings: readonly number[] = [];
+  private edgeCount = 0;
+  private moving = false;
+  private frame = 0;
+  private baseStale = true;
+  private rest: ReturnType<typeof setTimeout> | undefined;
+  private fitted = true;
+
+  constructor(
+    private readonly base: HTMLCanvasElement,
+    private readonly upper: HTMLCanvasElement,
+    private readonly graph: Graph,
+    private readonly layout: Layout,
+    private palette: Palette,
+    private size: Size,
+  ) {
+    this.grid = new HitGrid(layout);
+    this.view = fit(layout, size);
+  }
+
+  destroy(): void {
+    cancelAnimationFrame(this.frame);
+    clearTimeout(this.rest);
+  }
+
+  resize(size: Size): void {
+    this.size = size;
+    if (this.fitted) this.view = fit(this.layout, size);
+    this.repaint();
+  }
+
+  recolour(palette: Palette): void {
+    this.palette = palette;
+    this.repaint();
+  }
+
+  show(edgeCount: number): void {
+    if (edgeCount === this.edgeCount) return;
+    this.edgeCount = edgeCount;
+    this.repaint();
+  }
+
+  emphasise(focus: Focus | null, rings: readonly number[]): void {
+    this.focus = focus;
+    this.rings = rings;
+    this.schedule();
+  }
+
+  fit(): void {
+    this.fitted = true;
+    this.view = fit(this.layout, this.size);
+    this.repaint();
+  }
+
+  pan(dx: number, dy: number): void {
+    this.move(pan(this.view, dx, dy));
+  }
+
+  zoom(factor: number, x = this.size.width / 2, y = this.size.height / 2): void {
+    this.move(zoomAt(this.view, factor, x, y));
+  }
+
+  reveal(row: number): void {
+    const view = reveal(this.view, this.layout.x[row] ?? 0, this.layout.y[row] ?? 0, this.size);
+    if (view.x !== this.view.x || view.y !== this.view.y) this.move(view);
+  }
+
+  /** The node under a point of the screen, or near it. */
+  hit(x: number, y: number): number | null {
+    const at = toWorld(this.view, x, y);
+    return this.grid.nearest(at.x, at.y, REACH_PX / this.view.k);
+  }
+
+  /** Where a node stands on the screen. */
+  place(row: number): { x: number; y: number } {
+    return screen(this.scene(), row);
+  }
+
+  private move(view: View): void {
+    this.view = view;
+    this.fitted = false;
+    this.moving = true;
+    clearTimeout(this.rest);
+    this.rest = setTimeout(() => {
+      this.moving = false;
+      this.repaint();
+    }, REST_MS);
+    this.repaint();
+  }
+
+  private repaint(): void {
+    this.baseStale = true;
+    this.schedule();
+  }
+
+  private schedule(): void {
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      if (this.baseStale) this.paintBase();
+      this.baseStale = false;
+      this.paintUpper();
+    });
+  }
+
+  private scene(): Scene {
+    return { graph: this.graph, layout: this.layout, palette: this.palette, view: this.view, size: this.size };
+  }
+
+  private paintBase(): void {
+    const ctx = prepare(this.base, this.size);
+    if (!ctx) return;
+    const scene = this.scene();
+    drawBands(ctx, scene);
+    const count = this.moving ? Math.min(this.edgeCount, MOVING_EDGES) : this.edgeCount;
+    drawEdges(ctx, scene, count, this.edgeCount <= MOVING_EDGES);
+    drawNodes(ctx, scene);
+    drawLogitNames(ctx, scene);
+  }
+
+  private paintUpper(): void {
+    const ctx = prepare(this.upper, this.size);
+    if (!ctx) return;
+    const scene = this.scene();
+    this.base.toggleAttribute("data-faded", this.focus !== null);
+    if (this.focus) {
+      drawChosenEdges(ctx, scene, this.focus.edges);
+      drawNodes(ctx, scene, this.focus.nodes);
+    }
+    for (const row of this.rings) drawRing(ctx, scene, row);
+    drawAxes(ctx, scene);
+  }
+}

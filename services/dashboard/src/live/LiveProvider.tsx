@@ -1,0 +1,36 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { createContext, useContext, useEffect, useMemo, useSyncExternalStore, type ReactNode } from "react";
+
+import { applyJob, refetchAfterGap } from "./cache";
+import { LiveStream, type LiveStatus } from "./stream";
+
+const LiveContext = createContext<LiveStream | null>(null);
+
+export function LiveProvider({ children }: { children: ReactNode }) {
+  const client = useQueryClient();
+  const stream = useMemo(
+    () =>
+      new LiveStream({
+        onOpen: () => refetchAfterGap(client),
+        onJob: (job) => applyJob(client, job),
+        onRefused: () => void client.invalidateQueries({ queryKey: ["session"] }),
+      }),
+    [client],
+  );
+  useEffect(() => {
+    stream.start();
+    return () => stream.stop();
+  }, [stream]);
+  return <LiveContext value={stream}>{children}</LiveContext>;
+}
+
+export function useLive(): LiveStream {
+  const stream = useContext(LiveContext);
+  if (!stream) throw new Error("useLive needs a LiveProvider above it");
+  return stream;
+}
+
+export function useLiveStatus(): LiveStatus {
+  const stream = useLive();
+  return useSyncExternalStore(stream.subscribe, stream.status);
+}

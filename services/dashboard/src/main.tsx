@@ -1,0 +1,43 @@
+import "@mantine/core/styles.css";
+import "./app.css";
+
+import { MantineProvider } from "@mantine/core";
+import { QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { RouterProvider } from "@tanstack/react-router";
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+
+import { ApiError } from "./api/problem";
+import { makeRouter } from "./router";
+import { theme } from "./theme";
+
+const client = new QueryClient({
+  queryCache: new QueryCache({
+    onError: (error) => {
+      // A session that ended anywhere ends here: the guard of the routes asks for the key again.
+      if (!(error instanceof ApiError) || error.status !== 401 || router.state.location.pathname === "/sign-in") return;
+      client.removeQueries({ queryKey: ["session"] });
+      void router.invalidate();
+    },
+  }),
+  defaultOptions: {
+    queries: {
+      staleTime: 5_000,
+      // What the lab refused stays refused; what did not answer may yet.
+      retry: (failures, error) => failures < 2 && (!(error instanceof ApiError) || error.status === 0 || error.status >= 500),
+    },
+  },
+});
+const router = makeRouter(client);
+
+const container = document.getElementById("root");
+if (!container) throw new Error("index.html has no #root");
+createRoot(container).render(
+  <StrictMode>
+    <MantineProvider theme={theme} defaultColorScheme="auto">
+      <QueryClientProvider client={client}>
+        <RouterProvider router={router} />
+      </QueryClientProvider>
+    </MantineProvider>
+  </StrictMode>,
+);

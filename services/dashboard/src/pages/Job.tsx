@@ -1,0 +1,102 @@
+import { Button, CopyButton } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { getRouteApi } from "@tanstack/react-router";
+
+import { jobQuery } from "../api/queries";
+import { isTerminal, type JobView } from "../api/types";
+import { Card, Facts, PageTitle } from "../components/Card";
+import { ProgressBar } from "../components/ProgressBar";
+import { StateChip } from "../components/StateChip";
+import { Failed, Loading, ProblemBox } from "../components/States";
+import { Ago, Elapsed } from "../components/Time";
+import { useJobFeed } from "../live/useJobFeed";
+import { Artifacts } from "./job/Artifacts";
+import { Attempts } from "./job/Attempts";
+import classes from "./job/job.module.css";
+import { Json } from "./job/Json";
+import { Log } from "./job/Log";
+import { Metrics } from "./job/Metrics";
+import { Result } from "./job/Result";
+
+const route = getRouteApi("/lab/jobs/$id");
+
+export default function Job() {
+  const { id } = route.useParams();
+  const query = useQuery(jobQuery(id));
+  const feed = useJobFeed(id, query.data?.last_seq);
+  if (query.isPending) return <Loading />;
+  if (!query.data) return <Failed error={query.error} retry={() => void query.refetch()} />;
+  const job = query.data;
+  return (
+    <>
+      <PageTitle title={job.name}>
+        <StateChip state={job.state} cancelling={job.cancel_requested && job.state === "running"} />
+        <span className="dim">{job.kind}</span>
+        <span className="dim">
+          created <Ago at={job.created_at} />
+        </span>
+        {job.started_at && (
+          <span className="dim">
+            {isTerminal(job.state) ? "took" : "running for"} <Elapsed start={job.started_at} end={job.finished_at} />
+          </span>
+        )}
+      </PageTitle>
+      <div className={classes.grid}>
+        <div className={classes.column}>
+          {job.error && <ProblemBox problem={job.error} />}
+          {job.state !== "succeeded" && (
+            <Card>
+              <ProgressBar progress={job.progress} state={job.state} label={job.name} big />
+            </Card>
+          )}
+          <Metrics id={id} feed={feed} />
+          <Log lines={feed.log} running={!isTerminal(job.state)} />
+          <Artifacts id={id} />
+        </div>
+        <div className={classes.column}>
+          <Result job={job} />
+          <Attempts attempts={job.attempts} />
+          <Spec job={job} />
+          <About job={job} />
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Spec({ job }: { job: JobView }) {
+  return (
+    <Card
+      title="Spec"
+      aside={
+        <CopyButton value={JSON.stringify(job.spec, null, 2)}>
+          {({ copied, copy }) => (
+            <Button variant="subtle" size="compact-xs" onClick={copy}>
+              {copied ? "Copied" : "Copy"}
+            </Button>
+          )}
+        </CopyButton>
+      }
+    >
+      <Json value={job.spec} />
+    </Card>
+  );
+}
+
+function About({ job }: { job: JobView }) {
+  return (
+    <Card title="About">
+      <Facts
+        rows={[
+          ["id", <span key="id" className="mono">{job.id}</span>],
+          ["project", `${job.project}, seen by the ${job.visibility}`],
+          ["priority", job.priority],
+          ["pool", job.pool],
+          ["worker", job.worker ?? "–"],
+          ["retries", `${job.failure_count} of ${job.max_retries} spent`],
+          ["interrupted", `${job.lost_count} × lost, ${job.preempt_count} × preempted`],
+        ]}
+      />
+    </Card>
+  );
+}

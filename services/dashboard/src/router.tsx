@@ -1,0 +1,114 @@
+import { QueryClient } from "@tanstack/react-query";
+import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, redirect } from "@tanstack/react-router";
+
+import { ApiError } from "./api/problem";
+import { sessionQuery } from "./api/queries";
+import { JOB_KINDS, JOB_STATES } from "./api/types";
+import { Shell } from "./components/Shell";
+import { Empty, Failed, Loading } from "./components/States";
+
+interface Context {
+  client: QueryClient;
+}
+
+const root = createRootRouteWithContext<Context>()();
+
+const signIn = createRoute({
+  getParentRoute: () => root,
+  path: "/sign-in",
+  validateSearch: (search: Record<string, unknown>): { next?: string } =>
+    // Only a path of this site: never a redirect to elsewhere.
+    typeof search.next === "string" && /^\/(?![/\\])/.test(search.next) ? { next: search.next } : {},
+  component: lazyRouteComponent(() => import("./pages/SignIn")),
+});
+
+const lab = createRoute({
+  getParentRoute: () => root,
+  id: "lab",
+  beforeLoad: async ({ context, location }) => {
+    try {
+      await context.client.query({ ...sessionQuery, staleTime: "static" });
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 401) {
+        throw redirect({ to: "/sign-in", search: location.href === "/" ? {} : { next: location.href } });
+      }
+      throw error;
+    }
+  },
+  component: Shell,
+});
+
+/** A filter in the URL: `state=running,failed`; what is not a known value is dropped. */
+function list(value: unknown, known: readonly string[]): string | undefined {
+  const wanted = typeof value === "string" ? value.split(",") : [];
+  return known.filter((item) => wanted.includes(item)).join(",") || undefined;
+}
+
+const jobs = createRoute({
+  getParentRoute: () => lab,
+  path: "/",
+  validateSearch: (search: Record<string, unknown>): { state?: string; kind?: string } => ({
+    state: list(search.state, JOB_STATES),
+    kind: list(search.kind, JOB_KINDS),
+  }),
+  component: lazyRouteComponent(() => import("./pages/Jobs")),
+});
+
+const job = createRoute({
+  getParentRoute: () => lab,
+  path: "/jobs/$id",
+  component: lazyRouteComponent(() => import("./pages/Job")),
+});
+
+const models = createRoute({
+  getParentRoute: () => lab,
+  path: "/models",
+  component: lazyRouteComponent(() => import("./pages/Models")),
+});
+
+const datasets = createRoute({
+  getParentRoute: () => lab,
+  path: "/datasets",
+  component: lazyRouteComponent(() => import("./pages/Datasets")),
+});
+
+const coders = createRoute({
+  getParentRoute: () => lab,
+  path: "/coders",
+  validateSearch: (search: Record<string, unknown>): { job?: string } =>
+    typeof search.job === "string" ? { job: search.job } : {},
+  component: lazyRouteComponent(() => import("./pages/Coders")),
+});
+
+const graphs = createRoute({
+  getParentRoute: () => lab,
+  path: "/graphs",
+  component: lazyRouteComponent(() => import("./pages/Graphs")),
+});
+
+const graph = createRoute({
+  getParentRoute: () => lab,
+  path: "/graphs/$id",
+  validateSearch: (search: Record<string, unknown>): { node?: number; path?: number } => ({
+    ...(typeof search.node === "number" ? { node: search.node } : {}),
+    ...(typeof search.path === "number" ? { path: search.path } : {}),
+  }),
+  component: lazyRouteComponent(() => import("./pages/Graph")),
+});
+
+export function makeRouter(client: QueryClient) {
+  return createRouter({
+    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, models, datasets, coders, graphs, graph])]),
+    context: { client },
+    defaultPreload: "intent",
+    defaultPendingComponent: () => <Loading />,
+    defaultErrorComponent: ({ error, reset }) => <Failed error={error} retry={reset} />,
+    defaultNotFoundComponent: () => <Empty title="No such page">The address may be mistyped. Jobs are at the start page.</Empty>,
+  });
+}
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: ReturnType<typeof makeRouter>;
+  }
+}
