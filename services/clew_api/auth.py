@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
-import structlog
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
@@ -23,6 +22,8 @@ _cookie = APIKeyCookie(name=COOKIE, auto_error=False, scheme_name="session", des
 
 @dataclass(frozen=True)
 class Caller:
+    """Also in `request.state.caller`, for the log."""
+
     actor: Actor
     session_expires_at: datetime | None = None
     """Where a cookie spoke for it."""
@@ -36,7 +37,7 @@ def caller(
 ) -> Caller:
     """Raises `NotAuthenticated`; `Forbidden` where a foreign page uses the cookie to change something."""
     found = _by_key(lab, bearer) if "authorization" in request.headers else _by_cookie(lab, request, cookie)
-    structlog.contextvars.bind_contextvars(project=found.actor.project_name, key=found.actor.key_name)
+    request.state.caller = found
     return found
 
 

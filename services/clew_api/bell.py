@@ -88,7 +88,8 @@ class Bell:
                 finally:
                     listener.close()
             except psycopg.Error as error:
-                log.warning("bell.lost", error=type(error).__name__)
+                if not self._stop.is_set():
+                    log.warning("bell.lost", error=type(error).__name__)
                 self._stop.wait(RECONNECT_S)
             except RuntimeError:  # the loop is closed: the process ends
                 return

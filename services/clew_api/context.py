@@ -54,6 +54,7 @@ class RequestContext:
         token = _request_id.set(id)
         began = time.perf_counter()
         status = 0
+        state = scope.setdefault("state", {})
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -73,8 +74,11 @@ class RequestContext:
                 if status == 0:
                     await self._failed()(scope, receive, send_with_headers)
             finally:
+                caller = state.get("caller")
                 log.info(
                     "request",
+                    project=caller and caller.actor.project_name,
+                    key=caller and caller.actor.key_name,
                     method=scope["method"],
                     path=scope["path"],
                     status=status,

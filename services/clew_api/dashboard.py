@@ -5,8 +5,9 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 CHECKOUT = Path(__file__).parents[1] / "dashboard" / "dist"
 """Where `make` builds it in a working tree."""
@@ -14,11 +15,6 @@ CHECKOUT = Path(__file__).parents[1] / "dashboard" / "dist"
 
 class Dashboard(StaticFiles):
     """Unknown paths that a browser would show get `index.html`; the page finds its way by the path."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith("/api/"):
-            raise HTTPException(404)
-        await super().__call__(scope, receive, send)
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         try:
@@ -33,8 +29,15 @@ class Dashboard(StaticFiles):
         return response
 
 
+class BesideTheApi(Mount):
+    """Leaves the API's own 404 and 405 to the API."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return (Match.NONE, {}) if scope["path"].startswith("/api/") else super().matches(scope)
+
+
 def install(app: FastAPI, folder: Path | None) -> None:
     """Serve it at `/`, below every other route, if it was built."""
     folder = folder or CHECKOUT
     if (folder / "index.html").is_file():
-        app.mount("/", Dashboard(directory=folder, html=True), name="dashboard")
+        app.router.routes.append(BesideTheApi("/", Dashboard(directory=folder, html=True), name="dashboard"))

@@ -20,6 +20,7 @@ from clew_spec.api import (
 from clew_spec.errors import Problem
 from clew_spec.jobs import JobSpec
 
+INPUTS = ("model", "dataset", "coders")
 PRIORITIES = {-1: "low", 0: "normal", 1: "high"}
 
 _spec: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
@@ -50,8 +51,9 @@ def job_view(job: Job, project: str, worker: str | None, attempts: list[AttemptV
 
 
 def parents(inputs: dict[str, Any]) -> list[UUID]:
-    """All the records of `Job.inputs`, whose values are UUIDs or lists of them."""
-    lists = [value if isinstance(value, list) else [value] for value in inputs.values()]
+    """All the records of `Job.inputs`: the model, the dataset, then the coders by layer."""
+    values = [inputs[field] for field in INPUTS if field in inputs]
+    lists = [value if isinstance(value, list) else [value] for value in values]
     return [UUID(one) for values in lists for one in values]
 
 

@@ -1,0 +1,221 @@
+"""Whatever is wrong with a request, the answer says what and where, and nothing is queued."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from clew_lab.catalogue.tables import Job
+from clew_spec.errors import Problem
+from tests.clew_api.seeds import MAX_CONTEXT, Tenant, World
+
+JOBS = "/api/v1/jobs"
+IMPORT = {"kind": "import-model", "name": "m2"}
+BUILD = {"kind": "build-dataset", "name": "d2", "model": "m"}
+TRAIN = {"kind": "train", "name": "t", "model": "m", "dataset": "d", "layers": [0], "steps": 5}
+EVALUATE = {"kind": "evaluate", "coders": "set"}
+ATTRIBUTE = {"kind": "attribute", "name": "g", "coders": "set", "prompt": "when mary and john"}
+
+BAD: dict[str, tuple[dict[str, Any], str, str]] = {
+    "unknown kind": ({"kind": "dance"}, "/spec/kind", "train"),
+    "no kind": ({"name": "m2"}, "/spec/kind", ""),
+    "unknown field": (TRAIN | {"modle": "m"}, "/spec/modle", "did you mean `model`?"),
+    "unknown field inside": (TRAIN | {"coder": {"kk": 1}}, "/spec/coder/kk", "activation"),
+    "wrong type": (TRAIN | {"steps": "5"}, "/spec/steps", "a valid integer"),
+    "wrong type inside": (TRAIN | {"coder": {"activation": {"k": 1.5}}}, "/spec/coder/activation/k", "integer"),
+    "wrong type in a list": (TRAIN | {"layers": [0, True]}, "/spec/layers/1", "integer"),
+    "missing field": ({"kind": "import-model", "name": "m2"}, "/spec/path", "is missing"),
+    "bad name": (BUILD | {"name": "No Spaces"}, "/spec/name", "pattern"),
+    "k of zero": (
+        TRAIN | {"coder": {"activation": {"k": 0}}},
+        "/spec/coder/activation/k",
+        "greater than or equal to 1",
+    ),
+    "k above the features": (
+        TRAIN | {"coder": {"activation": {"k": 65}, "n_features": 64}},
+        "/spec/coder/activation/k",
+        "above n_features = 64",
+    ),
+    "default k above the features": (TRAIN | {"coder": {"n_features": 8}}, "/spec/coder", "above n_features = 8"),
+    "repeated layer": (TRAIN | {"layers": [0, 0]}, "/spec/layers", "distinct"),
+    "negative layer": (TRAIN | {"layers": [-1]}, "/spec/layers", "count from 0"),
+    "layer out of range": (TRAIN | {"layers": [0, 4]}, "/spec/layers/1", "0 to 3"),
+    "astronomical layer": (TRAIN | {"layers": [10**30]}, "/spec/layers/0", "0 to 3"),
+    "missing model": (BUILD | {"model": "m3"}, "/spec/model", "no model named m3"),
+    "model of another kind": (BUILD | {"model": "d"}, "/spec/model", "no model named d"),
+    "missing dataset": (TRAIN | {"dataset": "d3"}, "/spec/dataset", "no dataset named d3"),
+    "missing coders": (EVALUATE | {"coders": "set3"}, "/spec/coders", "no coder named set3"),
+    "a UUID of nothing": (EVALUATE | {"coders": "0" * 32}, "/spec/coders", "no coder named"),
+    "another tokenizer's dataset": (TRAIN | {"dataset": "foreign"}, "/spec/dataset", "another tokenizer"),
+    "another tokenizer's dataset to evaluate": (
+        EVALUATE | {"dataset": "foreign"},
+        "/spec/dataset",
+        "another tokenizer",
+    ),
+    "rows too long": (TRAIN | {"dataset": "long"}, "/spec/dataset", f"at most {MAX_CONTEXT} tokens"),
+    "context too long": (BUILD | {"context": MAX_CONTEXT + 1}, "/spec/context", f"at most {MAX_CONTEXT} tokens"),
+    "a step shorter than a row": (
+        TRAIN | {"dataset": "wide", "tokens_per_step": 16},
+        "/spec/tokens_per_step",
+        "at least 64",
+    ),
+    "more tokens than are held out": (EVALUATE | {"tokens": 5000}, "/spec/tokens", "at most 4096"),
+    "another bos to evaluate": (EVALUATE | {"dataset": "bossy"}, "/spec/dataset", "bos"),
+    "another bos to attribute": (ATTRIBUTE | {"bos": "bos"}, "/spec/bos", "'none'"),
+    "no such token": (BUILD | {"bos": "<nothing>"}, "/spec/bos", "no token '<nothing>'"),
+    "empty prompt": (ATTRIBUTE | {"prompt": ""}, "/spec/prompt", "at least 1 character"),
+    "prompt without tokens": (ATTRIBUTE | {"prompt": " \n "}, "/spec/prompt", "no tokens"),
+    "prompt too long": (ATTRIBUTE | {"prompt": "mary " * 513}, "/spec/prompt", "has 513 tokens"),
+    "endless prompt": (ATTRIBUTE | {"prompt": "x" * 20_001}, "/spec/prompt", "at most 20000"),
+    "path outside": (IMPORT | {"path": "/etc"}, "/spec/path", "imports"),
+    "path that climbs out": (IMPORT | {"path": "{root}/../secrets"}, "/spec/path", "normal path"),
+    "path beside the root": (IMPORT | {"path": "{root}-2/m"}, "/spec/path", "outside the import roots"),
+    "path through a link": (IMPORT | {"path": "{root}/link/m"}, "/spec/path", "outside the import roots"),
+    "relative path": (IMPORT | {"path": "models/m"}, "/spec/path", "absolute"),
+    "path of a text": (IMPORT | {"path": "{root}/notes.txt"}, "/spec/path", ".gguf"),
+    "path with a NUL": (IMPORT | {"path": "{root}/a\0b"}, "/spec/path", "NUL"),
+    "path with a newline": (IMPORT | {"path": "{root}/a\nb"}, "/spec/path", "printed"),
+    "path of a long name": (IMPORT | {"path": "{root}/" + "x" * 300}, "/spec/path", ""),
+    "prompt with a NUL": (ATTRIBUTE | {"prompt": "mary\0john"}, "/spec/prompt", "NUL"),
+}
+
+
+@pytest.fixture
+def furnished(api: TestClient, world: World, alice: Tenant, tmp_path: Path) -> TestClient:
+    model, dataset = world.model(alice), world.dataset(alice)
+    world.dataset(alice, "foreign", tokenizer_digest="b" * 64)
+    world.dataset(alice, "long", context=MAX_CONTEXT + 1)
+    world.dataset(alice, "wide", context=64)
+    world.dataset(alice, "bossy", bos="bos")
+    world.coders(alice, model, dataset)
+    root = tmp_path / "imports"
+    (root / "link").symlink_to(tmp_path)
+    (root / "notes.txt").write_text("no model")
+    return api
+
+
+def jobs(world: World) -> int:
+    with world.sessions() as session:
+        return session.scalars(select(func.count()).select_from(Job)).one()
+
+
+def test_every_bad_spec_is_refused_with_what_and_where(furnished: TestClient, world: World, tmp_path: Path) -> None:
+    """One test for all, since the servers are what takes the time."""
+    before = jobs(world)
+    told = {}
+    for name, (spec, where, say) in BAD.items():
+        text = json.dumps({"spec": spec}).replace("{root}", str(tmp_path / "imports"))
+        answer = furnished.post(JOBS, content=text, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422, (name, answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = Problem.model_validate(answer.json())
+        assert (problem.type, problem.status) == ("urn:clew:invalid-spec", 422)
+        assert problem.request_id == answer.headers["x-request-id"]
+        words = f"{problem.detail}; expected {problem.expected}; {problem.hint}"
+        told[name] = (problem.where, say if say in words else words)
+    expected = {name: (where, say) for name, (_, where, say) in BAD.items()}
+    assert told == expected
+    assert jobs(world) == before
+
+
+def test_all_errors_are_listed_and_the_first_stands_on_top(api: TestClient) -> None:
+    spec = {"kind": "train", "name": "t", "model": "m", "dataset": "d", "layers": [], "steps": 0, "extra": 1}
+    problem = Problem.model_validate(api.post(JOBS, json={"spec": spec, "priority": "urgent"}).json())
+    assert problem.errors is not None
+    assert [error.where for error in problem.errors] == ["/spec/layers", "/spec/steps", "/spec/extra", "/priority"]
+    assert (problem.where, problem.detail) == (problem.errors[0].where, problem.errors[0].detail)
+
+
+@pytest.mark.parametrize(
+    ("content", "say"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b'\xef\xbb\xbf{"spec": {}}', "not JSON"),
+        (b'{"spec": NaN}', "NaN is not a JSON number"),
+        (b'{"spec": 1e999}', "too large"),
+        (b'{"spec": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"spec": {}, "spec": {}}', "'spec' is given twice"),
+        (b'{"spec": "\\u0000"}', "NUL"),
+        (b'{"spec": "\\ud800"}', "not Unicode"),
+        (b'{"\\ud800": 1}', "not Unicode"),
+        (b'{"spec": ' + b"[" * 40 + b"]" * 40 + b"}", "nested too deeply"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b"[]", "an object"),
+        (b"null", "an object"),
+    ],
+)
+def test_a_body_that_is_no_plain_json_is_refused(api: TestClient, content: bytes, say: str) -> None:
+    answer = api.post(JOBS, content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert say in answer.text
+
+
+def test_bodies_have_a_size_and_a_type(api: TestClient) -> None:
+    large = b'{"spec": "' + b"x" * 2**20 + b'"}'
+    answers = [
+        api.post(JOBS, content=large, headers={"Content-Type": "application/json"}),
+        api.post(JOBS, content=b"spec=1", headers={"Content-Type": "application/x-www-form-urlencoded"}),
+        api.post(JOBS, content=b"{}"),
+        api.put(JOBS, json={}),
+        api.get("/api/v1/nothing", headers={"Accept": "text/html"}),
+        api.get(f"{JOBS}/not-a-uuid"),
+    ]
+    assert [answer.status_code for answer in answers] == [413, 415, 415, 405, 404, 422]
+    assert {answer.headers["content-type"] for answer in answers} == {"application/problem+json"}
+    for answer in answers:
+        assert Problem.model_validate(answer.json()).status == answer.status_code
+    assert set(answers[3].headers["allow"].split(", ")) <= {"GET", "POST"}
+    assert answers[5].json()["where"] == "/path/job_id"
+
+
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=20)
+    | st.sampled_from(["train", "attribute", "evaluate", "import-model", "build-dataset", "m", "d", "set", "/etc"])
+)
+keys = st.text(max_size=8) | st.sampled_from(
+    ["kind", "name", "model", "dataset", "layers", "steps", "coder", "coders", "prompt", "path", "bos", "k", "tokens"]
+)
+trees = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=6))
+mutations = st.sampled_from([IMPORT, BUILD, TRAIN, EVALUATE, ATTRIBUTE]).flatmap(
+    lambda spec: st.dictionaries(st.sampled_from(sorted(spec)) | keys, trees, max_size=3).map(
+        lambda other: spec | other
+    )
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=trees | st.fixed_dictionaries({"spec": mutations | trees}) | st.dictionaries(keys, trees))
+def test_no_json_whatever_breaks_the_api(furnished: TestClient, body: Any) -> None:
+    """A good answer or a problem that points into what was sent; never a 5xx, never another shape."""
+    answer = furnished.post(JOBS, content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert answer.status_code in (202, 422), answer.text
+    if answer.status_code == 422:
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = Problem.model_validate(answer.json())
+        for one in [problem, *(problem.errors or [])]:
+            assert one.where is not None
+            assert resolves(one.where, body), (one.where, body)
+
+
+def resolves(where: str, body: Any) -> bool:
+    """Whether all but the last part of the pointer leads somewhere in the body."""
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in where.split("/")[1:]]
+    for part in parts[:-1]:
+        if isinstance(body, dict) and part in body:
+            body = body[part]
+        elif isinstance(body, list) and part.isdigit() and int(part) < len(body):
+            body = body[int(part)]
+        else:
+            return False
+    return True
