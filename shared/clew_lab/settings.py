@@ -1,11 +1,13 @@
 """Everything that is set from outside, read from `CLEW_*` environment variables."""
 
 import os
+import shlex
+import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -47,15 +49,44 @@ class Settings(BaseSettings):
     """A worker that could not renew for this long ends its runner..."""
     kill_grace_s: float = 10
     """...asking first, and by SIGKILL after this long; together less than the lease, so two never run."""
+    checkpoint_grace_s: float = 60
+    """How long a preempted runner may take to write a checkpoint before it is ended all the same."""
     poll_s: float = 1
     """How often the scheduler looks without being notified."""
     max_lost: int = 5
     """Workers that may be lost under one job before the job is failed."""
+    upload_patience_s: float = 300
+    """How long an attempt waits for the object store before it is given up."""
+    keep_leftovers_s: float = 3600
+    """Objects that an ended job did not publish are deleted after this long."""
+    cache_bytes: int = 50 * 2**30
+    """What a worker keeps of fetched inputs, least recently used first to go."""
+    runner_max_jobs: int = 50
+    """Circuit jobs of one project that a warm runner serves before a fresh one replaces it."""
+    runner_command: Annotated[list[str], NoDecode] = [sys.executable, "-m", "clew_worker.runner"]
+    """What a worker starts as its runner; as an environment variable, words as in a shell."""
+    runner_threads: int | None = None
+    """CPU threads of a runner; torch's own choice if not given."""
+    hf_offline: bool = True
+    """Runners ask no model hub."""
 
     @field_validator("import_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
         return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+    @field_validator("runner_command", mode="before")
+    @classmethod
+    def _split_command(cls, value: object) -> object:
+        return shlex.split(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _a_holder_dies_before_its_lease(self) -> Self:
+        if self.fence_after_s + self.kill_grace_s >= self.running_lease_s:
+            raise ValueError("fence_after_s + kill_grace_s must be less than running_lease_s, or two may run one job")
+        if self.beat_s >= self.fence_after_s:
+            raise ValueError("beat_s must be less than fence_after_s")
+        return self
 
 
 @lru_cache

@@ -40,6 +40,8 @@ def publish(session: Session, job: Job, result: Result, files: Sequence[Uploaded
     missing = sorted(set(_named(result)) - {file.name for file in files})
     if missing:
         raise DataError(f"the result names files that were not made: {', '.join(missing[:5])}")
+    if len({file.name for file in files}) < len(files):
+        raise DataError("two files of the result have the same name")
     session.add_all(
         Artifact(
             project_id=job.project_id,

@@ -194,6 +194,8 @@ class Attempt(OfJob, Base):
     outcome: Mapped[str | None]
     """`succeeded`, `failed`, `cancelled`, `preempted` or `lost`."""
     error: Mapped[Json | None]
+    told: Mapped[int] = mapped_column(server_default=text("0"))
+    """How many batches of events are written: one that is sent again changes nothing."""
     collected: Mapped[bool] = mapped_column(server_default=text("false"))
     """Whether its objects that were never published have been deleted."""
 

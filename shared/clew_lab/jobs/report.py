@@ -9,7 +9,7 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from clew_lab.catalogue.tables import Job, Metric
+from clew_lab.catalogue.tables import Attempt, Job, Metric
 from clew_lab.jobs import events
 from clew_lab.jobs.events import Entry
 from clew_lab.jobs.moves import Fenced, from_now, hold
@@ -47,14 +47,20 @@ def report(
     fence: int,
     entries: Sequence[Entry],
     *,
+    number: int,
     metrics: Sequence[tuple[int, Mapping[str, float]]] = (),
     progress: Mapping[str, Any] | None = None,
 ) -> Orders:
     """Write a batch of events: one transaction, one notification. Raises `Fenced`.
 
-    metrics: (step, values by name), for the series; that they are shown as events too is the caller's choice.
+    number: counts the attempt's batches from 1; one that was written already, though the answer was lost, is not
+    written again. metrics: (step, values by name), for the series.
     """
     job = hold(session, job_id, fence)
+    attempt = session.get_one(Attempt, (job_id, fence), populate_existing=True)
+    if attempt.told >= number:
+        return Orders.of(job)
+    attempt.told = number
     if progress is not None:
         job.progress = dict(progress)
     if entries:
@@ -77,7 +83,10 @@ def register_checkpoint(
     files: `{name, key, sha256, size}` of each, uploaded already. Returns the keys of the one it replaces.
     """
     job = hold(session, job_id, fence)
+    fresh = {"step": step, "fence": fence, "files": [dict(file) for file in files]}
+    if job.checkpoint == fresh:  # the answer to the first call was lost
+        return []
     replaced = [file["key"] for file in (job.checkpoint or {}).get("files", [])]
-    job.checkpoint = {"step": step, "fence": fence, "files": [dict(file) for file in files]}
+    job.checkpoint = fresh
     events.append(session, job, ("checkpoint", {"step": step, "size": sum(file["size"] for file in files)}))
     return replaced

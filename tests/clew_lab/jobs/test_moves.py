@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ HOLDERS: dict[str, tuple[Callable[[Session, Job, int], Any], JobState]] = {
     "beat": (lambda session, job, fence: report.beat(session, job.id, fence, lease_s=60), R),
     "report": (
         lambda session, job, fence: report.report(
-            session, job.id, fence, [("log", {"message": "x"})], metrics=[(1, {"fvu": 0.5})], progress={"done": 1}
+            session, job.id, fence, [("log", {})], number=1, metrics=[(1, {"fvu": 0.5})], progress={"done": 1}
         ),
         R,
     ),
@@ -51,7 +52,7 @@ def everything(queue: Queue) -> list[str]:
         return [
             str(row)
             for table in EVERYTHING
-            for row in session.execute(text(f"select t::text from {table} t order by 1"))
+            for row in session.execute(text(f"select t::text from {table} t order by 1"))  # noqa: S608  # fixed names
         ]
 
 
@@ -137,7 +138,7 @@ def _is_whole(queue: Queue, job: Job) -> None:
         ).all()
     assert [row.seq for row in rows] == list(range(1, job.last_seq + 1))
     states = [row.data for row in rows if row.type == "state"]
-    for earlier, later in zip(states, states[1:], strict=False):
+    for earlier, later in pairwise(states):
         assert later["from"] == earlier["state"]
         same = later["state"] == later["from"]
         assert same or JobState(later["state"]) in MOVES[JobState(later["from"])]

@@ -155,6 +155,7 @@ def _create_parts_of_jobs() -> None:
         _time("ended_at"),
         _text("outcome", nullable=True),
         _json("error", nullable=True),
+        _count("told"),
         _false("collected"),
         sa.PrimaryKeyConstraint("job_id", "fence"),
         sa.ForeignKeyConstraint(["worker_id"], ["workers.id"]),

@@ -1,0 +1,41 @@
+"""`python -m clew_scheduler`: hand out jobs until SIGTERM."""
+
+import signal
+import threading
+
+from clew_lab import logs
+from clew_lab.catalogue.engine import make_engine, session_factory
+from clew_lab.jobs.broker import make_app
+from clew_lab.settings import settings
+from clew_lab.storage import Store
+from clew_scheduler.loop import Scheduler, log
+from clew_scheduler.retention import sweep_until
+
+
+def main() -> None:
+    logs.configure("scheduler")
+    config = settings()
+    sessions = session_factory(make_engine(config.database_url.get_secret_value()))
+    scheduler = Scheduler(config, sessions, make_app(config.redis_url.get_secret_value()))
+    stop = threading.Event()
+
+    def end(*_: object) -> None:
+        scheduler.stop()
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    threading.Thread(
+        target=sweep_until,
+        args=(stop, sessions, Store.of(config)),
+        kwargs={"after_s": config.keep_leftovers_s},
+        name="retention",
+        daemon=True,
+    ).start()
+    log.info("started")
+    scheduler.run()
+    log.info("stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Dispatch and reap, promptly by notification and surely by polling. Any number of these may run."""
+
+import threading
+from contextlib import suppress
+
+import psycopg
+import structlog
+from celery import Celery
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+
+from clew_lab.jobs.broker import ring
+from clew_lab.jobs.dispatch import Bell, dispatch
+from clew_lab.jobs.notify import QUEUE, Listener
+from clew_lab.jobs.reap import reap
+from clew_lab.settings import Settings
+from clew_spec.errors import Unavailable
+
+log = structlog.get_logger("clew_scheduler")
+DATABASE_ERRORS = (DBAPIError, psycopg.Error)
+MAX_BACKOFF_S = 10.0
+MISSED_BEATS = 3
+"""After so many a worker counts as gone and is given nothing."""
+
+
+class Scheduler:
+    def __init__(self, settings: Settings, sessions: sessionmaker[Session], app: Celery) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._app = app
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """End after the present turn."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Turn until stopped, through any outage of Postgres or Redis."""
+        backoff = self._settings.poll_s
+        while not self._stop.is_set():
+            try:
+                self._turn_until_lost()
+                backoff = self._settings.poll_s
+            except DATABASE_ERRORS as error:
+                log.warning("database_lost", error=type(error).__name__, again_in_s=backoff)
+                self._stop.wait(backoff)
+                backoff = min(2 * backoff, MAX_BACKOFF_S)
+
+    def turn(self) -> list[Bell]:
+        """Take back what lapsed, hand out what waits, ring. Returns the bells, rung or not."""
+        settings = self._settings
+        with self._sessions.begin() as session:
+            for job_id in reap(session, max_lost=settings.max_lost):
+                log.info("lease_lapsed", job_id=job_id)
+        with self._sessions.begin() as session:
+            bells = dispatch(session, lease_s=settings.dispatch_lease_s, alive_s=MISSED_BEATS * settings.beat_s)
+        for bell in bells:
+            try:
+                ring(self._app, bell, expires_s=settings.dispatch_lease_s)
+                log.info("dispatched", job_id=bell.job_id, fence=bell.fence, pool=bell.pool)
+            except Unavailable as error:
+                # The leases of these bells lapse, and they are rung again.
+                log.warning("bell_not_rung", job_id=bell.job_id, fence=bell.fence, error=str(error))
+                break
+        return bells
+
+    def _turn_until_lost(self) -> None:
+        listener = Listener(self._settings.database_url.get_secret_value(), QUEUE)
+        try:
+            while not self._stop.is_set():
+                self.turn()
+                listener.wait(self._settings.poll_s)
+        finally:
+            with suppress(psycopg.Error):
+                listener.close()

@@ -1,0 +1,44 @@
+"""The Celery worker: one thread that takes one bell at a time."""
+
+from uuid import UUID
+
+from celery import Celery, signals
+
+from clew_lab.jobs.broker import TASK, make_app
+from clew_worker.supervisor.task import run_job
+from clew_worker.supervisor.worker import Worker
+
+
+def consume(worker: Worker) -> int:
+    """Serve bells until SIGTERM, which drains. Returns the exit code."""
+    app = make_app(worker.settings.redis_url.get_secret_value())
+
+    def answer(job_id: str, fence: int) -> None:
+        run_job(worker, UUID(job_id), fence)
+
+    def drain(**_: object) -> None:
+        worker.drain()
+
+    app.task(answer, name=TASK)
+    signals.setup_logging.connect(_keep_our_logging, weak=False)
+    signals.worker_shutting_down.connect(drain, weak=False)
+    return _serve(app, worker)
+
+
+def _serve(app: Celery, worker: Worker) -> int:
+    celery_worker = app.Worker(
+        hostname=f"{worker.name}@clew",
+        pool_cls="threads",
+        concurrency=1,
+        queues=[worker.pool],
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    celery_worker.start()
+    return int(celery_worker.exitcode or 0)
+
+
+def _keep_our_logging(**_: object) -> None:
+    """That someone listens keeps Celery from setting up logging of its own."""

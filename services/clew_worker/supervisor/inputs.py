@@ -1,0 +1,85 @@
+"""What a runner is told: the spec, the records it refers to, links to their files, the checkpoint to continue from."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Job, Model
+from clew_lab.settings import Settings
+from clew_lab.storage import Store
+from clew_spec.errors import DataError
+from clew_spec.jobs import JobSpec
+from clew_spec.runner import Input, RunJob
+
+Named = Model | Dataset | Coder
+TABLES: dict[str, type[Named]] = {"model": Model, "dataset": Dataset, "coders": Coder}
+SPEC: TypeAdapter[Any] = TypeAdapter(JobSpec)
+
+
+def run_job(
+    session: Session, store: Store, job: Job, settings: Settings, *, scratch: Path, cache: Path, device: str
+) -> RunJob:
+    """The message that starts the job. Raises `DataError` where a record or one of its files is gone."""
+    records: dict[str, Any] = {}
+    inputs: list[Input] = []
+    for field, ids in job.inputs.items():
+        rows = [_row(session, field, id) for id in (ids if isinstance(ids, list) else [ids])]
+        records[field] = [as_dict(row) for row in rows] if isinstance(ids, list) else as_dict(rows[0])
+        for row in rows:
+            inputs += _files(session, store, row)
+    checkpoint = job.checkpoint or {"files": [], "step": None}
+    return RunJob(
+        job_id=str(job.id),
+        project_id=str(job.project_id),
+        fence=job.fence,
+        spec=SPEC.validate_python(job.spec, strict=False),
+        records=records,
+        inputs=inputs,
+        resume=[
+            Input(name=file["name"], url=store.link(file["key"]), sha256=file["sha256"], size=file["size"])
+            for file in checkpoint["files"]
+        ],
+        resume_step=checkpoint["step"],
+        scratch=str(scratch),
+        cache=str(cache),
+        import_roots=[str(root) for root in settings.import_roots],
+        device=device.partition(":")[0],
+        threads=settings.runner_threads,
+        code_version=settings.code_version,
+    )
+
+
+def as_dict(row: Named) -> dict[str, Any]:
+    """All columns of a record, as JSON has them."""
+    return {column.key: _plain(getattr(row, column.key)) for column in row.__mapper__.column_attrs}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _row(session: Session, field: str, id: str) -> Named:
+    row = cast(Named | None, session.get(TABLES[field], UUID(id)))
+    if row is None:
+        raise DataError(f"the {field} {id} is gone", where=f"/spec/{field}")
+    return row
+
+
+def _files(session: Session, store: Store, row: Named) -> list[Input]:
+    """The record's artifacts, under the names by which they were published."""
+    found: Sequence[Artifact] = session.scalars(
+        select(Artifact)
+        .where(Artifact.project_id == row.project_id, Artifact.job_id == row.job_id, Artifact.name.in_(row.files))
+        .order_by(Artifact.name)
+    ).all()
+    if len(found) != len(row.files):
+        raise DataError(f"{row.name} ({row.id}) lacks some of its files")
+    return [Input(name=file.name, url=store.link(file.key), sha256=file.sha256, size=file.size) for file in found]
