@@ -1,0 +1,251 @@
+"""Check edges by intervention, in code that shares nothing with the sweep.
+
+A float64 copy of the model runs its own forward pass with attention patterns, norm scales and MLP outputs held at what
+they were; what one source writes is doubled, and every target must move by its edge. The freeze makes that exact.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
+from clew.circuits.graph import Graph, NodeKind
+from clew.circuits.replacement import Coder
+from clew.models import Model, prepare_model
+from clew.models.recording import Hook, hooked, read_by, written_by
+
+PINNED = "clew-pinned"
+ROWS = 16
+"""Sources doubled in one forward pass, each in its own row of the batch."""
+
+
+@dataclass(frozen=True)
+class EdgeCheck:
+    source: int
+    target: int
+    predicted: float
+    """The edge."""
+    measured: float
+    """How far the target moved when the source was doubled."""
+
+    @property
+    def relative_error(self) -> float:
+        return abs(self.measured - self.predicted) / abs(self.predicted)
+
+
+def verify_edges(
+    model: Model,
+    coders: Mapping[int, Coder],
+    graph: Graph,
+    tokens_T: Tensor,
+    n: int = 50,
+    seed: int = 0,
+    min_share: float = 1e-4,
+) -> list[EdgeCheck]:
+    """Measure `n` random edges, drawn evenly from those above `min_share` of their row's sum of |edges|."""
+    edges, nodes = graph.edges, graph.nodes
+    unembedding_bias = nodes.where(NodeKind.BIAS) & (nodes.layer == graph.n_layers)  # nothing upstream to double
+    eligible = ((edges.shares >= min_share) & ~unembedding_bias[edges.sources.long()]).nonzero()[:, 0]
+    order = torch.randperm(len(eligible), generator=torch.Generator().manual_seed(seed))
+    chosen = eligible[order[:n]].sort().values
+    sources, targets = edges.sources[chosen].long(), edges.target_of[chosen]
+    distinct, row_of = torch.unique(sources, return_inverse=True)
+    effects = measure(model, coders, graph, tokens_T, distinct, targets)
+    measured = effects[row_of, torch.arange(len(chosen))]
+    columns = (sources.tolist(), targets.tolist(), edges.weights[chosen].tolist(), measured.tolist())
+    return [EdgeCheck(*values) for values in zip(*columns, strict=True)]
+
+
+@torch.inference_mode()
+def measure(
+    model: Model,
+    coders: Mapping[int, Coder],
+    graph: Graph,
+    tokens_T: Tensor,
+    sources: Tensor,
+    targets: Tensor,
+) -> Tensor:
+    """float64 [sources, targets]: how far each target moves when a source is doubled. Both are node indices.
+
+    A source is a token, feature, error or bias (but not the unembedding's); a target a feature or a logit, of which
+    the pre-activation and the demeaned logit are read.
+    """
+    pinned = _PinnedModel(model, tokens_T)
+    extras = [_Extra.of(graph, coders, pinned, int(source)) for source in sources]
+    effects = [pinned.read(extras[i : i + ROWS], graph, coders, targets) for i in range(0, len(extras), ROWS)]
+    return torch.cat(effects) if effects else torch.zeros(0, len(targets), dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class _Extra:
+    """What doubling a source adds: a vector after one module, at one position. None: whatever attention writes of
+    itself, with nothing to read."""
+
+    position: int
+    embed_D: Tensor | None = None
+    layer: int = -1
+    mlp_D: Tensor | None = None
+    attention_bias: bool = False
+
+    @staticmethod
+    def of(graph: Graph, coders: Mapping[int, Coder], pinned: "_PinnedModel", source: int) -> "_Extra":
+        nodes = graph.nodes
+        kind, layer, position = int(nodes.kind[source]), int(nodes.layer[source]), int(nodes.position[source])
+        if kind == NodeKind.TOKEN:
+            return _Extra(position, embed_D=pinned.embed_TD[position])
+        coder = coders.get(layer)
+        b_dec = torch.zeros_like(pinned.embed_TD[0])
+        if coder is not None and position > 0:
+            b_dec = coder.b_dec.to(b_dec)
+        if kind == NodeKind.BIAS:
+            return _Extra(position, layer=layer, mlp_D=b_dec, attention_bias=True)
+        if kind == NodeKind.FEATURE:
+            here = torch.tensor([source])
+        else:
+            here = (nodes.where(NodeKind.FEATURE) & (nodes.layer == layer) & (nodes.position == position)).nonzero()
+            here = here[:, 0]
+        written_D = torch.zeros_like(b_dec)
+        if coder is not None:
+            decoders = coder.W_dec[nodes.feature[here].long().to(coder.W_dec.device)].to(b_dec)
+            written_D = nodes.value[here].to(b_dec) @ decoders
+        if kind == NodeKind.FEATURE:
+            return _Extra(position, layer=layer, mlp_D=written_D)
+        return _Extra(position, layer=layer, mlp_D=pinned.mlp_out[layer][position] - written_D - b_dec)
+
+
+class _PinnedModel:
+    def __init__(self, model: Model, tokens_T: Tensor) -> None:
+        hf = copy.deepcopy(model.hf)
+        self.model = prepare_model(cast(Any, nn.Module.to(hf, torch.float64)))
+        self.tokens_T = tokens_T.to(model.device)
+        self.mlp_out: dict[int, Tensor] = {}
+        self._gains: dict[nn.Module, Tensor] = {}
+        anatomy = self.model.anatomy
+        self._norms = [(norm.module, norm.gain_D) for norm in anatomy.norms]
+
+        def keep_embed(_m: nn.Module, _a: Any, _k: Any, output: Tensor) -> None:
+            self.embed_TD = output[0]
+
+        def keep_mlp(layer: int) -> Callable[..., None]:
+            def hook(_m: nn.Module, _a: Any, _k: Any, output: Any) -> None:
+                self.mlp_out[layer] = written_by(output)[0]
+
+            return hook
+
+        def keep_norm(gain_D: Tensor) -> Callable[..., None]:
+            def hook(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+                # the one factor per position by which the module multiplied, read off its input and output
+                plain_TD = read_by(args, kwargs)[0] * gain_D
+                scale_T1 = (output[0] * plain_TD).sum(-1, keepdim=True) / plain_TD.pow(2).sum(-1, keepdim=True)
+                self._gains[module] = scale_T1 * gain_D
+
+            return hook
+
+        hooks: list[Hook] = [(anatomy.embed, keep_embed)]
+        hooks += [(block.mlp, keep_mlp(i)) for i, block in enumerate(anatomy.blocks)]
+        hooks += [(module, keep_norm(gain_D)) for module, gain_D in self._norms]
+        with hooked(*hooks):
+            clean: Any = self.model.hf(input_ids=self.tokens_T[None], use_cache=False, output_attentions=True)
+        self._patterns = {
+            block.attention.module: pattern[0] for block, pattern in zip(anatomy.blocks, clean.attentions, strict=True)
+        }
+        for block in anatomy.blocks:
+            block.mlp.forward = _untouched  # its output is replaced by the recorded one
+
+    def read(self, extras: Sequence[_Extra], graph: Graph, coders: Mapping[int, Coder], targets: Tensor) -> Tensor:
+        """float64 [extras, targets]: target values with each extra, less those without."""
+        mlp_in, logits_BV = self._run(extras)
+        moved_BV = logits_BV[:-1] - logits_BV[-1]
+        demeaned_BV = moved_BV - moved_BV.mean(-1, keepdim=True)
+        moved = {layer: x_BTD[:-1] - x_BTD[-1] for layer, x_BTD in mlp_in.items()}
+        nodes = graph.nodes
+        effects = torch.empty(len(extras), len(targets), dtype=torch.float64)
+        for i, target in enumerate(targets.tolist()):
+            if nodes.kind[target] == NodeKind.LOGIT:
+                effects[:, i] = demeaned_BV[:, int(nodes.token_id[target])].cpu()
+                continue
+            layer, position = int(nodes.layer[target]), int(nodes.position[target])
+            encoder_D = coders[layer].W_enc[int(nodes.feature[target])].to(demeaned_BV)
+            effects[:, i] = (moved[layer][:, position] @ encoder_D).cpu()
+        return effects
+
+    def _run(self, extras: Sequence[_Extra]) -> tuple[dict[int, Tensor], Tensor]:
+        """One row of the batch for each extra and a last one without; MLP inputs by layer and last logits."""
+        B = len(extras) + 1
+        mlp_in: dict[int, Tensor] = {}
+
+        def embed(_m: nn.Module, _a: Any, _k: Any, output: Tensor) -> Tensor:
+            output = output.clone()
+            for b, extra in enumerate(extras):
+                if extra.embed_D is not None:
+                    output[b, extra.position] += extra.embed_D
+            return output
+
+        def mlp(layer: int) -> Callable[..., Tensor]:
+            def hook(_m: nn.Module, args: Any, kwargs: Any, _output: Any) -> Tensor:
+                mlp_in[layer] = read_by(args, kwargs)
+                out_BTD = self.mlp_out[layer].expand(B, -1, -1).clone()
+                for b, extra in enumerate(extras):
+                    if extra.layer == layer and extra.mlp_D is not None:
+                        out_BTD[b, extra.position] += extra.mlp_D
+                return out_BTD
+
+            return hook
+
+        def attention(layer: int) -> Callable[..., Any]:
+            def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+                doubled = [(b, e.position) for b, e in enumerate(extras) if e.layer == layer and e.attention_bias]
+                if not doubled:
+                    return output
+                nothing = torch.zeros_like(read_by(args, kwargs))
+                rest = {k: v for k, v in kwargs.items() if k != "hidden_states"}
+                alone_BTD = written_by(module.forward(nothing, *args[1:], **rest))
+                out_BTD = written_by(output).clone()
+                for b, position in doubled:
+                    out_BTD[b, position] += alone_BTD[b, position]
+                return (out_BTD, *output[1:])
+
+            return hook
+
+        def norm(module: nn.Module, args: Any, kwargs: Any, _output: Any) -> Tensor:
+            return read_by(args, kwargs) * self._gains[module]
+
+        anatomy = self.model.anatomy
+        hooks: list[Hook] = [(anatomy.embed, embed)]
+        hooks += [(block.mlp, mlp(i)) for i, block in enumerate(anatomy.blocks)]
+        hooks += [(block.attention.module, attention(i)) for i, block in enumerate(anatomy.blocks)]
+        hooks += [(module, norm) for module, _ in self._norms]
+        with pinned_patterns(self.model, self._patterns), hooked(*hooks):
+            tokens_BT = self.tokens_T.expand(B, -1)
+            logits: Tensor = self.model.hf(input_ids=tokens_BT, use_cache=False, logits_to_keep=1).logits
+        return mlp_in, logits[:, -1]
+
+
+def _untouched(x: Tensor) -> Tensor:
+    return x
+
+
+@contextmanager
+def pinned_patterns(model: Model, patterns: Mapping[nn.Module, Tensor]) -> Iterator[None]:
+    """Attention multiplies these patterns with its values, whatever its queries and keys say."""
+
+    def attend(module: nn.Module, _query: Tensor, _key: Tensor, value: Tensor, *_: Any, **__: Any) -> Any:
+        groups = cast(int, module.num_key_value_groups)
+        mixed_BHTE = patterns[module] @ value.repeat_interleave(groups, dim=1)
+        return mixed_BHTE.transpose(1, 2).contiguous(), patterns[module]
+
+    AttentionInterface.register(PINNED, attend)
+    # an implementation without a mask function runs without a causal mask; the patterns hold it already, yet
+    # nothing that reads the mask should ever see none
+    AttentionMaskInterface.register(PINNED, eager_mask)
+    model.hf.set_attn_implementation(PINNED)
+    try:
+        yield
+    finally:
+        model.hf.set_attn_implementation("eager")
