@@ -10,7 +10,8 @@ from clew_spec.coders import CoderSpec
 
 class OptimizerSpec(Spec):
     kind: Literal["adam"] = "adam"
-    lr: float = Field(default=1e-3, gt=0, le=1)
+    lr: float = Field(default=4e-3, gt=0, le=1)
+    """In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale."""
     warmup_steps: int = Field(default=10, ge=0)
     """Linear from 0; counted in optimiser steps."""
     decay_fraction: float = Field(default=0.2, ge=0, le=1)

@@ -1,0 +1,106 @@
+"""A run, stopped: for each layer a safetensors file with weights and Adam's moments, and `state.json` with the rest."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clew.coders import Coder
+from clew.files import file_sha256, whole_folder
+from clew.training.initial import Units
+from clew_spec.base import Digest
+from clew_spec.coders import CoderConfig
+from clew_spec.errors import DataError, InvalidSpec
+from clew_spec.training import TrainSpec
+
+STATE_FILE = "state.json"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class LayerState(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    config: CoderConfig
+    units: Units
+    fvu_first: float
+    """Held-out, before the first step."""
+    fvu_last: float
+    """Held-out, at the newest evaluation."""
+
+
+class RunState(BaseModel):
+    """All of a run that is not a tensor. Rates and rows are functions of the spec and the step, so no RNG is kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["clew-checkpoint/1"] = "clew-checkpoint/1"
+    spec: TrainSpec
+    model_digest: str
+    dataset_digest: str
+    step: int = 0
+    """Optimiser steps that are complete."""
+    epoch: int = 0
+    cursor: int = 0
+    """Where the next step begins: the row within the order of its epoch."""
+    layers: dict[int, LayerState]
+    files: dict[str, Digest] = {}
+
+
+def write_checkpoint(folder: Path, state: RunState, coders: dict[int, Coder], optimizer: torch.optim.Adam) -> None:
+    """Write `folder`, whole or not at all."""
+    with whole_folder(folder) as fresh:
+        files = {}
+        for layer, coder in coders.items():
+            tensors: dict[str, Tensor] = {}
+            for name, parameter in coder.parameters().items():
+                moments = optimizer.state.get(parameter, {})
+                tensors[name] = parameter.cpu()
+                for moment in MOMENTS:
+                    tensors[f"{name}.{moment}"] = moments.get(moment, torch.zeros_like(parameter)).cpu()
+            save_file(tensors, fresh / _file(layer))
+            files[_file(layer)] = file_sha256(fresh / _file(layer))
+        whole = state.model_copy(update={"files": files})
+        (fresh / STATE_FILE).write_text(whole.model_dump_json(indent=1) + "\n")
+
+
+def read_checkpoint(
+    folder: Path, *, spec: TrainSpec, model_digest: str, dataset_digest: str, device: torch.device
+) -> tuple[RunState, dict[int, Coder], dict[Tensor, dict[str, Tensor]]]:
+    """The state, the coders and what Adam remembers of each parameter.
+
+    Raises:
+        DataError: a file is missing or damaged.
+        InvalidSpec: the checkpoint is of another run.
+    """
+    try:
+        state = RunState.model_validate_json((folder / STATE_FILE).read_text())
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        raise DataError(f"the checkpoint in {folder.name} cannot be read: {error}") from error
+    if (state.spec, state.model_digest, state.dataset_digest) != (spec, model_digest, dataset_digest):
+        raise InvalidSpec(
+            "the checkpoint is of another run", expected="the spec, model and dataset that it was begun with"
+        )
+    coders: dict[int, Coder] = {}
+    memory: dict[Tensor, dict[str, Tensor]] = {}
+    for layer, of_layer in state.layers.items():
+        path = folder / _file(layer)
+        if not path.is_file() or file_sha256(path) != state.files.get(path.name):
+            raise DataError(f"{path.name} of the checkpoint is missing, changed or cut short")
+        try:
+            tensors = load_file(path, device=str(device))
+            coders[layer] = coder = Coder(of_layer.config, **{k: v for k, v in tensors.items() if "." not in k})
+            for name, parameter in coder.parameters().items():
+                memory[parameter] = {moment: tensors[f"{name}.{moment}"] for moment in MOMENTS}
+                # A tensor, as Adam keeps it where it is fused.
+                memory[parameter]["step"] = torch.tensor(float(state.step), device=device)
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise DataError(f"{path.name} of the checkpoint cannot be read: {error}") from error
+    return state, coders, memory
+
+
+def _file(layer: int) -> str:
+    return f"L{layer:02d}.safetensors"

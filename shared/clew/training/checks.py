@@ -1,0 +1,37 @@
+"""What cannot be trained as asked, said before it is tried."""
+
+import math
+from collections.abc import Mapping
+
+from clew.data import Dataset
+from clew.models import Model
+from clew_spec.errors import InvalidSpec
+from clew_spec.training import TrainSpec
+
+
+def check(model: Model, dataset: Dataset, spec: TrainSpec, tokenizer_digest: str) -> None:
+    """Raises InvalidSpec where a layer, the batch or the dataset does not fit the model."""
+    if spec.layers[-1] >= model.n_layers:
+        raise InvalidSpec(
+            f"the model has no layer {spec.layers[-1]}",
+            where="/spec/layers",
+            expected=f"layers between 0 and {model.n_layers - 1}",
+        )
+    dataset.check_fits(tokenizer_digest=tokenizer_digest, vocab_size=model.vocab_size, max_context=model.max_context)
+    if spec.tokens_per_step < dataset.manifest.context:
+        raise InvalidSpec(
+            f"tokens_per_step = {spec.tokens_per_step} is less than one row of the dataset",
+            where="/spec/tokens_per_step",
+            expected=f">= {dataset.manifest.context}",
+        )
+
+
+def check_finite(step: int, values: Mapping[str, float]) -> None:
+    """Raises InvalidSpec where a run has lost its way."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise InvalidSpec(
+                f"training diverged: {name} is {value} at step {step}",
+                where="/spec/optimizer/lr",
+                hint="lower the learning rate or lengthen the warm-up",
+            )

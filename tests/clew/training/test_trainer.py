@@ -1,0 +1,270 @@
+"""One stream, many coders; and a run that was interrupted is the run that was not."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clew.coders import load_coder
+from clew.data import Dataset
+from clew.models import Model
+from clew.reporting import Silent, StopRequested
+from clew.training import train
+from clew.training.activations import activations
+from clew.training.checks import check_finite
+from clew.training.gradients import loss_and_gradients
+from clew.training.stream import TokenStream
+from clew_spec.coders import CoderSpec, TopK
+from clew_spec.errors import DataError, InvalidSpec
+from clew_spec.results import Lineage, TrainedCoder
+from clew_spec.training import OptimizerSpec, TrainSpec
+
+pytestmark = pytest.mark.science
+
+STEPS = 13
+LINEAGE = Lineage(code_version="test")
+
+
+def spec(**changes: Any) -> TrainSpec:
+    values: dict[str, Any] = {
+        "layers": [0, 2],
+        "steps": STEPS,
+        "tokens_per_step": 50,  # three rows of 16
+        "coder": CoderSpec(n_features=40, activation=TopK(k=4)),
+        "optimizer": OptimizerSpec(warmup_steps=3),
+        "log_every": 2,
+        "evaluate_every": 5,
+        "evaluate_tokens": 60,
+        "checkpoint_every": 4,
+    }
+    return TrainSpec(name="set", model="m", dataset="d", **(values | changes))
+
+
+class Recorder(Silent):
+    """Keeps what a run reports, and asks it to stop after a step."""
+
+    def __init__(self, *, stop_after: int | None = None, steps: int = STEPS) -> None:
+        self.steps = steps
+        self.metrics: list[tuple[int, dict[str, float]]] = []
+        self.done: list[float] = []
+        self.checkpoints: list[Path] = []
+        self.stop_after = stop_after
+
+    def metric(self, step: int, values: Mapping[str, float]) -> None:
+        self.metrics.append((step, {k: v for k, v in values.items() if k != "tokens_per_s"}))
+
+    def progress(self, phase: str, done: float, total: float, unit: str) -> None:
+        assert (phase, unit) == ("training", "tokens")
+        assert done <= total == 48 * self.steps
+        self.done.append(done / 48)
+
+    def stop_requested(self) -> bool:
+        return self.stop_after is not None and (self.done[-1] if self.done else 0) >= self.stop_after
+
+    def on_checkpoint(self, step: int, folder: Path) -> None:
+        assert folder.name == f"{step:08d}"
+        assert (folder / "state.json").is_file()
+        self.checkpoints.append(folder)
+
+
+def run(
+    model: Model,
+    dataset: Dataset,
+    out: Path,
+    report: Recorder | None = None,
+    *,
+    resume: Path | None = None,
+    **changes: Any,
+) -> list[TrainedCoder]:
+    report = report or Recorder()
+    return train(
+        model,
+        dataset,
+        spec(**changes),
+        model_digest="m" * 64,
+        tokenizer_digest="t" * 64,
+        lineage=LINEAGE,
+        out=out,
+        on_checkpoint=report.on_checkpoint,
+        resume=resume,
+        report=report,
+    )
+
+
+Whole = tuple[list[TrainedCoder], Recorder]
+
+
+@pytest.fixture(scope="module")
+def whole(model: Model, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    torch.set_num_threads(1)
+    report = Recorder()
+    return run(model, dataset, tmp_path_factory.mktemp("whole"), report), report
+
+
+def test_heldout_fvu_falls_at_every_layer_and_is_the_stored_coders_own(
+    model: Model, larger_dataset: Dataset, tmp_path: Path
+) -> None:
+    trained = run(model, larger_dataset, tmp_path, Recorder(steps=100), steps=100, evaluate_tokens=80, layers=[0, 1, 2])
+    assert [each.layer for each in trained] == [0, 1, 2]
+    for each in trained:
+        assert each.fvu_last < 0.85 * each.fvu_first
+        coder = load_coder(tmp_path / "coders" / f"L{each.layer:02d}")
+        assert coder.config == each.config
+        ((_, x_ND, y_ND),) = activations(model, larger_dataset.heldout[:], [each.layer])
+        assert len(x_ND) == 5 * 15, "position 0 of each row is left out"
+        error, spread = (y_ND - coder.forward(x_ND)).square().sum(), (y_ND - y_ND.mean(0)).square().sum()
+        assert each.fvu_last == pytest.approx(float(error / spread), rel=1e-10)
+
+
+def test_metrics_come_when_they_should(whole: Whole) -> None:
+    trained, report = whole
+    trains = {"L00/fvu", "L02/fvu", "L00/l0", "L02/l0", "lr"}
+    heldout = {"L00/heldout_fvu", "L02/heldout_fvu"}
+    assert {step: set(values) for step, values in report.metrics} == {
+        0: heldout,
+        **dict.fromkeys((2, 4, 6, 8, 12), trains),
+        5: heldout,
+        10: trains | heldout,
+        STEPS: trains | heldout,
+    }
+    assert report.done == list(range(1, STEPS + 1))
+    assert [folder.name for folder in report.checkpoints] == ["00000004", "00000008", "00000012"]
+    first, last = report.metrics[0][1], report.metrics[-1][1]
+    assert [(each.fvu_first, each.fvu_last) for each in trained] == [(first[n], last[n]) for n in sorted(heldout)]
+    assert all(0 < values["L00/l0"] <= 4 for _, values in report.metrics if "L00/l0" in values)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(stops=st.lists(st.integers(0, STEPS - 1), min_size=1, max_size=3, unique=True).map(sorted))
+def test_a_run_that_stopped_ends_with_the_same_bits_and_the_same_metrics(
+    model: Model,
+    dataset: Dataset,
+    tmp_path_factory: pytest.TempPathFactory,
+    whole: Whole,
+    stops: list[int],
+) -> None:
+    metrics, resume = [], None
+    for stop in stops:
+        report = Recorder(stop_after=stop)
+        report.done = [] if resume is None else [int(resume.name)]
+        with pytest.raises(StopRequested) as stopped:
+            run(model, dataset, tmp_path_factory.mktemp("part"), report, resume=resume)
+        assert stopped.value.step == stop
+        resume = report.checkpoints[-1]
+        assert resume.name == f"{stop:08d}"
+        metrics += report.metrics
+    report = Recorder()
+    trained = run(model, dataset, tmp_path_factory.mktemp("rest"), report, resume=resume)
+    assert trained == whole[0], "digests are over the bits of the weights"
+    assert metrics + report.metrics == whole[1].metrics
+
+
+@pytest.mark.parametrize("step", [0, 3, 6, 11])
+def test_a_run_that_died_in_mid_step_goes_on_from_its_last_checkpoint(
+    model: Model,
+    dataset: Dataset,
+    tmp_path: Path,
+    whole: Whole,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
+    died = Recorder()
+
+    def die(*arguments: Any) -> Any:
+        if len(died.done) == step and arguments[0].layer == 2:
+            raise MemoryError
+        return alive(*arguments)
+
+    alive = loss_and_gradients
+    monkeypatch.setattr("clew.training.trainer.loss_and_gradients", die)
+    with pytest.raises(MemoryError):
+        run(model, dataset, tmp_path / "died", died)
+    monkeypatch.undo()
+    assert not (tmp_path / "died" / "coders").exists()
+    resume = died.checkpoints[-1] if died.checkpoints else None
+    kept = [] if resume is None else [each for each in died.metrics if each[0] <= int(resume.name)]
+    report = Recorder()
+    assert run(model, dataset, tmp_path / "rest", report, resume=resume) == whole[0]
+    assert kept + report.metrics == whole[1].metrics
+
+
+def test_a_layer_is_the_same_alone_and_among_others_and_the_seed_matters(
+    model: Model, dataset: Dataset, tmp_path: Path, whole: Whole
+) -> None:
+    (alone,) = run(model, dataset, tmp_path / "alone", layers=[2])
+    assert alone == whole[0][1]
+    torch.manual_seed(99)  # what others do to the global generator is not seen
+    (again,) = run(model, dataset, tmp_path / "again", layers=[2])
+    assert again == alone
+    (other,) = run(model, dataset, tmp_path / "other", layers=[2], seed=1)
+    assert other.digest != alone.digest
+
+
+def test_damaged_checkpoints_and_those_of_other_runs_are_refused(
+    model: Model, dataset: Dataset, tmp_path: Path
+) -> None:
+    report = Recorder(stop_after=2)
+    with pytest.raises(StopRequested):
+        run(model, dataset, tmp_path, report)
+    folder = report.checkpoints[-1]
+    with pytest.raises(InvalidSpec, match="another run"):
+        run(model, dataset, tmp_path, resume=folder, seed=5)
+    weights = folder / "L02.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1])
+    with pytest.raises(DataError, match="L02"):
+        run(model, dataset, tmp_path, resume=folder)
+    weights.unlink()
+    with pytest.raises(DataError, match="L02"):
+        run(model, dataset, tmp_path, resume=folder)
+    (folder / "state.json").write_text("{}")
+    with pytest.raises(DataError, match="cannot be read"):
+        run(model, dataset, tmp_path, resume=folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "of_dataset", "where", "said"),
+    [
+        ({"layers": [0, 3]}, {}, "/spec/layers", "no layer 3"),
+        ({"tokens_per_step": 31}, {"context": 32}, "/spec/tokens_per_step", "less than one row"),
+        ({}, {"tokenizer_digest": "u" * 64}, "/spec/dataset", "another tokenizer"),
+        ({}, {"context": 65}, "/spec/dataset", "65 tokens long"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_first(
+    model: Model,
+    dataset: Dataset,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    of_dataset: dict[str, Any],
+    where: str,
+    said: str,
+) -> None:
+    unfit = replace(dataset, manifest=dataset.manifest.model_copy(update=of_dataset))
+    with pytest.raises(InvalidSpec, match=said) as caught:
+        run(model, unfit, tmp_path, **changes)
+    assert caught.value.where == where
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run() -> None:
+    check_finite(7, {"L00/fvu": 3.0})
+    with pytest.raises(InvalidSpec, match="L01/fvu is nan at step 7"):
+        check_finite(7, {"L00/fvu": 3.0, "L01/fvu": float("nan")})
+
+
+def test_the_stream_shows_every_row_once_an_epoch_in_a_new_order(dataset: Dataset) -> None:
+    stream = TokenStream(dataset.train, rows_per_step=3, seed=0)
+    seen = torch.cat([stream.batch(step) for step in range(20)])
+    epochs = seen.reshape(6, 10, 16).tolist()
+    everything = sorted(dataset.train[:].tolist())
+    assert all(sorted(epoch) == everything for epoch in epochs)
+    assert len({str(epoch) for epoch in epochs}) == 6
+    again = TokenStream(dataset.train, rows_per_step=3, seed=0)
+    assert torch.equal(again.batch(17), stream.batch(17)), "a step's rows do not depend on the steps before it"
+    assert not torch.equal(TokenStream(dataset.train, rows_per_step=3, seed=1).batch(0), stream.batch(0))
