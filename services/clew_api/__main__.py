@@ -1,8 +1,10 @@
 """`python -m clew_api`: serve until told to stop."""
 
 import socket
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from clew_api.app import create_app
 from clew_api.lab import Lab
@@ -14,30 +16,31 @@ GRACE_S = 10
 
 
 class Server(uvicorn.Server):
-    """Streams never end by themselves, and a server that waits for them would never stop: they are ended first."""
+    """Streams never end by themselves, and a server that waits for them would never stop: they are ended first.
+
+    Logs are the application's own: one line a request.
+    """
+
+    def __init__(self, app: FastAPI, **options: Any) -> None:
+        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, server_header=False, **options))
+        self._state = app.state
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        lab: Lab | None = getattr(self.config.loaded_app.state, "lab", None)
-        if lab is not None:
-            lab.bell.close()
+        lab: Lab = self._state.lab
+        lab.bell.close()
         await super().shutdown(sockets)
 
 
 def main() -> None:
     configured = settings()
     logs.configure("api")
-    app = create_app(configured)
-    config = uvicorn.Config(
-        app,
+    server = Server(
+        create_app(configured),
         host=configured.api_host,
         port=configured.api_port,
-        log_config=None,
-        access_log=False,  # the application writes a line of its own
-        server_header=False,
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=30,
     )
-    server = Server(config)
     server.run()
     if not server.started:
         raise SystemExit(3)

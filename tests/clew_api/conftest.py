@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from tests.clew_api.seeds import Tenant, World
+from tests.support.servers import Lab
 
 from clew_api.__main__ import Server
 from clew_api.app import create_app
 from clew_lab.catalogue.engine import make_engine, session_factory
-from tests.clew_api.seeds import Tenant, World
-from tests.support.servers import Lab
 
 DASHBOARD = {"index.html": "<title>Clew</title>", "assets/app-1a2b3c.js": "export {};", "favicon.svg": "<svg/>"}
 
@@ -65,9 +64,7 @@ class Running:
 
     def __init__(self, app: FastAPI) -> None:
         self.app = app
-        self._server = Server(
-            uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, server_header=False)
-        )
+        self._server = Server(app, host="127.0.0.1", port=0)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)
 
     @property

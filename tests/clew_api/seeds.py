@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import select
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from clew_lab.catalogue.keys import create_key
-from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Event, Graph, Job, Metric, Model, Project
+from clew_lab.catalogue.scope import Actor
+from clew_lab.catalogue.tables import ApiKey, Artifact, Coder, Dataset, Event, Graph, Job, Metric, Model, Project
 from clew_lab.settings import Settings
 from clew_lab.storage import Store
-from clew_spec.api import GraphView
 from clew_spec.graph import GraphDocument, GraphSummary
 
 N_LAYERS, MAX_CONTEXT, CONTEXT = 4, 512, 16
@@ -77,6 +77,10 @@ class Tenant:
     project: Project
     key: str
     key_id: UUID
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(self.project.id, self.project.name, self.key_id, f"{self.project.name}'s key")
 
     @property
     def auth(self) -> dict[str, str]:
@@ -235,6 +239,21 @@ class World:
         self.add(row)
         return row
 
+    def touch(self, job: Job, **fields: Any) -> None:
+        """Change columns of a job as its queue would, `updated_at` included."""
+        with self.sessions.begin() as session:
+            session.execute(update(Job).where(Job.id == job.id).values(**({"updated_at": func.now()} | fields)))
+
+    def revoke(self, tenant: Tenant) -> None:
+        with self.sessions.begin() as session:
+            session.execute(update(ApiKey).where(ApiKey.id == tenant.key_id).values(revoked_at=func.now()))
+
+    def cut_connections(self) -> None:
+        """Every other connection to this database is lost at once, as when the server restarts."""
+        others = "datname = current_database() and pid <> pg_backend_pid()"
+        with self.sessions.begin() as session:
+            session.execute(text(f"select pg_terminate_backend(pid) from pg_stat_activity where {others}"))  # noqa: S608
+
     def append(self, job_id: UUID, count: int, *, type: str = "log") -> None:
         """Events numbered under the row's lock, as the queue does it."""
         with self.sessions.begin() as session:
@@ -254,6 +273,3 @@ class World:
                 for step, value in points.items()
             )
         )
-
-
-__all__ = ["GraphView", "Tenant", "World", "graph_document"]

@@ -9,10 +9,10 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
+from tests.clew_api.seeds import MAX_CONTEXT, Tenant, World
 
 from clew_lab.catalogue.tables import Job
 from clew_spec.errors import Problem
-from tests.clew_api.seeds import MAX_CONTEXT, Tenant, World
 
 JOBS = "/api/v1/jobs"
 IMPORT = {"kind": "import-model", "name": "m2"}
@@ -108,7 +108,7 @@ def test_every_bad_spec_is_refused_with_what_and_where(furnished: TestClient, wo
     """One test for all, since the servers are what takes the time."""
     before = jobs(world)
     told = {}
-    for name, (spec, where, say) in BAD.items():
+    for name, (spec, _, say) in BAD.items():
         text = json.dumps({"spec": spec}).replace("{root}", str(tmp_path / "imports"))
         answer = furnished.post(JOBS, content=text, headers={"Content-Type": "application/json"})
         assert answer.status_code == 422, (name, answer.text)
@@ -187,7 +187,8 @@ keys = st.text(max_size=8) | st.sampled_from(
     ["kind", "name", "model", "dataset", "layers", "steps", "coder", "coders", "prompt", "path", "bos", "k", "tokens"]
 )
 trees = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=6))
-mutations = st.sampled_from([IMPORT, BUILD, TRAIN, EVALUATE, ATTRIBUTE]).flatmap(
+specs: list[dict[str, Any]] = [IMPORT, BUILD, TRAIN, EVALUATE, ATTRIBUTE]
+mutations = st.sampled_from(specs).flatmap(
     lambda spec: st.dictionaries(st.sampled_from(sorted(spec)) | keys, trees, max_size=3).map(
         lambda other: spec | other
     )

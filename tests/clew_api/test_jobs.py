@@ -6,11 +6,11 @@ from uuid import uuid4
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
+from tests.clew_api.seeds import Tenant, World
 
-from clew_lab.catalogue.tables import Audit, Job
+from clew_lab.catalogue.tables import Audit
 from clew_spec.api import JobView
 from clew_spec.jobs import JobRequest
-from tests.clew_api.seeds import Tenant, World
 
 JOBS = "/api/v1/jobs"
 
@@ -73,7 +73,7 @@ def test_an_idempotency_key_makes_one_job(api: TestClient, world: World, alice: 
     assert api.post(JOBS, json=build(), headers=key | bob.auth).status_code == 202, "keys are each project's own"
     assert api.post(JOBS, json=build()).status_code == 202
     assert api.post(JOBS, json=build(), headers={"Idempotency-Key": "x" * 129}).status_code == 422
-    assert api.post(JOBS, json=build(), headers={"Idempotency-Key": "caf\u00e9".encode("latin-1")}).status_code == 422
+    assert api.post(JOBS, json=build(), headers={b"Idempotency-Key": "caf\u00e9".encode("latin-1")}).status_code == 422
 
 
 def test_cancelling_is_idempotent_and_ends_with_the_job(api: TestClient, world: World, alice: Tenant) -> None:
