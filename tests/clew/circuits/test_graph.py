@@ -1,5 +1,7 @@
 """Rows are found from both ends, and an invalid graph says what is wrong with it."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -121,3 +123,15 @@ def test_what_breaks_causality_is_refused() -> None:
     spoilt = replace(graph, nodes=replace(graph.nodes, layer=layer))
     with pytest.raises(DataError, match="not above its layer"):
         spoilt.validate()
+
+
+def test_graphs_are_read_without_transformers() -> None:
+    """In a fresh process: what needs a model is there, and is only imported when asked for."""
+    program = """
+import sys
+import clew.circuits as circuits
+assert "transformers" not in sys.modules
+assert all(hasattr(circuits, name) for name in circuits.__all__)
+assert "transformers" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
