@@ -1,4 +1,4 @@
-"""The supervising process of `clew up --detach`: `python -m clew_local DATA [--port N]`."""
+"""The supervising process of `clew up --detach`: `python -m clew_local DATA [--port N] [--device D]`."""
 
 import argparse
 import sys
@@ -12,9 +12,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m clew_local", description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--port", type=int)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     try:
-        supervise(arguments.data, arguments.port)
+        supervise(arguments.data, arguments.port, arguments.device)
     except ClewError as error:
         print(f"clew: {error}", file=sys.stderr, flush=True)
         return 1

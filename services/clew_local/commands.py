@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
 def up(
     data: _Data = None,
     port: Annotated[int | None, typer.Option(help="Port of the API; chosen once and kept otherwise.")] = None,
+    device: Annotated[str, typer.Option(help="Where both workers compute: cpu, cuda or cuda:1.")] = "cpu",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return as soon as all of it is healthy.")] = False,
     as_json: _Json = False,
 ) -> None:
@@ -44,10 +45,10 @@ def up(
         if running is not None and running.state == "running":
             _announce(folder, running.url or "", key_is_new=False, as_json=as_json, already=True)
         elif detach:
-            state = _start_detached(folder, port)
+            state = _start_detached(folder, port, device)
             _announce(folder, state.url or "", key_is_new=state.key_is_new, as_json=as_json)
         else:
-            _run(folder, port, as_json)
+            _run(folder, port, device, as_json)
 
 
 def down(data: _Data = None, as_json: _Json = False) -> None:
@@ -86,29 +87,30 @@ def status(data: _Data = None, as_json: _Json = False) -> None:
         raise typer.Exit(1)
 
 
-def supervise(folder: Path, port: int | None) -> None:
+def supervise(folder: Path, port: int | None, device: str) -> None:
     """The body of a detached lab: the same as `up`, but it prints no key."""
     from clew_local.lab import Lab
 
-    Lab(folder, port=port, say=_stamped).run(lambda _: _stamped("running"))
+    Lab(folder, port=port, device=device, say=_stamped).run(lambda _: _stamped("running"))
 
 
-def _run(folder: Path, port: int | None, as_json: bool) -> None:
+def _run(folder: Path, port: int | None, device: str, as_json: bool) -> None:
     from clew_local.lab import Lab
 
     # With --json, standard output is one object.
-    lab = Lab(folder, port=port, say=lambda line: typer.echo(line, err=as_json))
+    lab = Lab(folder, port=port, device=device, say=lambda line: typer.echo(line, err=as_json))
     lab.run(lambda key_is_new: _announce(folder, lab.url, key_is_new=key_is_new, as_json=as_json))
 
 
-def _start_detached(folder: Path, port: int | None) -> "LabState":
+def _start_detached(folder: Path, port: int | None, device: str) -> "LabState":
     """Start the supervising process in a session of its own and wait for what it says of itself."""
     from clew_local.servers.stack import make_folder
 
     make_folder(folder)
     log = folder / "logs" / "lab.log"
     log.parent.mkdir(mode=0o700, exist_ok=True)
-    command = [sys.executable, "-m", "clew_local", str(folder), *(["--port", str(port)] if port else [])]
+    options = ["--device", device, *(["--port", str(port)] if port else [])]
+    command = [sys.executable, "-m", "clew_local", str(folder), *options]
     with open(log, "ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"

@@ -39,6 +39,7 @@ class Lab:
         data: Path,
         *,
         port: int | None = None,
+        device: str = "cpu",
         say: Callable[[str], None],
         environ: Mapping[str, str] | None = None,
     ) -> None:
@@ -49,6 +50,7 @@ class Lab:
             self.stack.ports.put("api", port)
         self.port = self.stack.ports.prefer("api", API_PORT)
         self.url = f"http://127.0.0.1:{self.port}"
+        self._device = device
         self._say = say
         previous = load(self.data)
         self._key_is_owed = previous is not None and previous.key_is_new and not previous.has_run
@@ -98,7 +100,7 @@ class Lab:
         self._services = [
             Api(self.data, environ, self.port),
             Service("scheduler", self.data, environ, "clew_scheduler"),
-            *(Worker(pool, self.data, environ) for pool in POOLS),
+            *(Worker(pool, self.data, environ, self._device) for pool in POOLS),
         ]
         self._watches = [Watch(server, self._say, State.READY) for server in self.stack.servers]
         for service in self._services:
@@ -131,11 +133,10 @@ class Lab:
         return any(changed)
 
     def _stop(self, final: str) -> None:
-        """In reverse: workers, scheduler and API, then the servers under them."""
+        """In reverse: the services, which do not need each other to end, then the servers under them."""
         self._save("stopping")
-        workers = [service for service in self._services if isinstance(service, Worker)]
-        for worker in workers:
-            worker.child.ask_to_stop()
+        for service in reversed(self._services):
+            service.child.ask_to_stop()
         for service in reversed(self._services):
             service.child.stop(service.stop_seconds)
         self.stack.stop()

@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from clew_local import credentials
 from clew_local import state as states
 from clew_local.servers import Stack
-from clew_local.services import health
+from clew_local.services import health, workers
 
 
 @dataclass
@@ -49,12 +50,15 @@ def report(data: Path) -> Report:
         ended = lab.state if lab.state in ("stopped", "failed") else "killed"
         return Report(str(data), ended, None, lab.detail)
     found = Report(str(data), lab.state, lab.url, lab.detail)
-    answer = next((health(part.port) for part in lab.parts if part.name == "api" and part.port), None)
+    port = next((part.port for part in lab.parts if part.name == "api"), None)
+    answer = health(port) if port else None
+    key = credentials.stored_key(data)
+    known = workers(port, key) if port and key else {}
     probes = {server.name: server.ready for server in Stack(data, environ={}).servers}
     for part in lab.parts:
         ok, detail = part.state == "ready", part.state
         if part.state == "external":
-            ok = _answers(answer, part.name)
+            ok = bool(_components(answer).get(part.name, {}).get("ok"))
             detail = "not ours; " + ("the API reaches it" if ok else "the API does not reach it")
         elif ok and part.name == "api":
             ok = answer is not None and bool(answer.get("ok"))
@@ -63,7 +67,7 @@ def report(data: Path) -> Report:
             ok = probes[part.name]()
             detail = "healthy" if ok else "does not answer"
         elif ok:
-            detail = "running"
+            detail = _worker(known.get(part.name.removeprefix("worker-"))) or "running"
         found.parts.append(PartReport(part.name, ok, detail, part.pid, part.port, part.restarts))
     return found
 
@@ -83,13 +87,18 @@ def print_report(found: Report) -> None:
     console.print(table)
 
 
-def _answers(answer: dict[str, Any] | None, name: str) -> bool:
-    """Whether the API finds a server that is not ours well; `name` is as `/health` has it."""
-    components = (answer or {}).get("components", {})
-    return bool(components.get(name, {}).get("ok"))
+def _worker(known: dict[str, Any] | None) -> str | None:
+    if known is None:
+        return None
+    doing = f"works on {known['job_id']}" if known["job_id"] else "free"
+    return f"{'draining' if known['draining'] else doing}, beat {known['beat_age_s']:.0f} s ago"
+
+
+def _components(answer: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    return dict((answer or {}).get("components", {}))
 
 
 def _complaints(answer: dict[str, Any] | None) -> Iterator[str]:
-    for name, component in (answer or {}).get("components", {}).items():
+    for name, component in _components(answer).items():
         if not component.get("ok"):
             yield f"{name}: {component.get('detail')}"

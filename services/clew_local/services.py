@@ -51,21 +51,31 @@ class Api(Service):
 class Worker(Service):
     stop_seconds = 30.0  # it writes a checkpoint first
 
-    def __init__(self, pool: str, data: Path, environ: Mapping[str, str]) -> None:
-        super().__init__(f"worker-{pool}", data, environ, "clew_worker", "--pool", pool)
+    def __init__(self, pool: str, data: Path, environ: Mapping[str, str], device: str) -> None:
+        super().__init__(f"worker-{pool}", data, environ, "clew_worker", "--pool", pool, "--device", device)
 
 
 def health(port: int) -> dict[str, Any] | None:
     """What `/api/v1/health` says, well or not; None where nobody answers."""
+    value = _get(port, "/api/v1/health")
+    return value if isinstance(value, dict) else None
+
+
+def workers(port: int, key: str) -> dict[str, dict[str, Any]]:
+    """The workers that the API knows, by pool; empty where it does not answer or does not take `key`."""
+    value = _get(port, "/api/v1/workers", {"Authorization": f"Bearer {key}"})
+    return {worker["pool"]: worker for worker in value} if isinstance(value, list) else {}
+
+
+def _get(port: int, path: str, headers: Mapping[str, str] | None = None) -> Any:
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
-        connection.request("GET", "/api/v1/health")
-        value = json.loads(connection.getresponse().read())
+        connection.request("GET", path, headers=dict(headers or {}))
+        return json.loads(connection.getresponse().read())
     except (OSError, http.client.HTTPException, ValueError):
         return None
     finally:
         connection.close()
-    return value if isinstance(value, dict) else None
 
 
 def environment(
