@@ -59,10 +59,10 @@ def _by_key(lab: Lab, bearer: HTTPAuthorizationCredentials | None) -> Caller:
 def _by_cookie(lab: Lab, request: Request, cookie: str | None) -> Caller:
     if cookie is None:
         raise NotAuthenticated("no key was given", expected="Authorization: Bearer clew_...")
-    if request.method not in SAFE and not same_origin(request):
-        raise Forbidden("a page of another origin may not act with your session", hint="use a key")
     with lab.transaction() as session:
         actor, expires_at = keys.actor_of_cookie(session, cookie, secret_key=lab.settings.secret_key)
+    if request.method not in SAFE and not same_origin(request):
+        raise Forbidden("a page of another origin may not act with your session", hint="use a key")
     return Caller(actor, expires_at)
 
 

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Select, extract, func, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
 
 from clew_lab.catalogue import views
@@ -163,7 +164,7 @@ def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
         .outerjoin(held, held.c.worker_id == Worker.id)
         .where(Worker.beat_at > func.now() - text(f"interval '{WORKER_MEMORY}'"))
         .order_by(Worker.name, held.c.id)
-        .distinct(Worker.name)
+        .ext(distinct_on(Worker.name))
     )
     return [
         WorkerView.model_validate(
