@@ -76,13 +76,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, title
 
 
 def error_lines(error: ClewError | Problem) -> list[str]:
-    """What was wrong, where, what was expected, what to do: as far as known."""
+    """What was wrong, where, what was expected, what to do: as far as known, for each fault where there are several."""
+    if error.errors:
+        indented = ("  " + line for inner in error.errors for line in error_lines(inner))
+        return [f"{len(error.errors)} faults", *indented]
     lines = [error.detail]
     for label, value in (("where", error.where), ("expected", error.expected), ("hint", error.hint)):
         if value:
             lines.append(f"  {label + ':':<10}{value}")
-    for inner in error.errors or []:
-        lines += [f"  {line}" for line in error_lines(inner)]
     return lines
 
 

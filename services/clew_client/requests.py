@@ -10,8 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from clew_spec.base import Spec
-from clew_spec.errors import InvalidSpec
+from clew_spec.errors import InvalidSpec, from_problem
 from clew_spec.jobs import JobRequest
+from clew_spec.validation import problem_of_validation
 
 MAX_FILE_BYTES = 4 * 2**20
 
@@ -29,7 +30,7 @@ def job_request(asked: Spec | Mapping[str, Any], **options: Any) -> JobRequest:
     try:
         return JobRequest.model_validate(body)
     except ValidationError as error:
-        raise invalid(error, body) from error
+        raise from_problem(problem_of_validation(error.errors(include_url=False), JobRequest)) from error
 
 
 def read_request(path: Path, **options: Any) -> JobRequest:
@@ -69,52 +70,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise InvalidSpec(f"`{twice[0]}` is given twice")
     return dict(pairs)
-
-
-def invalid(error: ValidationError, value: Any) -> InvalidSpec:
-    """What pydantic found wrong with `value`, each fault with its JSON pointer."""
-    problems = [_fault(dict(found), value).problem() for found in error.errors(include_url=False)]
-    if len(problems) == 1:
-        only = problems[0]
-        return InvalidSpec(only.detail, where=only.where, expected=only.expected, hint=only.hint)
-    return InvalidSpec(f"{len(problems)} faults in the request", errors=problems)
-
-
-def _fault(found: dict[str, Any], value: Any) -> InvalidSpec:
-    where = pointer(found["loc"], value)
-    name = where.rsplit("/", 1)[-1] or "the request"
-    match found["type"]:
-        case "missing":
-            return InvalidSpec(f"`{name}` is missing", where=where)
-        case "extra_forbidden":
-            return InvalidSpec(
-                f"`{name}` is not a field here", where=where, hint="is it spelt right, and at its level?"
-            )
-        case "union_tag_invalid" | "union_tag_not_found":
-            kinds = found["ctx"].get("expected_tags") or "a `kind`"
-            detail = f"{found['ctx']['tag']!r} is not a kind" if "tag" in found["ctx"] else "`kind` is missing"
-            return InvalidSpec(detail, where=f"{where}/kind", expected=f"one of {kinds}" if "'" in kinds else kinds)
-        case "value_error":
-            return InvalidSpec(found["msg"].removeprefix("Value error, "), where=where)
-        case _:
-            got = repr(found["input"])
-            expected = re.sub(r"^(Input|String|List|Value|Number) should (be |have |match )?", "", found["msg"])
-            short = got if len(got) <= 80 else f"{got[:77]}..."
-            return InvalidSpec(f"`{name}` cannot be {short}", where=where, expected=expected)
-
-
-def pointer(loc: tuple[int | str, ...], value: Any) -> str:
-    """pydantic's `loc` as a JSON pointer into `value`: without the tags that it adds for discriminated unions."""
-    parts: list[str] = []
-    for part in loc:
-        if isinstance(value, Mapping) and part not in value and part == value.get("kind"):
-            continue
-        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            value = None
-    return "".join(f"/{part}" for part in parts)
 
 
 class _Loader(yaml.SafeLoader):

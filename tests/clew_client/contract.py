@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import uvicorn
-from fastapi import FastAPI, Header, Request
+from fastapi import FastAPI, Header, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -207,7 +207,7 @@ def application(contract: Contract) -> FastAPI:
         return job
 
     @app.get("/api/v1/jobs/{job_id}/metrics")
-    async def metrics(job_id: UUID) -> list[dict[str, Any]]:
+    async def metrics(job_id: UUID, max_points: int = Query(default=500, ge=5)) -> list[dict[str, Any]]:
         job_of(job_id)
         return [{"name": "L03/fvu", "steps": [0, 5], "values": [1.0, 0.25]}]
 

@@ -86,9 +86,9 @@ def test_yaml_as_people_write_it(contract: Contract, run: Run, tmp_path: Path) -
     ("text", "said"),
     [
         (TRAIN + "steps: 11\n", ["`steps` is given twice", "line 8"]),
-        (TRAIN + "lyers: 1\n", ["`lyers` is not a field here", "/spec/lyers"]),
-        (TRAIN.replace("10", "ten"), ["`steps` cannot be 'ten'", "/spec/steps", "valid integer"]),
-        (TRAIN.replace("train", "tune", 1), ["'tune' is not a kind", "/spec/kind", "'build-dataset'"]),
+        (TRAIN + "lyers: 1\n", ["`lyers` is not known here", "/spec/lyers", "did you mean `layers`?"]),
+        (TRAIN.replace("10", "ten"), ["`steps` is 'ten'", "/spec/steps", "valid integer"]),
+        (TRAIN.replace("train", "tune", 1), ["`kind` is 'tune'", "/spec/kind", "'build-dataset'"]),
         (TRAIN + "coder: {activation: {k: 9}, n_features: 8}\n", ["k = 9 is above n_features = 8", "/spec/coder"]),
         ("- 1\n", ["does not hold a mapping"]),
         ("a: [\n", ["neither YAML nor JSON", "line 2"]),

@@ -12,6 +12,9 @@ from clew_client.watching import watch as follow
 from clew_spec.api import EventView, JobView
 from clew_spec.jobs import POOL_OF, JobState
 
+FEW = 10
+"""Points of a series that are asked for where only its newest is shown."""
+
 
 def register(app: typer.Typer) -> None:
     app.command()(jobs)
@@ -60,7 +63,7 @@ def show(
             view = job.model_dump(mode="json")
             print_json(view if happened is None else view | {"events": happened})
             return
-        for part in job_page(job, lab.metrics(job.id, max_points=2)):
+        for part in job_page(job, lab.metrics(job.id, max_points=FEW)):
             console().print(part)
     if happened is not None:
         say("\nEvents")

@@ -1,0 +1,187 @@
+"""The `clew` command against the real API, on real servers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+from tests.support.servers import Lab
+
+import clew_client
+from clew_client import Retry
+from clew_client.credentials import Credentials, credentials_path, store
+from clew_lab.catalogue.bootstrap import bootstrap
+from clew_lab.catalogue.engine import make_engine, session_factory
+from clew_lab.jobs import claim, dispatch, events, finalise, moves, workers
+from clew_spec.errors import Conflict, DataError, InvalidSpec, NotFound
+from clew_spec.jobs import JobState
+
+Records = sessionmaker[Session]
+Clew = Callable[..., str]
+
+
+@pytest.fixture
+def records(lab: Lab) -> Iterator[Records]:
+    engine = make_engine(lab.settings.database_url.get_secret_value())
+    yield session_factory(engine)
+    engine.dispose()
+
+
+@contextmanager
+def serving(lab: Lab) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m clew_api`, ready to answer."""
+    other = {name: value for name, value in os.environ.items() if not name.startswith("CLEW_")}
+    process = subprocess.Popen([sys.executable, "-m", "clew_api"], env=other | lab.environ, stdout=subprocess.DEVNULL)
+    try:
+        with clew_client.Lab(url_of(lab), retry=Retry(attempts=200, first_s=0.1, longest_s=0.3)) as someone:
+            assert someone.health().components
+        assert process.poll() is None, "another server answers at this port"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def url_of(lab: Lab) -> str:
+    return f"http://127.0.0.1:{lab.settings.api_port}"
+
+
+@pytest.fixture
+def key(lab: Lab, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The lab's admin key, and the environment of a user who has stored it."""
+    monkeypatch.setenv("CLEW_CONFIG", str(tmp_path / "credentials.json"))
+    monkeypatch.delenv("CLEW_URL", raising=False)
+    monkeypatch.delenv("CLEW_KEY", raising=False)
+    with records.begin() as session:
+        key = bootstrap(session, "main", "admin", secret_key=lab.settings.secret_key)
+    assert key
+    store(Credentials(url_of(lab), key))
+    return key
+
+
+@pytest.fixture
+def clew(key: str) -> Clew:
+    """Runs `clew`; returns what it said, on stdout if it succeeded as expected, else on stderr."""
+
+    def clew(*words: str, code: int = 0, stdin: str = "") -> str:
+        command = [sys.executable, "-m", "clew_client", *words]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert key not in done.stdout + done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    return clew
+
+
+def test_a_job_from_submission_to_cancellation(lab: Lab, clew: Clew, key: str) -> None:
+    path = _path(lab)
+    credentials_path().unlink()
+    with serving(lab):
+        assert "clew login" in clew("jobs", code=1)
+        assert "admin of project main" in clew("login", url_of(lab), stdin=key)
+        job = json.loads(clew("submit", "import-model", "--name=smol", f"--path={path}", "--priority=high", "--json"))
+        assert (job["state"], job["priority"], job["spec"]["path"]) == ("queued", "high", path)
+        assert [found["id"] for found in json.loads(clew("jobs", "--state", "queued", "--json"))] == [job["id"]]
+        short = job["id"][:13]
+        assert json.loads(clew("show", short, "--json")) == job
+        assert path in clew("show", short, "--events")
+        assert "is cancelled" in clew("cancel", short)
+        assert "is cancelled" in clew("cancel", short)  # asking twice is asking once
+        clew("watch", short, code=1)
+        assert json.loads(clew("models", "--json")) == []
+        assert "No workers" in clew("health")
+
+
+def test_the_api_says_what_is_wrong(lab: Lab, clew: Clew) -> None:
+    with serving(lab):
+        said = clew("submit", "import-model", "--name", "smol", "--path", "/etc/passwd", code=2)
+        assert "outside the import roots" in said
+        assert "/spec/path" in said
+        with clew_client.Lab() as client:
+            with pytest.raises(InvalidSpec) as caught:
+                client.submit({"kind": "evaluate", "coders": "none-such"})
+            assert caught.value.where == "/spec/coders"
+            with pytest.raises(NotFound):
+                client.job(UUID(int=1))
+            first = client.submit({"kind": "import-model", "name": "a", "path": _path(lab)}, idempotency_key="k")
+            again = client.submit({"kind": "import-model", "name": "a", "path": _path(lab)}, idempotency_key="k")
+            assert again.view == first.view
+            with pytest.raises(Conflict):
+                client.submit({"kind": "import-model", "name": "b", "path": _path(lab)}, idempotency_key="k")
+
+
+def test_watching_survives_a_killed_server(lab: Lab, clew: Clew, records: Records, tmp_path: Path) -> None:
+    """Events that happen before, between and after two servers arrive once each; the job's end is the exit code."""
+    (tmp_path / "job.yaml").write_text(f"spec:\n  kind: import-model\n  name: smol\n  path: {_path(lab)}\n")
+    words = [sys.executable, "-m", "clew_client", "submit", str(tmp_path / "job.yaml"), "--watch", "--json"]
+    seen: list[dict[str, Any]] = []
+    arrived = threading.Condition()
+
+    def read(lines: Any) -> None:
+        for line in lines:
+            with arrived:
+                seen.append(json.loads(line))
+                arrived.notify()
+
+    def heard(message: str) -> bool:
+        return any(event["data"].get("message") == message for event in seen)
+
+    with serving(lab) as server:
+        watch = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        reader = threading.Thread(target=read, args=(watch.stdout,))
+        reader.start()
+        with arrived:
+            assert arrived.wait_for(lambda: bool(seen), 60)
+        job_id = UUID(seen[0]["job_id"])
+        fence = _run(records, job_id)
+        _log(records, job_id, fence, 1)
+        with arrived:
+            assert arrived.wait_for(lambda: heard("1"), 60)
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+    for n in range(2, 20):
+        _log(records, job_id, fence, n)
+    with serving(lab):
+        with arrived:
+            assert arrived.wait_for(lambda: heard("19"), 60)
+        with records.begin() as session:
+            finalise.fail(session, job_id, fence, DataError("truncated", hint="copy it").problem(), retryable=False)
+        assert watch.wait(60) == 1
+        reader.join()
+        seqs = [event["seq"] for event in seen]
+        assert seqs == list(range(seqs[0], seqs[-1] + 1))
+        assert [event["data"]["message"] for event in seen if event["type"] == "log"] == [str(n) for n in range(1, 20)]
+        assert seen[-1]["data"]["state"] == "failed"
+        assert "truncated" in clew("show", str(job_id))
+        assert "failed" in clew("cancel", str(job_id), code=1)
+        with clew_client.Lab() as client:
+            assert client.wait(job_id).state is JobState.FAILED
+
+
+def _path(lab: Lab) -> str:
+    return str(lab.settings.import_roots[0] / "model")
+
+
+def _run(records: Records, job_id: UUID) -> int:
+    """What scheduler and worker do to start a job; returns its fence."""
+    with records.begin() as session:
+        worker = workers.register(session, "w", "train", device="cpu", memory_bytes=1)
+    with records.begin() as session:
+        [bell] = dispatch.dispatch(session, lease_s=30, alive_s=30)
+    with records.begin() as session:
+        assert claim.claim(session, job_id, bell.fence, worker, lease_s=600)
+    return bell.fence
+
+
+def _log(records: Records, job_id: UUID, fence: int, n: int) -> None:
+    with records.begin() as session:
+        events.append(session, moves.hold(session, job_id, fence), ("log", {"level": "info", "message": str(n)}))
