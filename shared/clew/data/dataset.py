@@ -70,6 +70,10 @@ class Rows:
     def __len__(self) -> int:
         return sum(len(shard) for shard in self.tokens_NT)
 
+    @property
+    def context(self) -> int:
+        return self.tokens_NT[0].shape[1]
+
     def __getitem__(self, rows: Sequence[int] | slice) -> Tensor:
         """Token ids [len(rows), context] int64."""
         return self._take(self.tokens_NT, rows).long()

@@ -32,11 +32,13 @@ class Packer:
         self.largest_id = -1
         self.files: list[str] = []
         self._ids: list[NDArray[np.int32]] = []
+        self._numbers: list[NDArray[np.int64]] = []
         self._pending = 0
 
     def add(self, ids: Sequence[int]) -> None:
         """Append one document. Where it crosses the end of a row, it goes on in the next."""
         self._ids.append(np.asarray(ids, dtype=np.int32))
+        self._numbers.append(np.full(len(ids), self.n_documents))
         self._pending += len(ids)
         self.n_documents += 1
         if self._pending >= self.tokens_per_shard:
@@ -51,8 +53,7 @@ class Packer:
         n_rows = self._pending // self.room
         if n_rows == 0:
             return
-        ids = np.concatenate(self._ids)
-        numbers = np.repeat(np.arange(len(self._ids)), [len(each) for each in self._ids])
+        ids, numbers = np.concatenate(self._ids), np.concatenate(self._numbers)
         cut = n_rows * self.room
         tokens_NT = ids[:cut].reshape(n_rows, self.room)
         documents_NT = numbers[:cut].reshape(n_rows, self.room)
@@ -65,5 +66,4 @@ class Packer:
         self.files.append(name)
         self.n_rows += n_rows
         self.largest_id = max(self.largest_id, int(tokens_NT.max()))
-        rest = ids[cut:]
-        self._ids, self._pending = [rest], len(rest)
+        self._ids, self._numbers, self._pending = [ids[cut:]], [numbers[cut:]], len(ids) - cut

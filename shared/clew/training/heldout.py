@@ -14,10 +14,10 @@ from clew.training.activations import activations
 
 @torch.no_grad()
 def heldout_fvu(
-    model: Model, coders: Mapping[int, Coder], rows: Rows, *, tokens: int, context: int, rows_per_batch: int
+    model: Model, coders: Mapping[int, Coder], rows: Rows, *, tokens: int, rows_per_batch: int
 ) -> dict[int, float]:
     """FVU by layer on the first rows of `rows`: as many as hold `tokens`, or all."""
-    n_rows = min(len(rows), math.ceil(tokens / context))
+    n_rows = min(len(rows), math.ceil(tokens / rows.context))
     fvu = {layer: Fvu() for layer in coders}
     for start in range(0, n_rows, rows_per_batch):
         tokens_BT = rows[slice(start, min(start + rows_per_batch, n_rows))]

@@ -66,7 +66,6 @@ def train(
         model,
         rows=dataset.heldout,
         tokens=spec.evaluate_tokens,
-        context=context,
         rows_per_batch=stream.rows_per_step,
     )
     if resume is None:

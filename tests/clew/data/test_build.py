@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -74,13 +74,14 @@ def test_segments_change_exactly_after_a_separator(tmp_path: Path) -> None:
         assert (tokens_NT[:, 0] == 0).all() == (bos == "bos")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     documents=st.lists(st.lists(st.integers(2, 9), max_size=30), max_size=12),
     context=st.integers(2, 9),
     bos_id=st.sampled_from([None, 7]),
     per_shard=st.integers(1, 60),
 )
+@example(documents=[[2] * 9, [3] * 2, [4] * 5], context=8, bos_id=None, per_shard=11)
 def test_packing_conserves_tokens_at_any_shard_size(
     tmp_path_factory: pytest.TempPathFactory,
     documents: list[list[int]],

@@ -1,0 +1,215 @@
+"""A perfect stand-in costs nothing, nothing costs what ablation costs, and batches do not matter."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.clew.toys import toy_hf, toy_model, toy_tokens
+from torch import Tensor, nn
+
+from clew.coders import Coder
+from clew.data import Rows
+from clew.evaluation import Fvu, evaluate
+from clew.models import Model, logits_from, prepare_model, trace
+from clew.reporting import Silent, StopRequested
+from clew_spec.coders import CoderConfig, TopK
+from clew_spec.errors import InvalidSpec
+from clew_spec.evaluation import CoderMetrics
+
+pytestmark = pytest.mark.science
+
+N_ROWS, CONTEXT = 7, 12
+TOKENS = N_ROWS * CONTEXT
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return toy_model()
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    tokens_NT = toy_tokens(TOKENS).view(N_ROWS, CONTEXT).int()
+    return Rows((tokens_NT[:4], tokens_NT[4:]), (torch.zeros(4, CONTEXT), torch.zeros(3, CONTEXT)))
+
+
+def make_coder(layer: int, *weights: Tensor, k: int) -> Coder:
+    n_features, d_in = weights[0].shape
+    config = CoderConfig(
+        activation=TopK(k=k),
+        n_features=n_features,
+        d_in=d_in,
+        d_out=weights[2].shape[1],
+        layer=layer,
+        model_digest="",
+        tokenizer_digest="",
+        dataset_digest="",
+        bos="none",
+    )
+    return Coder(config, *weights)
+
+
+def random_coder(layer: int, *, n_features: int = 40, k: int = 6, d: int = 24, scale: float = 1.0) -> Coder:
+    generator = torch.Generator().manual_seed(layer)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    return make_coder(
+        layer, normal(n_features, d), normal(n_features) - 1, scale * normal(n_features, d), normal(d), k=k
+    )
+
+
+def silent_coder(layer: int, b_dec_D: Tensor) -> Coder:
+    coder = random_coder(layer)
+    return make_coder(layer, coder.W_enc, torch.full_like(coder.b_enc, -1e9), coder.W_dec, b_dec_D, k=6)
+
+
+class ReluMlp(nn.Module):
+    """An MLP that a ReLU transcoder can equal: W_dec relu(W_enc x + b_enc) + b_dec."""
+
+    def __init__(self, coder: Coder) -> None:
+        super().__init__()
+        self.coder = coder
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        coder = self.coder
+        return (x_BTD @ coder.W_enc.T + coder.b_enc).relu() @ coder.W_dec + coder.b_dec
+
+
+def test_an_exact_stand_in_changes_nothing(rows: Rows) -> None:
+    coder = random_coder(1, n_features=30, k=30, scale=0.3)
+    model = toy_model()
+    blocks = model.anatomy.blocks
+    model.hf.set_submodule("model.layers.1.mlp", ReluMlp(coder))
+    object.__setattr__(blocks[1], "mlp", model.hf.get_submodule("model.layers.1.mlp"))
+    (metrics,) = evaluate(model, {1: coder}, rows, tokens=TOKENS)
+    assert metrics.fvu < 1e-28
+    assert metrics.ce_spliced == pytest.approx(metrics.ce_original, abs=1e-12)
+    assert metrics.loss_recovered == pytest.approx(1, abs=1e-9)
+    assert metrics.ce_zero != pytest.approx(metrics.ce_original, abs=1e-3), "the layer matters"
+
+
+def test_a_silent_coder_is_zero_ablation_and_a_silent_mean_is_mean_ablation(model: Model, rows: Rows) -> None:
+    tokens_NT = rows[:]
+    seen = trace(model, tokens_NT, [1])
+    y_ND = seen.mlp_out[1][:, 1:].flatten(0, 1)
+    nothing, mean = silent_coder(1, torch.zeros(24, dtype=torch.float64)), silent_coder(1, y_ND.mean(0))
+
+    (zero,) = evaluate(model, {1: nothing}, rows, tokens=TOKENS)
+    assert (zero.ce_spliced, zero.l0, zero.dead, zero.dead_fraction) == (zero.ce_zero, 0, 40, 1)
+    assert zero.loss_recovered == 0
+    (average,) = evaluate(model, {1: mean}, rows, tokens=TOKENS)
+    assert average.fvu == pytest.approx(1, abs=1e-12)
+    mean_BTD = seen.mlp_out[1].clone()
+    mean_BTD[:, 1:] = y_ND.mean(0)
+    assert average.ce_spliced == pytest.approx(by_hand(logits_from(model, seen, 1, mean_BTD), tokens_NT), abs=1e-12)
+    assert average.loss_recovered == pytest.approx(
+        (average.ce_zero - average.ce_spliced) / (average.ce_zero - average.ce_original)
+    )
+
+
+def by_hand(logits_BTV: Tensor, tokens_BT: Tensor) -> float:
+    """The definition: position t from 1 to T-2 predicts token t+1."""
+    log_p = logits_BTV.log_softmax(-1)
+    losses = [
+        -float(log_p[row, t, tokens_BT[row, t + 1]]) for row in range(len(tokens_BT)) for t in range(1, CONTEXT - 1)
+    ]
+    return sum(losses) / len(losses)
+
+
+def test_metrics_are_their_definitions(model: Model, rows: Rows) -> None:
+    coders = {layer: random_coder(layer) for layer in (0, 2)}
+    measured = evaluate(model, coders, rows, tokens=TOKENS)
+    tokens_NT = rows[:]
+    seen = trace(model, tokens_NT, [0, 2])
+    for metrics, (layer, coder) in zip(measured, coders.items(), strict=True):
+        x, y = (each[layer][:, 1:].reshape(-1, 24).numpy() for each in (seen.mlp_in, seen.mlp_out))
+        pre = x @ coder.W_enc.numpy().T + coder.b_enc.numpy()
+        z = np.where(pre >= np.sort(pre, axis=1)[:, -6:-5], pre, 0).clip(min=0)
+        error = y - z @ coder.W_dec.numpy() - coder.b_dec.numpy()
+        assert metrics.layer == layer
+        assert metrics.tokens == len(x) == N_ROWS * (CONTEXT - 1)
+        assert metrics.fvu == pytest.approx((error**2).sum() / ((y - y.mean(0)) ** 2).sum(), rel=1e-12)
+        assert metrics.l0 == pytest.approx((z > 0).sum() / len(z), rel=1e-15)
+        assert metrics.dead == int((z == 0).all(0).sum())
+        assert metrics.ce_original == pytest.approx(by_hand(seen.logits_BTV, tokens_NT), rel=1e-12)
+
+
+def test_position_0_never_counts(rows: Rows) -> None:
+    """Whatever is done to the MLP outputs at position 0 alone, the coder's own metrics stay."""
+    model = toy_model()
+    coder = random_coder(2)
+    (before,) = evaluate(model, {2: coder}, rows, tokens=TOKENS)
+
+    def sink(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+        output = output.clone()
+        output[:, 0] *= 1e4
+        return output
+
+    model.anatomy.blocks[2].mlp.register_forward_hook(sink)
+    (after,) = evaluate(model, {2: coder}, rows, tokens=TOKENS)
+    assert after == before, "layer 2 is the last: its sink reaches no other position"
+
+
+def flat(measured: Sequence[CoderMetrics]) -> list[float]:
+    return [value for metrics in measured for value in metrics.model_dump().values()]
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 3, 4, 100])
+def test_batches_do_not_matter(model: Model, rows: Rows, rows_per_batch: int) -> None:
+    coders = {layer: random_coder(layer) for layer in range(3)}
+    expected = flat(evaluate(model, coders, rows, tokens=TOKENS, rows_per_batch=2))
+    found = flat(evaluate(model, coders, rows, tokens=TOKENS, rows_per_batch=rows_per_batch))
+    assert found == pytest.approx(expected, rel=1e-10, abs=1e-12)
+
+
+def test_tokens_are_rounded_up_to_rows_and_other_coders_do_not_matter(model: Model, rows: Rows) -> None:
+    coders = {layer: random_coder(layer) for layer in (2, 0)}
+    together = evaluate(model, coders, rows, tokens=CONTEXT + 1)
+    assert [metrics.layer for metrics in together] == [0, 2]
+    assert together[0].tokens == 2 * (CONTEXT - 1)
+    assert evaluate(model, {2: coders[2]}, rows, tokens=CONTEXT + 1) == together[1:]
+
+
+def test_what_cannot_be_measured_is_refused(model: Model, rows: Rows) -> None:
+    with pytest.raises(InvalidSpec, match="no layer 3"):
+        evaluate(model, {3: random_coder(3)}, rows, tokens=TOKENS)
+    with pytest.raises(InvalidSpec, match="maps 8 to 8"):
+        evaluate(model, {0: random_coder(0, d=8)}, rows, tokens=TOKENS)
+
+    class Stop(Silent):
+        def stop_requested(self) -> bool:
+            return True
+
+    with pytest.raises(StopRequested):
+        evaluate(model, {0: random_coder(0)}, rows, tokens=TOKENS, report=Stop())
+
+
+def test_it_runs_in_float32_and_bfloat16(rows: Rows) -> None:
+    exact = evaluate(toy_model(), {1: random_coder(1)}, rows, tokens=TOKENS)[0]
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 0.1)):
+        model = prepare_model(toy_hf(dtype=dtype))
+        coder = random_coder(1).to(dtype=torch.float32)
+        metrics = evaluate(model, {1: coder}, rows, tokens=TOKENS)[0]
+        assert metrics.ce_original == pytest.approx(exact.ce_original, rel=tolerance)
+        assert metrics.ce_spliced == pytest.approx(exact.ce_spliced, rel=tolerance)
+        assert metrics.fvu == pytest.approx(exact.fvu, rel=tolerance)
+
+
+@settings(max_examples=50, deadline=None)
+@given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=8), offset=st.sampled_from([0.0, 1e3, 1e6]))
+def test_fvu_is_the_closed_form_at_any_batching_and_offset(sizes: list[int], offset: float) -> None:
+    generator = np.random.default_rng(sum(sizes))
+    y = generator.normal(size=(sum(sizes) + 2, 3)) + offset
+    y_hat = y + generator.normal(size=y.shape)
+    fvu = Fvu()
+    for part, part_hat in zip(np.split(y, np.cumsum(sizes)), np.split(y_hat, np.cumsum(sizes)), strict=True):
+        fvu.update(torch.from_numpy(part), torch.from_numpy(part_hat))
+    expected = ((y - y_hat) ** 2).sum() / ((y - y.mean(0)) ** 2).sum()
+    assert fvu.value() == pytest.approx(expected, rel=1e-10)
+    assert fvu.tokens == len(y)
