@@ -20,7 +20,7 @@ Name = Annotated[
 Ref = Annotated[
     str,
     StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"),
-    Field(description="a UUID, or a name: the newest thing of that name that you can see"),
+    Field(description="a UUID, or a name: your newest thing of that name, else the newest that others show you"),
 ]
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Field(description="sha256, hex")]

@@ -1,6 +1,6 @@
 """Train coders on one activation stream."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -16,7 +16,7 @@ class OptimizerSpec(Spec):
     """Linear from 0; counted in optimiser steps."""
     decay_fraction: float = Field(default=0.2, ge=0, le=1)
     """Share of the steps, at the end, over which the rate falls linearly to 0."""
-    betas: list[float] = Field(default=[0.9, 0.999], min_length=2, max_length=2)
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(default=[0.9, 0.999], min_length=2, max_length=2)
 
 
 class TrainSpec(Spec):
