@@ -8,6 +8,7 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 
 import { ApiError } from "./api/problem";
+import { sessionQuery } from "./api/queries";
 import { makeRouter } from "./router";
 import { theme } from "./theme";
 
@@ -15,7 +16,8 @@ const client = new QueryClient({
   queryCache: new QueryCache({
     onError: (error) => {
       // A session that ended anywhere ends here: the guard of the routes asks for the key again.
-      if (!(error instanceof ApiError) || error.status !== 401 || router.state.location.pathname === "/sign-in") return;
+      // Without one, the guard is asking already.
+      if (!(error instanceof ApiError) || error.status !== 401 || !client.getQueryData(sessionQuery.queryKey)) return;
       client.removeQueries({ queryKey: ["session"] });
       void router.invalidate();
     },

@@ -61,19 +61,31 @@ function Workers({ workers }: { workers: WorkerView[] }) {
     <ul className={classes.list}>
       {workers.map((worker) => (
         <li key={worker.name}>
-          <span className={classes.dot} data-tone={worker.draining ? "warn" : worker.job_id ? "busy" : "idle"} />
+          <span className={classes.dot} data-tone={worker.draining || silent(worker) ? "warn" : worker.job_id ? "busy" : "idle"} />
           <span title={`${worker.device}, ${bytes(worker.memory_bytes)}, heard ${duration(worker.beat_age_s)} ago`}>
             {worker.name} <span className="dim">{worker.pool}</span>
           </span>
           {worker.job_id ? (
             <Link to="/jobs/$id" params={{ id: worker.job_id }}>
-              {worker.draining ? "draining" : "busy"}
+              {mood(worker)}
             </Link>
           ) : (
-            <span className="dim">{worker.draining ? "draining" : "idle"}</span>
+            <span className="dim">{mood(worker)}</span>
           )}
         </li>
       ))}
     </ul>
   );
+}
+
+const SILENT_S = 45;
+
+function silent(worker: WorkerView): boolean {
+  return worker.beat_age_s > SILENT_S;
+}
+
+function mood(worker: WorkerView): string {
+  if (silent(worker)) return `silent for ${duration(worker.beat_age_s)}`;
+  if (worker.draining) return "draining";
+  return worker.job_id ? "busy" : "idle";
 }

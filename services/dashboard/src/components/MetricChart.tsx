@@ -27,6 +27,7 @@ export default function MetricChart({ group, syncKey, logScale }: Props) {
   const dark = useComputedColorScheme("light") === "dark";
   const data = useMemo(() => columns(group, logScale), [group, logScale]);
   const latest = useRef(data);
+  const zoomed = useRef(false);
   const labels = group.series.map((series) => series.label).join(",");
 
   useEffect(() => {
@@ -34,6 +35,11 @@ export default function MetricChart({ group, syncKey, logScale }: Props) {
     if (!element) return;
     const chart = new uPlot(options(labels.split(","), element, { dark, logScale, syncKey }), latest.current, element);
     plot.current = chart;
+    zoomed.current = false;
+    const onZoom = () => (zoomed.current = chart.select.width > 0);
+    const onReset = () => (zoomed.current = false);
+    chart.hooks.setSelect = [onZoom];
+    chart.over.addEventListener("dblclick", onReset);
     const observer = new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: HEIGHT }));
     observer.observe(element);
     return () => {
@@ -45,12 +51,9 @@ export default function MetricChart({ group, syncKey, logScale }: Props) {
 
   useEffect(() => {
     latest.current = data;
-    // A zoom the reader chose survives new points.
-    const chart = plot.current;
-    if (!chart) return;
-    const zoomed = chart.scales.x?.min !== chart.data[0][0] || chart.scales.x?.max !== chart.data[0].at(-1);
-    chart.setData(data, !zoomed || chart.data[0].length === 0);
-    if (zoomed) chart.redraw();
+    // A zoom the reader chose survives new points; a double click ends it.
+    plot.current?.setData(data, !zoomed.current);
+    if (zoomed.current) plot.current?.redraw();
   }, [data]);
 
   return (
@@ -87,7 +90,7 @@ function options(labels: string[], element: HTMLElement, { dark, logScale, syncK
   return {
     width: element.clientWidth,
     height: HEIGHT,
-    padding: [8, 6, 0, 0],
+    padding: [8, 14, 0, 0],
     cursor: { sync: { key: syncKey }, points: { size: 6 }, drag: { x: true, y: false } },
     scales: { x: { time: false }, y: logScale ? { distr: LOGARITHMIC } : {} },
     axes: [
@@ -102,7 +105,7 @@ function options(labels: string[], element: HTMLElement, { dark, logScale, syncK
         stroke: hue(i, labels.length, dark),
         width: 1.5,
         spanGaps: true,
-        points: { show: false },
+        points: { size: 4 },
         value: (chart: uPlot, value: number | null, series: number, row: number | null) =>
           decimal(value ?? before(chart.data[series] ?? [], row)),
       })),

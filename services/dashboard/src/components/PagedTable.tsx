@@ -11,10 +11,12 @@ interface Props<T> {
   query: UseInfiniteQueryResult<InfiniteData<Page<T>>>;
   columns: Column<T>[];
   empty: ReactNode;
+  /** Another order than the list's own. */
+  arrange?: (rows: T[]) => T[];
 }
 
 /** A table over a cursor-paged list: loading, failing and being empty included. */
-export function PagedTable<T extends { id: string }>({ label, query, columns, empty }: Props<T>) {
+export function PagedTable<T extends { id: string }>({ label, query, columns, empty, arrange }: Props<T>) {
   if (query.isPending) return <Loading />;
   // What was fetched before stays on the screen while the lab is away.
   if (!query.data) return <Failed error={query.error} retry={() => void query.refetch()} />;
@@ -24,7 +26,7 @@ export function PagedTable<T extends { id: string }>({ label, query, columns, em
     <DataTable
       label={label}
       columns={columns}
-      rows={rows}
+      rows={arrange ? arrange(rows) : rows}
       rowKey={(row) => row.id}
       footer={
         query.hasNextPage && (

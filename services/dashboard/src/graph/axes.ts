@@ -7,11 +7,13 @@ type Context = CanvasRenderingContext2D;
 
 /** Shades every other token, so that columns can be followed. */
 export function drawBands(ctx: Context, { layout, view, palette, size }: Scene): void {
-  ctx.fillStyle = palette.ground;
+  ctx.fillStyle = palette.ink;
+  ctx.globalAlpha = 0.022;
   for (const column of layout.columns) {
     if (column.at % 2 === 1) continue;
     ctx.fillRect(column.start * view.k + view.x, 0, column.size * view.k, size.height);
   }
+  ctx.globalAlpha = 1;
 }
 
 /** Names of layers and tokens, at the border of the screen wherever one has panned to. */

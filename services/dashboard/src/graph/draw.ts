@@ -18,6 +18,8 @@ type Context = CanvasRenderingContext2D;
 /** Beyond this many edges they are straight: curves would cost more than a frame. */
 const CURVED = 5000;
 const LEVELS = 5;
+/** Leaning names closer than this would cover each other; the likelier one stays. */
+const NAME_ROOM = 11;
 
 /** The first `count` edges by influence carried. One path for each sign and strength, so 50,000 edges are ten strokes. */
 export function drawEdges(ctx: Context, scene: Scene, count: number, curved = count <= CURVED): void {
@@ -69,7 +71,7 @@ export function drawNodes(ctx: Context, scene: Scene, rows?: Iterable<number>): 
     if (!node) continue;
     const { x, y } = screen(scene, row);
     if (x < -reach || y < -reach || x > scene.size.width + reach || y > scene.size.height + reach) continue;
-    ctx.globalAlpha = rows ? 1 : 0.3 + 0.7 * Math.min(1, Math.sqrt(node.influence) * 3);
+    ctx.globalAlpha = rows ? 1 : 0.4 + 0.6 * Math.min(1, Math.sqrt(node.influence) * 3.5);
     ctx.fillStyle = node.type === "feature" ? palette.feature : node.type === "error" ? palette.error : node.type === "bias" ? palette.dim : palette.ink;
     ctx.beginPath();
     shape(ctx, node.type, x, y, radius(scene, row));
@@ -99,23 +101,28 @@ export function drawLogitNames(ctx: Context, scene: Scene): void {
   ctx.textAlign = "left";
   ctx.textBaseline = "middle";
   const names = new Map(graph.document.summary.targets.map((target) => [target.token_id, token(target.token)]));
-  graph.nodes.forEach((node, row) => {
-    if (node.type !== "logit") return;
+  const logits = [...graph.nodes.keys()].filter((row) => graph.nodes[row]?.type === "logit");
+  logits.sort((a, b) => (graph.nodes[b]?.probability ?? 0) - (graph.nodes[a]?.probability ?? 0));
+  const taken: number[] = [];
+  for (const row of logits) {
+    const node = graph.nodes[row];
     const { x, y } = screen(scene, row);
+    if (!node || taken.some((other) => Math.abs(other - x) < NAME_ROOM)) continue;
+    taken.push(x);
     ctx.save();
     ctx.translate(x, y - radius(scene, row) - 4);
     ctx.rotate(-Math.PI / 4);
     ctx.globalAlpha = Math.min(1, 0.45 + (node.probability ?? 1));
     ctx.fillText(names.get(node.token_id ?? -1) ?? node.label, 2, 0);
     ctx.restore();
-  });
+  }
 }
 
 export function radius(scene: Scene, row: number): number {
   const node = scene.graph.nodes[row];
   const influence = Math.min(1, node?.influence ?? 0);
   const zoom = Math.min(2, Math.max(0.55, Math.sqrt(scene.view.k)));
-  return (2.6 + 5 * Math.sqrt(influence)) * zoom;
+  return (3.2 + 6 * Math.sqrt(influence)) * zoom;
 }
 
 export function screen({ layout, view }: Scene, row: number): { x: number; y: number } {

@@ -19,13 +19,16 @@ export interface Layout {
 }
 
 /** Distance between neighbours in one cell. */
-export const SLOT = 13;
-/** Cells wider than this many nodes go on in a further line. */
-const SLOTS = 10;
+export const SLOT = 15;
+/** A cell of more nodes than this goes on in a further line; the wider ones are for large graphs. */
+const SLOTS = [10, 14, 20, 28, 40];
+const MOST_SLOTS = 56;
 const COLUMN_PAD = 14;
-const MIN_COLUMN = 46;
+const MIN_COLUMN = 54;
 const EMPTY_ROW = 7;
-const MIN_ROW = 20;
+const MIN_ROW = 14;
+/** Rows without features, most often errors alone, are this much lower. */
+const LOW = 0.55;
 const MAX_ROW = 64;
 
 const TYPE_ORDER: Record<GraphNode["type"], number> = { token: 0, position: 1, feature: 2, error: 3, bias: 4, logit: 5 };
@@ -35,6 +38,14 @@ const TYPE_ORDER: Record<GraphNode["type"], number> = { token: 0, position: 1, f
  * Rows take the height that fills `aspect` = width / height.
  */
 export function layoutGraph(nodes: readonly GraphNode[], nTokens: number, nLayers: number, aspect: number): Layout {
+  for (const slots of SLOTS) {
+    const layout = layoutWith(slots, nodes, nTokens, nLayers, aspect);
+    if (layout.height <= 1.01 * (layout.width / aspect)) return layout;
+  }
+  return layoutWith(MOST_SLOTS, nodes, nTokens, nLayers, aspect);
+}
+
+function layoutWith(slots: number, nodes: readonly GraphNode[], nTokens: number, nLayers: number, aspect: number): Layout {
   const cells = new Map<string, number[]>();
   nodes.forEach((node, row) => {
     const key = `${clamp(node.layer, -1, nLayers)}/${clamp(node.position, 0, nTokens - 1)}`;
@@ -47,8 +58,8 @@ export function layoutGraph(nodes: readonly GraphNode[], nTokens: number, nLayer
   for (const [key, cell] of cells) {
     const [layer = 0, position = 0] = key.split("/").map(Number);
     cell.sort((a, b) => compare(nodes[a], nodes[b]));
-    slotsAt[position] = Math.max(slotsAt[position] ?? 0, Math.min(SLOTS, cell.length));
-    linesAt.set(layer, Math.max(linesAt.get(layer) ?? 0, Math.ceil(cell.length / SLOTS)));
+    slotsAt[position] = Math.max(slotsAt[position] ?? 0, Math.min(slots, cell.length));
+    linesAt.set(layer, Math.max(linesAt.get(layer) ?? 0, Math.ceil(cell.length / slots)));
   }
 
   const columns: Band[] = [];
@@ -59,7 +70,8 @@ export function layoutGraph(nodes: readonly GraphNode[], nTokens: number, nLayer
     width += size;
   }
 
-  const rows = stack(nLayers, linesAt, width / aspect);
+  const withFeatures = new Set(nodes.filter((node) => node.type === "feature").map((node) => node.layer));
+  const rows = stack(nLayers, linesAt, (layer) => (withFeatures.has(layer) ? 1 : LOW), width / aspect);
   const height = rows.reduce((sum, row) => sum + row.size, 0);
   const x = new Float64Array(nodes.length);
   const y = new Float64Array(nodes.length);
@@ -68,11 +80,11 @@ export function layoutGraph(nodes: readonly GraphNode[], nTokens: number, nLayer
     const band = rows[layer + 1];
     const column = columns[position];
     if (!band || !column) continue;
-    const lines = Math.ceil(cell.length / SLOTS);
+    const lines = Math.ceil(cell.length / slots);
     cell.forEach((row, i) => {
-      const line = Math.floor(i / SLOTS);
-      const inLine = Math.min(SLOTS, cell.length - line * SLOTS);
-      x[row] = column.start + column.size / 2 + ((i % SLOTS) - (inLine - 1) / 2) * SLOT;
+      const line = Math.floor(i / slots);
+      const inLine = Math.min(slots, cell.length - line * slots);
+      x[row] = column.start + column.size / 2 + ((i % slots) - (inLine - 1) / 2) * SLOT;
       y[row] = band.start + band.size / 2 + ((lines - 1) / 2 - line) * SLOT;
     });
   }
@@ -80,15 +92,15 @@ export function layoutGraph(nodes: readonly GraphNode[], nTokens: number, nLayer
 }
 
 /** Rows from the embedding at the bottom to the logits at the top; rows without nodes are thin. */
-function stack(nLayers: number, linesAt: ReadonlyMap<number, number>, wanted: number): Band[] {
+function stack(nLayers: number, linesAt: ReadonlyMap<number, number>, weight: (layer: number) => number, wanted: number): Band[] {
   const layers = Array.from({ length: nLayers + 2 }, (_, i) => i - 1);
-  const full = layers.filter((layer) => linesAt.has(layer)).length;
+  const full = layers.filter((layer) => linesAt.has(layer));
   const extra = [...linesAt.values()].reduce((sum, lines) => sum + (lines - 1) * SLOT, 0);
-  const free = wanted - extra - (layers.length - full) * EMPTY_ROW;
-  const size = clamp(free / Math.max(1, full), MIN_ROW, MAX_ROW);
+  const free = wanted - extra - (layers.length - full.length) * EMPTY_ROW;
+  const unit = clamp(free / full.reduce((sum, layer) => sum + weight(layer), 1e-9), MIN_ROW / LOW, MAX_ROW);
   const sizes = layers.map((layer) => {
     const lines = linesAt.get(layer);
-    return lines === undefined ? EMPTY_ROW : size + (lines - 1) * SLOT;
+    return lines === undefined ? EMPTY_ROW : unit * weight(layer) + (lines - 1) * SLOT;
   });
   let bottom = sizes.reduce((sum, height) => sum + height, 0);
   return layers.map((layer, i) => {

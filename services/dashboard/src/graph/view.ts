@@ -43,7 +43,7 @@ export function toWorld(view: View, x: number, y: number): { x: number; y: numbe
 
 /** Move the view as little as needed for a world point to be well inside the screen. */
 export function reveal(view: View, x: number, y: number, screen: Size): View {
-  const inset = 24;
+  const inset = 6;
   const sx = x * view.k + view.x;
   const sy = y * view.k + view.y;
   const into = (at: number, low: number, high: number) => Math.min(Math.max(at, low), Math.max(low, high)) - at;

@@ -54,6 +54,12 @@ const COLUMNS: Column<CoderView>[] = [
   { title: "Created", align: "right", cell: (coder) => <Ago at={coder.created_at} /> },
 ];
 
+/** Sets stay newest first; inside one, layers count upward. */
+function byLayer(coders: CoderView[]): CoderView[] {
+  const sets = [...new Set(coders.map((coder) => coder.job_id))];
+  return [...coders].sort((a, b) => sets.indexOf(a.job_id) - sets.indexOf(b.job_id) || a.layer - b.layer);
+}
+
 export default function Coders() {
   const { job } = route.useSearch();
   const query = useInfiniteQuery(codersQuery(job));
@@ -74,6 +80,7 @@ export default function Coders() {
           label="Coders"
           query={query}
           columns={COLUMNS}
+          arrange={byLayer}
           empty={
             <Empty title="No coders yet" command="clew submit train.yaml --watch">
               A coder is trained for one layer on a model's activations. One training job makes a coder for each of its layers.

@@ -42,7 +42,7 @@ export default function Datasets() {
           query={query}
           columns={COLUMNS}
           empty={
-            <Empty title="No datasets yet" command="clew submit --kind build-dataset --name pydoc --model MODEL">
+            <Empty title="No datasets yet" command="clew submit build-dataset --name pydoc --model MODEL --watch">
               A dataset is text packed into rows of tokens by one model's tokenizer, so import a model first.
             </Empty>
           }

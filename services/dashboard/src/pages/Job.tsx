@@ -44,7 +44,7 @@ export default function Job() {
       <div className={classes.grid}>
         <div className={classes.column}>
           {job.error && <ProblemBox problem={job.error} />}
-          {job.state !== "succeeded" && (
+          {job.state !== "succeeded" && (job.progress ?? !isTerminal(job.state)) && (
             <Card>
               <ProgressBar progress={job.progress} state={job.state} label={job.name} big />
             </Card>

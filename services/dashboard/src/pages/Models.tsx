@@ -51,7 +51,7 @@ export default function Models() {
           query={query}
           columns={COLUMNS}
           empty={
-            <Empty title="No models yet" command="clew submit --kind import-model --name smollm2 --path FOLDER">
+            <Empty title="No models yet" command="clew submit import-model --name NAME --path FOLDER --watch">
               Import a Hugging Face folder or a .gguf file that lies under one of the lab's import roots.
             </Empty>
           }

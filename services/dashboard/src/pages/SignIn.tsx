@@ -6,11 +6,18 @@ import { useState } from "react";
 import { api, unwrap } from "../api/client";
 import { problemOf } from "../api/problem";
 import { sessionQuery } from "../api/queries";
+import type { Problem } from "../api/types";
 import { Logo } from "../components/icons";
 import { ProblemBox } from "../components/States";
 import classes from "./SignIn.module.css";
 
 const route = getRouteApi("/sign-in");
+
+/** A refused key in words for whoever types one, not for whoever writes a client. */
+function spoken(problem: Problem): Problem {
+  if (problem.status !== 401) return problem;
+  return { ...problem, request_id: null, hint: "Copy the whole key, with clew_ at its beginning, and try again." };
+}
 
 /** Asks for an API key once; from then on the browser holds a cookie that no script can read. */
 export default function SignIn() {
@@ -51,7 +58,7 @@ export default function SignIn() {
           autoComplete="current-password"
           spellCheck={false}
         />
-        {signIn.isError && <ProblemBox problem={problemOf(signIn.error)} />}
+        {signIn.isError && <ProblemBox problem={spoken(problemOf(signIn.error))} />}
         <Button type="submit" loading={signIn.isPending} disabled={key.trim() === ""}>
           Sign in
         </Button>

@@ -1,7 +1,6 @@
 import type { AttemptView } from "../../api/types";
 import { Card } from "../../components/Card";
 import { StateChip } from "../../components/StateChip";
-import { ProblemBox } from "../../components/States";
 import { Elapsed } from "../../components/Time";
 import classes from "./job.module.css";
 
@@ -20,8 +19,7 @@ export function Attempts({ attempts }: { attempts: AttemptView[] }) {
               <span className="dim">{attempt.worker ?? ""}</span>
               <Elapsed start={attempt.started_at} end={attempt.ended_at} />
             </div>
-            {attempt.error && attempt.outcome !== "failed" && <span className="dim">{attempt.error.detail}</span>}
-            {attempt.error && attempt.outcome === "failed" && <ProblemBox problem={attempt.error} />}
+            {attempt.error && <span className="dim">{attempt.error.detail}</span>}
           </li>
         ))}
       </ol>
