@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from clew.circuits.frozen import FrozenNetwork
 from clew.circuits.graph import Edges, Graph, NodeKind
 from clew.circuits.influence import explained_share, influence
-from clew.circuits.replacement import Coder, FrozenNetwork
+from clew.circuits.replacement import Coder
 from clew.circuits.sweep import Rows, merge, sweep, tiles
 from clew.models import Model
 from clew.reporting import Report, StopRequested

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clew.circuits.replacement import FrozenNetwork
+from clew.circuits.frozen import FrozenNetwork
 
 TILE_BYTES = 256 * 2**20
 """Bound on what one tile carries: `g` [positions, targets, D] and dense rows [targets, nodes]."""
@@ -38,7 +38,7 @@ def tiles(network: FrozenNetwork, targets: Tensor) -> list[Tensor]:
     """Cut targets (node indices) into tiles of like position that keep within `TILE_BYTES`."""
     nodes = network.nodes
     by_position = targets[nodes.position[targets].argsort(stable=True)]
-    width = network.n_tokens * network.anatomy.W_E_VD.shape[1] * 3 + len(nodes)
+    width = network.n_tokens * network.d_model * 3 + len(nodes)
     n = max(1, min(TILE_TARGETS, TILE_BYTES // (width * network.dtype.itemsize)))
     n = -(-len(targets) // -(-len(targets) // n))
     return list(torch.split(by_position, n))
@@ -52,10 +52,10 @@ def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
     order = targets[nodes.layer[targets].argsort(descending=True, stable=True)]
     layers = nodes.layer[order]
     T = int(nodes.position[order].max()) + 1
-    rows = torch.zeros(len(order), network.nobody + 1, dtype=network.dtype, device=network.device)
+    rows = torch.zeros(len(order), len(nodes) + 1, dtype=network.dtype, device=network.device)
     values = torch.zeros(len(order), dtype=torch.float64)
     n_layers = len(network.layers)
-    g_TND = rows.new_zeros(T, 0, network.anatomy.W_E_VD.shape[1])
+    g_TND = rows.new_zeros(T, 0, network.d_model)
 
     def join(vectors_ND: Tensor, positions_N: Tensor) -> Tensor:
         fresh_TND = g_TND.new_zeros(T, len(vectors_ND), vectors_ND.shape[1])
@@ -66,7 +66,7 @@ def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
     if len(logits):
         which = logits - network.first_logit
         g_TND = join(network.unembedders()[which], nodes.position[logits].long())
-        values[: len(logits)] = network.logit_values[which]
+        values[: len(logits)] = network.logits.values_N[which]
         if network.logits.biases_N is not None:
             rows[: len(logits), network.first_logit - 1] = network.logits.biases_N[which]
     for layer in range(int(layers.max().clamp(max=n_layers - 1)), -1, -1):
@@ -79,12 +79,12 @@ def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
         if len(new):
             features_N, positions_N = nodes.feature[new].long(), nodes.position[new].long()
             g_TND = join(network.encoders(layer, features_N, positions_N), positions_N)
-            values[n : n + len(new)] = network.feature_values(layer, features_N, positions_N).cpu()
-        bias_TD = network.attention_biases[layer]
+            values[n : n + len(new)] = network.feature_values(layer, features_N, positions_N)
+        bias_TD = network.layers[layer].attention_bias_TD
         if bias_TD is not None:
-            rows[: g_TND.shape[1], network.layers[layer].bias_columns_T[:T]] += _contract(g_TND, bias_TD[:T])
+            rows[: g_TND.shape[1], network.columns[layer].biases_T[:T]] += _contract(g_TND, bias_TD[:T])
         g_TND = g_TND + network.through_attention(layer, g_TND)
-    rows[:, :T] = _contract(g_TND, network.cast(network.seen.embed_TD[:T]))
+    rows[:, :T] = _contract(g_TND, network.embed_TD[:T])
     return _compress(order, rows[:, :-1], values)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clew.circuits import sweep as sweep_module
 from clew.circuits.attribution import attribute
+from clew.circuits.frozen import FrozenNetwork
 from clew.circuits.graph import Graph, NodeKind
 from clew.models import Model, prepare_model, record
 from clew.reporting import Silent, StopRequested
@@ -177,7 +178,7 @@ def _detached_pass(model: Model, tokens_T: Tensor) -> Any:
 
     def norm(module: Any, x_TD: Tensor) -> Tensor:
         scale_T1 = (x_TD.pow(2).mean(-1, keepdim=True) + module.variance_epsilon).rsqrt().detach()
-        return x_TD * scale_T1 * module.weight
+        return torch.as_tensor(x_TD * scale_T1 * module.weight)
 
     embed_TD = hf.model.embed_tokens(tokens_T).detach().requires_grad_()
     x_TD, outs, mlp_in = embed_TD, [], []
@@ -289,8 +290,6 @@ def test_float32_adds_up_to_its_own_precision() -> None:
 
 
 def test_a_broken_sweep_would_show_in_the_conservation(monkeypatch: pytest.MonkeyPatch) -> None:
-    from clew.circuits.replacement import FrozenNetwork
-
     through = FrozenNetwork.through_attention
     monkeypatch.setattr(FrozenNetwork, "through_attention", lambda self, layer, g: through(self, layer, g) * 1.001)
     model = toy_model()

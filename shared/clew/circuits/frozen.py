@@ -1,0 +1,114 @@
+"""A prompt's frozen network: the linear maps between its nodes. Shape letters as in `clew.circuits.replacement`."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from clew.circuits.graph import NodeKind
+from clew.circuits.numbering import number_nodes
+from clew.circuits.replacement import Coder, choose_logits, replace_mlp
+from clew.models import Model, record
+from clew_spec.errors import InvalidSpec
+
+
+class FrozenNetwork:
+    """The model on one prompt with attention patterns, norm scales and MLP outputs as they were."""
+
+    def __init__(
+        self,
+        model: Model,
+        coders: Mapping[int, Coder],
+        tokens_T: Tensor,
+        *,
+        max_logits: int,
+        desired_logit_prob: float,
+        dtype: torch.dtype,
+    ) -> None:
+        _check(model, coders, tokens_T)
+        self.anatomy, self.device, self.dtype, self.coders = model.anatomy, model.device, dtype, coders
+        self.seen = record(model.hf, model.anatomy, tokens_T)
+        self.layers = [
+            replace_mlp(model.anatomy, self.seen, layer, coders.get(layer), dtype) for layer in range(model.n_layers)
+        ]
+        self.logits = choose_logits(
+            model.anatomy, self.seen, max_logits=max_logits, desired_logit_prob=desired_logit_prob, dtype=dtype
+        )
+        self.embed_TD = self.seen.embed_TD.to(dtype)
+        self.nodes, self.columns = number_nodes(tokens_T.cpu(), self.embed_TD, self.layers, self.logits, dtype)
+        self.first_logit = int(self.nodes.where(NodeKind.LOGIT).nonzero()[0])
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.embed_TD)
+
+    @property
+    def d_model(self) -> int:
+        return self.embed_TD.shape[1]
+
+    def writers(self, layer: int, n_positions: int) -> tuple[Tensor, Tensor]:
+        """What the MLP of `layer` writes at the first positions: vectors [T, 2 + S, D] and their nodes [T, 2 + S]."""
+        T, here, columns = n_positions, self.layers[layer], self.columns[layer]
+        vectors = [here.error_TD[:T, None], here.b_dec_TD[:T, None]]
+        if layer in self.coders:
+            decoders_TSD = self.coders[layer].W_dec[here.ids_TS[:T]].to(here.error_TD)
+            vectors.append(decoders_TSD * here.z_TS[:T, :, None])
+        who = [columns.errors_T[:T, None], columns.biases_T[:T, None], columns.features_TS[:T]]
+        return torch.cat(vectors, 1), torch.cat(who, 1)
+
+    def encoders(self, layer: int, features_N: Tensor, positions_N: Tensor) -> Tensor:
+        """[N, D]: what features read in the residual stream between attention and MLP, norm gain and scale folded."""
+        W_enc = self.coders[layer].W_enc
+        scale_N1 = self.seen.layers[layer].mlp_scale_T1[positions_N.to(self.device)].to(self.dtype)
+        gain_D = self.anatomy.blocks[layer].mlp_norm.gain_D.to(self.dtype)
+        return W_enc[features_N.to(W_enc.device)].to(gain_D) * gain_D * scale_N1
+
+    def unembedders(self) -> Tensor:
+        """[N, D]: what the logit targets read in the last residual stream at the last position."""
+        gain_D = self.anatomy.final_norm.gain_D.to(self.dtype)
+        return self.logits.vectors_ND * gain_D * self.seen.final_scale_T1[-1].to(self.dtype)
+
+    def feature_values(self, layer: int, features_N: Tensor, positions_N: Tensor) -> Tensor:
+        """float64[N] on the CPU: `x . w_enc` of features, from what the model's MLP read."""
+        x_ND = self.seen.layers[layer].mlp_in_TD[positions_N.to(self.device)].double()
+        W_enc = self.coders[layer].W_enc
+        encoders_ND = W_enc[features_N.to(W_enc.device)].to(x_ND)
+        return (x_ND * encoders_ND).sum(-1).cpu()
+
+    def through_attention(self, layer: int, g_TND: Tensor) -> Tensor:
+        """The adjoint of one attention sublayer: [T, N, D] after it to [T, N, D] before its norm.
+
+        `sum_h A_h^T (g W_O_h^T) W_V_h^T`, the query heads of one key-value head summed before W_V.
+        """
+        block, seen = self.anatomy.blocks[layer], self.seen.layers[layer]
+        attention = block.attention
+        T, N, D = g_TND.shape
+        K, G, E = attention.n_kv_heads, attention.group, attention.W_V_KED.shape[1]
+        pattern_HTT = seen.pattern_HTT[:, :T, :T].to(self.dtype)
+        to_source = pattern_HTT.view(K, G, T, T).permute(0, 3, 1, 2).reshape(K, T, G * T)
+        heads = (g_TND.reshape(T * N, D) @ attention.W_O_DHE.to(self.dtype).reshape(D, -1)).view(T, N, K, G, E)
+        heads = heads.permute(2, 3, 0, 1, 4).reshape(K, G * T, N * E)
+        values = torch.bmm(to_source, heads).view(K, T, N, E).permute(1, 2, 0, 3).reshape(T * N, K * E)
+        W_V = attention.W_V_KED.to(self.dtype).reshape(K * E, D) * block.attn_norm.gain_D.to(self.dtype)
+        return (values @ W_V).view(T, N, D) * seen.attn_scale_T1[:T, :, None].to(self.dtype)
+
+
+def _check(model: Model, coders: Mapping[int, Coder], tokens_T: Tensor) -> None:
+    if not 1 <= len(tokens_T) <= model.max_context:
+        raise InvalidSpec(
+            f"the prompt has {len(tokens_T)} tokens", where="/spec/prompt", expected=f"1 to {model.max_context} tokens"
+        )
+    if not ((tokens_T >= 0) & (tokens_T < len(model.anatomy.W_E_VD))).all():
+        raise InvalidSpec(
+            "the prompt has a token without an embedding",
+            where="/spec/prompt",
+            expected=f"token ids below {len(model.anatomy.W_E_VD)}",
+        )
+    for layer, coder in coders.items():
+        if not 0 <= layer < model.n_layers:
+            raise InvalidSpec(f"there is a coder for layer {layer}, the model has {model.n_layers}")
+        if coder.W_enc.shape[1] != model.d_model or coder.W_dec.shape[1] != model.d_model:
+            raise InvalidSpec(
+                f"the coder of layer {layer} reads {coder.W_enc.shape[1]} and writes {coder.W_dec.shape[1]} dimensions",
+                expected=f"{model.d_model}, the width of the model",
+            )
