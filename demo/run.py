@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from clew_client import Lab
+from clew_client.watching import Board
 from clew_spec.api import JobView
 from clew_spec.attribution import AttributeSpec
 from clew_spec.base import Spec
@@ -27,7 +28,6 @@ from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
 from clew_spec.training import TrainSpec
 from demo.model import fetch_model
-from demo.show import watch
 from demo.tables import coder_table, fvu_clearly_fell, graph_tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,7 +96,7 @@ def tell_the_story(lab: Lab, model_file: Path, steps: int) -> None:
     console.print(coder_table(training.result, evaluation.result))
     if not fvu_clearly_fell(training.result):
         raise SystemExit("Held-out FVU did not clearly fall: training did not work.")
-    (graph,) = lab.graphs(job=attribution.id)
+    graph = next(graph for graph in lab.graphs(name="mary-and-john") if graph.job_id == attribution.id)
     console.print(*graph_tables(lab.graph_document(graph.id)))
     console.print(
         f"\nLook at it: [link]{lab.url}[/link]  (graph: {lab.url}/graphs/{graph.id})"
@@ -113,13 +113,15 @@ def do(lab: Lab, title: str, spec: Spec) -> JobView:
         job = lab.submit(spec, idempotency_key=f"demo-{content}-{attempt}")
         if job.state in (JobState.FAILED, JobState.CANCELLED):
             continue  # of an earlier run
-        reused = job.state is JobState.SUCCEEDED
-        job = watch(lab, job.id, console)
-        if job.state is not JobState.SUCCEEDED:
-            reason = job.error.detail if job.error else job.state
-            raise SystemExit(f"{title}: {reason}")
-        console.print(f"  job {job.id} {'reused' if reused else 'succeeded'}")
-        return job
+        if job.state is JobState.SUCCEEDED:
+            console.print(f"  reused job {job.id}")
+            return job.view
+        with Board() as board:
+            view = job.wait(board.event)
+        if view.state is not JobState.SUCCEEDED:
+            raise SystemExit(f"{title}: {view.error.detail if view.error else view.state}")
+        console.print(f"  job {view.id} succeeded")
+        return view
     raise SystemExit(f"{title}: it failed 100 times; look at the jobs page")
 
 

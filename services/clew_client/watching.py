@@ -27,7 +27,7 @@ def watch(lab: Lab, job: JobView, *, as_json: bool) -> int:
         if as_json:
             end = lab.wait(job.id, print_json)
         else:
-            with _Board() as board:
+            with Board() as board:
                 end = lab.wait(job.id, board.event)
     except KeyboardInterrupt:
         note(f"The job goes on. Watch it again: clew watch {job.id}")
@@ -49,7 +49,7 @@ def _ending(job: JobView) -> None:
         say(f"More: clew show {job.id}")
 
 
-class _Board(Progress):
+class Board(Progress):
     """A bar for the present phase and a line with the newest metrics; plain lines where there is no terminal."""
 
     def __init__(self) -> None:

@@ -1,0 +1,153 @@
+"""From a submitted job to a circuit on the running lab: import, dataset, training, evaluation, graph."""
+
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from clew_client import Lab
+from clew_spec.api import JobView
+from clew_spec.attribution import AttributeSpec
+from clew_spec.base import Spec
+from clew_spec.coders import CoderSpec, TopK
+from clew_spec.datasets import BuildDatasetSpec, PydocSource
+from clew_spec.errors import InvalidSpec
+from clew_spec.evaluation import EvaluateSpec
+from clew_spec.graph import GraphDocument
+from clew_spec.jobs import JobState
+from clew_spec.models import ImportModelSpec
+from clew_spec.training import TrainSpec
+from tests.support.waiting import until
+from tests.thread.conftest import RunningLab
+from tests.thread.toy_lm import write_model
+
+pytestmark = pytest.mark.lab
+
+SOURCE = PydocSource(packages=["packaging", "pydantic"])
+
+
+def done(lab: Lab, spec: Spec) -> JobView:
+    return lab.submit(spec).wait(check=True)
+
+
+def train_spec(name: str, steps: int = 40) -> TrainSpec:
+    return TrainSpec(
+        name=name,
+        model="toy",
+        dataset="text",
+        layers=[0, 1, 2],
+        coder=CoderSpec(n_features=64, activation=TopK(k=8)),
+        steps=steps,
+        tokens_per_step=256,
+        evaluate_every=20,
+        checkpoint_every=5,
+        evaluate_tokens=256,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(thread: RunningLab) -> JobView:
+    """A model, a dataset and the coders of an undisturbed training."""
+    lab = thread.client
+    done(lab, ImportModelSpec(name="toy", path=str(thread.imports / "toy")))
+    done(lab, BuildDatasetSpec(name="text", model="toy", source=SOURCE, context=64, max_tokens=40_000))
+    return done(lab, train_spec("first"))
+
+
+def test_every_stage_leaves_what_the_next_one_needs(thread: RunningLab, trained: JobView, tmp_path: Path) -> None:
+    lab = thread.client
+    (model,), (dataset,) = lab.models(name="toy"), lab.datasets(name="text")
+    coders = {coder.layer: coder for coder in lab.coders(job=trained.id)}
+    assert sorted(coders) == [0, 1, 2]
+    for coder in coders.values():
+        assert coder.fvu_last < coder.fvu_first
+        assert coder.lineage.model_digest == model.digest
+        assert coder.lineage.dataset_digest == dataset.digest
+        assert {UUID(parent) for parent in coder.lineage.parents} == {model.id, dataset.id}
+
+    evaluation = done(lab, EvaluateSpec(coders="first", tokens=256))
+    for coder in lab.coders(job=trained.id):
+        assert coder.metrics is not None
+        assert coder.metrics.ce_spliced < coder.metrics.ce_zero or coder.metrics.ce_zero < coder.metrics.ce_original
+        assert 0 < coder.metrics.l0 <= 8
+    assert evaluation.result is not None
+
+    attribution = done(lab, AttributeSpec(name="graph", coders=str(trained.id), prompt="A circuit", max_nodes=100))
+    (graph,) = [graph for graph in lab.graphs(name="graph") if graph.job_id == attribution.id]
+    assert graph.summary.conservation.max_relative_to_edges <= 5e-6
+    assert graph.summary.coder_layers == [0, 1, 2]
+    document = lab.graph_document(graph.id)
+    files = {artifact.name: artifact for artifact in lab.artifacts(attribution.id)}
+    downloaded = lab.download(files["graph/graph.json"], tmp_path)
+    assert GraphDocument.model_validate_json(downloaded.read_bytes()) == document
+
+
+def test_a_runner_killed_in_mid_training_changes_nothing(thread: RunningLab, trained: JobView) -> None:
+    lab = thread.client
+    job = lab.submit(train_spec("killed"))
+    for event in job.events():
+        if event.type == "checkpoint" and event.data["step"] >= 10:
+            break
+    (runner,) = thread.processes("clew_worker.runner", "--max-jobs", "1")
+    runner.kill()
+    view = job.wait(check=True)
+    assert view.lost_count == 1
+    assert view.failure_count == 0
+    assert [attempt.outcome for attempt in view.attempts] == ["lost", "succeeded"]
+    digests = {coder.layer: coder.digest for coder in lab.coders(job=trained.id)}
+    assert {coder.layer: coder.digest for coder in lab.coders(job=view.id)} == digests
+    undisturbed = {series.name: series for series in lab.metrics(trained.id)}
+    for series in job.metrics():
+        assert series.steps == undisturbed[series.name].steps
+        if series.name != "tokens_per_s":
+            assert series.values == undisturbed[series.name].values
+
+
+def test_a_cancelled_training_leaves_nothing_behind(thread: RunningLab, trained: JobView) -> None:
+    lab = thread.client
+    running = lab.submit(train_spec("cancelled", steps=5000))
+    waiting = lab.submit(train_spec("never", steps=5000))
+    until(lambda: running.refresh().state is JobState.RUNNING, "the first job runs")
+    waiting.cancel()
+    assert waiting.wait().state is JobState.CANCELLED
+    running.cancel()
+    view = running.wait()
+    assert view.state is JobState.CANCELLED
+    assert lab.artifacts(view.id) == []
+    assert list(lab.coders(name="cancelled")) == []
+    assert not any(thread.processes("clew_worker.runner", "--max-jobs", "1"))
+
+
+def test_a_truncated_model_fails_with_its_reason(thread: RunningLab, trained: JobView) -> None:
+    folder = write_model(thread.imports / "truncated")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    view = thread.client.submit(ImportModelSpec(name="truncated", path=str(folder))).wait()
+    assert view.state is JobState.FAILED
+    assert view.error is not None
+    assert view.error.type == "urn:clew:model-error"
+    assert list(thread.client.models(name="truncated")) == []
+
+
+def test_a_truncated_gguf_fails_with_its_reason(thread: RunningLab, trained: JobView) -> None:
+    file = thread.imports / "truncated.gguf"
+    file.write_bytes(b"GGUF\x03\x00\x00\x00" + bytes(100))
+    view = thread.client.submit(ImportModelSpec(name="cut", path=str(file))).wait()
+    assert view.state is JobState.FAILED
+    assert view.error is not None
+    assert "GGUF" in view.error.detail
+    assert list(thread.client.models(name="cut")) == []
+
+
+def test_another_tokenizers_dataset_is_refused_at_once(thread: RunningLab, trained: JobView) -> None:
+    folder = write_model(thread.imports / "other")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    vocab = tokenizer["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    done(thread.client, ImportModelSpec(name="other", path=str(folder)))
+    spec = train_spec("mixed").model_copy(update={"model": "other"})
+    with pytest.raises(InvalidSpec) as refused:
+        thread.client.submit(spec)
+    assert refused.value.where == "/spec/dataset"
