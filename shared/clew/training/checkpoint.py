@@ -19,6 +19,8 @@ from clew_spec.training import TrainSpec
 
 STATE_FILE = "state.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
+Memory = dict[Tensor, dict[str, Tensor]]
+"""What Adam remembers of each parameter."""
 
 
 class LayerState(BaseModel):
@@ -69,7 +71,7 @@ def write_checkpoint(folder: Path, state: RunState, coders: dict[int, Coder], op
 
 def read_checkpoint(
     folder: Path, *, spec: TrainSpec, model_digest: str, dataset_digest: str, device: torch.device
-) -> tuple[RunState, dict[int, Coder], dict[Tensor, dict[str, Tensor]]]:
+) -> tuple[RunState, dict[int, Coder], Memory]:
     """The state, the coders and what Adam remembers of each parameter.
 
     Raises:
@@ -85,7 +87,7 @@ def read_checkpoint(
             "the checkpoint is of another run", expected="the spec, model and dataset that it was begun with"
         )
     coders: dict[int, Coder] = {}
-    memory: dict[Tensor, dict[str, Tensor]] = {}
+    memory: Memory = {}
     for layer, of_layer in state.layers.items():
         path = folder / _file(layer)
         if not path.is_file() or file_sha256(path) != state.files.get(path.name):

@@ -6,20 +6,18 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from clew.coders import Coder, save_coder
 from clew.coders.store import CODER_FILES
 from clew.data import Dataset
 from clew.models import Model
 from clew.reporting import Report, Silent, StopRequested, layer_metric
 from clew.training.activations import activations
-from clew.training.checkpoint import LayerState, RunState, read_checkpoint, write_checkpoint
+from clew.training.checkpoint import LayerState, Memory, RunState, read_checkpoint, write_checkpoint
 from clew.training.checks import check, check_finite
 from clew.training.gradients import loss_and_gradients
 from clew.training.heldout import heldout_fvu
 from clew.training.initial import first_coders
-from clew.training.schedule import rate_factor
+from clew.training.optimizer import adam, rate_at, set_rate
 from clew.training.stream import TokenStream
 from clew_spec.results import Lineage, TrainedCoder
 from clew_spec.training import TrainSpec
@@ -43,8 +41,9 @@ def train(
     """Train a coder for each of `spec.layers`, all from one forward pass a step, and store it in `out/coders/L03`, ...
 
     The loss of each is its FVU on the batch. Adam works in the units of each layer's activations, so one learning rate
-    serves all layers. The seed decides everything: a coder is the same whichever others are trained along, and a
-    run that is resumed from a checkpoint ends with the same bits as one that never stopped (on one CPU thread).
+    serves all layers. The seed decides everything: a coder is the same whichever others are trained along, and a run
+    that is resumed from a checkpoint ends with the same bits as one that never stopped (on one CPU thread). The model
+    is the caller's, loaded in `spec.dtype`; coders are trained and stored in float32.
 
     `on_checkpoint(step, folder)` is given a complete folder under `out/checkpoints`, its own from then on. Metrics of
     step s are reported before its checkpoint: `L03/fvu` and `L03/l0` of the batch that step s learnt from, `lr`,
@@ -76,12 +75,12 @@ def train(
             for layer, coder in coders.items()
         }
         state = RunState(spec=spec, **digests, layers=layers)
-        optimizer = _adam(coders, state)
+        memory: Memory = {}
         report.metric(0, _named("heldout_fvu", fvu))
     else:
         state, coders, memory = read_checkpoint(resume, spec=spec, **digests, device=model.device)
-        optimizer = _adam(coders, state)
-        optimizer.state.update(memory)
+    optimizer = adam(coders, {layer: of_layer.units for layer, of_layer in state.layers.items()}, spec.optimizer)
+    optimizer.state.update(memory)
 
     def checkpoint() -> None:
         folder = out / "checkpoints" / f"{state.step:08d}"
@@ -96,14 +95,13 @@ def train(
             raise StopRequested(state.step)
 
         tokens_BT = stream.batch(state.step)
-        rate = spec.optimizer.lr * rate_factor(spec.optimizer, state.step, spec.steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["unit"]
+        rate = rate_at(spec.optimizer, state.step, spec.steps)
         losses = {}
         for layer, x_ND, y_ND in activations(model, tokens_BT, spec.layers):
             losses[layer] = loss_and_gradients(coders[layer], x_ND, y_ND)
             for name, parameter in coders[layer].parameters().items():
                 parameter.grad = losses[layer].gradients[name]
+        set_rate(optimizer, rate)
         optimizer.step()
         state.step += 1
         state.epoch, state.cursor = stream.position(state.step)
@@ -155,17 +153,6 @@ class _Speed:
 
 def _named(metric: str, values: Mapping[int, float]) -> dict[str, float]:
     return {layer_metric(layer, metric): value for layer, value in values.items()}
-
-
-def _adam(coders: dict[int, Coder], state: RunState) -> torch.optim.Adam:
-    beta1, beta2 = state.spec.optimizer.betas
-    groups = [
-        {"params": [parameter], "unit": state.layers[layer].units.of(name)}
-        for layer, coder in coders.items()
-        for name, parameter in coder.parameters().items()
-    ]
-    # The gradients of an FVU over many tokens are small; so must be what Adam adds to their root.
-    return torch.optim.Adam(groups, betas=(beta1, beta2), eps=1e-12, fused=True)
 
 
 def _store(out: Path, state: RunState, coders: dict[int, Coder], lineage: Lineage) -> list[TrainedCoder]:
