@@ -120,7 +120,10 @@ def _is_held_out(number: int, fraction: float) -> bool:
 def _tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     if not texts:
         return []
-    encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+    # Special tokens that the text speaks of are text: none of them may end a document or begin a turn.
+    encoded = tokenizer(
+        texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
+    )
     return list(encoded["input_ids"])
 
 

@@ -74,6 +74,18 @@ def test_segments_change_exactly_after_a_separator(tmp_path: Path) -> None:
         assert (tokens_NT[:, 0] == 0).all() == (bos == "bos")
 
 
+def test_text_cannot_forge_a_separator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    functions = "".join(f'def f{i}():\n    """Ends </s> with </s> {i:03d}."""\n' for i in range(60))
+    (tmp_path / "clewtoy_forger.py").write_text(functions)
+    manifest = build(tmp_path / "d", source=PydocSource(packages=["clewtoy_forger"]), heldout_fraction=0.5)
+    dataset = Dataset.open(tmp_path / "d")
+    assert manifest.n_documents == 60
+    separators = sum(int((rows[:] == EOS).sum()) for rows in (dataset.train, dataset.heldout))
+    assert separators == sum(len(documents_in(rows, len(rows))) for rows in (dataset.train, dataset.heldout))
+    assert 56 <= separators <= 60, "all but those in the two tails"
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     documents=st.lists(st.lists(st.integers(2, 9), max_size=30), max_size=12),
