@@ -8,8 +8,8 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from clew_api.problems import TooLarge, UnsupportedMediaType
-from clew_api.validation import pointer, problem_of_validation
 from clew_spec.errors import InvalidSpec, from_problem
+from clew_spec.validation import pointer, problem_of_validation
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -10,7 +10,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from clew_api.context import request_id
-from clew_api.validation import problem_of_validation
 from clew_spec.errors import (
     ClewError,
     Conflict,
@@ -21,6 +20,7 @@ from clew_spec.errors import (
     Problem,
     Unavailable,
 )
+from clew_spec.validation import problem_of_validation
 
 log = structlog.get_logger()
 

@@ -56,7 +56,7 @@ def thread(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     write_model(imports / "toy")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("CLEW_")}
     environ |= FAST | {"CLEW_IMPORT_ROOTS": str(imports), "CLEW_CONFIG": str(folder / "credentials.json")}
-    command = [sys.executable, "-m", "clew_local"]
+    command = [sys.executable, "-m", "clew_client"]
     data = ["--data", str(folder / "lab")]
     port = ["--port", str(free_ports(1)[0])]
     subprocess.run([*command, "up", "--detach", *data, *port], env=environ, check=True, timeout=180)
