@@ -145,8 +145,9 @@ class CoderView(RecordView):
     dataset_id: UUID
     metrics: CoderMetrics | None
     """Of the newest evaluation."""
-    fvu_first: float
-    fvu_last: float
+    fvu_first: float | None
+    fvu_last: float | None
+    """Held-out FVU before the first step and after the last; null where it was not a finite number."""
 
 
 class GraphView(RecordView):

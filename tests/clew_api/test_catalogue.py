@@ -1,15 +1,16 @@
 """Models, datasets, coders, graphs, files and workers, as they are shown."""
 
 import hashlib
+import math
 from datetime import timedelta
 from typing import Any
 
 import httpx2
 from fastapi.testclient import TestClient
-from sqlalchemy import func
+from sqlalchemy import func, update
 from tests.clew_api.seeds import Tenant, World, graph_document
 
-from clew_lab.catalogue.tables import Worker
+from clew_lab.catalogue.tables import Coder, Worker
 from clew_spec.api import ArtifactView, CoderView, DatasetView, GraphView, ModelView, WorkerView
 from clew_spec.graph import GraphDocument
 
@@ -44,6 +45,14 @@ def test_coders_are_found_by_their_job_and_model(api: TestClient, world: World, 
             assert {item["id"] for item in api.get(f"{V1}/coders", params=params).json()["items"]} == ids
     crossed = {"job": str(sets[0][0].job_id), "model": str(models[1].id)}
     assert api.get(f"{V1}/coders", params=crossed).json()["items"] == []
+
+
+def test_a_coder_that_came_to_nothing_is_shown_all_the_same(api: TestClient, world: World, alice: Tenant) -> None:
+    [coder] = world.coders(alice, world.model(alice), world.dataset(alice), layers=(0,))
+    with world.sessions.begin() as session:
+        session.execute(update(Coder).values(fvu_last=math.nan))
+    answer = api.get(f"{V1}/coders/{coder.id}")
+    assert (answer.status_code, answer.json()["fvu_last"]) == (200, None)
 
 
 def test_files_are_had_by_links_that_need_no_key(api: TestClient, world: World, alice: Tenant) -> None:

@@ -1,11 +1,14 @@
 """Submit, list, show, cancel."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
+from tests.clew_api.conftest import Running
 from tests.clew_api.seeds import Tenant, World
 
 from clew_lab.catalogue.tables import Audit
@@ -74,6 +77,19 @@ def test_an_idempotency_key_makes_one_job(api: TestClient, world: World, alice: 
     assert api.post(JOBS, json=build()).status_code == 202
     assert api.post(JOBS, json=build(), headers={"Idempotency-Key": "x" * 129}).status_code == 422
     assert api.post(JOBS, json=build(), headers={b"Idempotency-Key": "caf\u00e9".encode("latin-1")}).status_code == 422
+
+
+def test_one_job_comes_of_many_requests_at_once(running: Running, world: World, alice: Tenant) -> None:
+    world.model(alice)
+    headers = alice.auth | {"Idempotency-Key": "at-once"}
+
+    def submit(_: int) -> httpx2.Response:
+        return httpx2.post(f"{running.url}/jobs", json=build(), headers=headers, timeout=30)
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(submit, range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [202]
+    assert len({answer.json()["id"] for answer in answers}) == 1
 
 
 def test_cancelling_is_idempotent_and_ends_with_the_job(api: TestClient, world: World, alice: Tenant) -> None:
