@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from clew.files import digest_of, file_sha256, whole_folder
 from clew.models.anatomy import describe, require_family
@@ -44,6 +44,8 @@ def import_model(source: Path, out: Path, *, roots: Sequence[Path], report: Repo
         hf, tokenizer = _read_gguf(real) if real.is_file() else _read_folder(real)
         _check_tokenizer(tokenizer, hf, report)
         _step(report, "write", 1)
+        # how to sample is no part of what Clew uses, and transformers refuses to save settings it finds inconsistent
+        hf.generation_config = GenerationConfig.from_dict({})
         hf.save_pretrained(folder, max_shard_size="1000GB")
         tokenizer.save_pretrained(folder)
         del hf

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.clew.toys import toy_hf, toy_model, toy_tokens
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from clew.models import prepare_model, record
@@ -24,6 +24,28 @@ def test_every_kind_of_llama_is_reproduced_to_rounding(n_kv_heads: int, tied: bo
     assert proof.logit_scale > 0
     assert proof.max_abs_logit_difference <= 1e-12 * proof.logit_scale
     assert proof.dtype == "float64"
+
+
+def test_mistral_with_a_sliding_window_is_reproduced() -> None:
+    config = MistralConfig(
+        vocab_size=50,
+        hidden_size=24,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        sliding_window=5,
+        max_position_embeddings=64,
+    )
+    torch.manual_seed(0)
+    hf = MistralForCausalLM(config)
+    nn.Module.to(hf, torch.float64)
+    model = prepare_model(hf)
+    assert model.proof.max_abs_logit_difference <= 1e-12 * model.proof.logit_scale
+    pattern_HTT = record(model.hf, model.anatomy, toy_tokens(9, vocab_size=50)).layers[1].pattern_HTT
+    assert not pattern_HTT.tril(-5).any()
+    assert pattern_HTT.tril(-4).any()
 
 
 def test_float32_is_reproduced_to_its_own_rounding() -> None:

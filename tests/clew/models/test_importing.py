@@ -60,6 +60,12 @@ def test_importing_what_was_imported_changes_nothing(root: Path) -> None:
     assert again == first
 
 
+def test_inconsistent_sampling_settings_are_no_obstacle(root: Path) -> None:
+    settings = json.dumps({"do_sample": False, "temperature": 0.6, "top_p": 0.9})
+    (root / "toy" / "generation_config.json").write_text(settings)
+    _import(root / "toy", root)
+
+
 def test_shards_and_half_precision_are_read(root: Path) -> None:
     whole = _import(root / "toy", root, "whole")
     toy_hf(dtype=torch.float32).save_pretrained(root / "sharded", max_shard_size="10KB")
