@@ -15,6 +15,7 @@ from torch import Tensor
 from clew.coders import Coder
 from clew.data import Dataset
 from clew.models import Model
+from clew.reporting import Report, StopRequested
 from clew.training.activations import activations
 from clew.training.stream import TokenStream, seeded
 from clew_spec.coders import CoderConfig
@@ -37,7 +38,13 @@ class Units:
 
 
 def first_coders(
-    model: Model, stream: TokenStream, spec: TrainSpec, dataset: Dataset, model_digest: str, tokenizer_digest: str
+    model: Model,
+    stream: TokenStream,
+    spec: TrainSpec,
+    dataset: Dataset,
+    model_digest: str,
+    tokenizer_digest: str,
+    report: Report,
 ) -> tuple[dict[int, Coder], dict[int, Units]]:
     """A coder and the units of each layer, from the batches that the first steps will see."""
     in_batch = stream.rows_per_step * (dataset.manifest.context - 1)
@@ -45,6 +52,9 @@ def first_coders(
     n_batches = math.ceil(min(spec.coder.n_features, MAX_TOKENS) / in_batch) + 1
     seen: dict[int, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in spec.layers}
     for step in range(n_batches):
+        if report.stop_requested():
+            raise StopRequested
+        report.progress("first look at the activations", step, n_batches, "batches")
         for layer, x_ND, y_ND in activations(model, stream.batch(step), spec.layers):
             seen[layer].append((x_ND, y_ND))
     coders, units = {}, {}

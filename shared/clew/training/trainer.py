@@ -52,7 +52,8 @@ def train(
     Raises:
         InvalidSpec: a layer, the batch or the dataset does not fit the model; `resume` is of another run; or the loss
             is no longer finite.
-        StopRequested: the report asked to stop; a checkpoint of the last complete step has been handed over.
+        StopRequested: the report asked to stop; a checkpoint of the last complete step has been handed over, unless its
+            `step` is None: then there was nothing yet to keep.
     """
     report = report or Silent()
     check(model, dataset, spec, tokenizer_digest)
@@ -68,7 +69,7 @@ def train(
         rows_per_batch=stream.rows_per_step,
     )
     if resume is None:
-        coders, units = first_coders(model, stream, spec, dataset, model_digest, tokenizer_digest)
+        coders, units = first_coders(model, stream, spec, dataset, model_digest, tokenizer_digest, report)
         fvu = on_heldout(coders)
         layers = {
             layer: LayerState(config=coder.config, units=units[layer], fvu_first=fvu[layer], fvu_last=fvu[layer])
