@@ -6,6 +6,8 @@ from typing import Annotated, Self
 
 import redis
 from fastapi import Depends, Request
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -43,7 +45,10 @@ class Lab:
             store=store,
             tokenizers=Tokenizers(store.read),
             redis=redis.Redis.from_url(
-                settings.redis_url.get_secret_value(), socket_timeout=2, socket_connect_timeout=2
+                settings.redis_url.get_secret_value(),
+                socket_timeout=2,
+                socket_connect_timeout=2,
+                retry=Retry(NoBackoff(), 0),  # only its health is asked, and that is to be known at once
             ),
         )
 

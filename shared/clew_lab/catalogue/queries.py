@@ -144,7 +144,7 @@ def jobs_changed(session: Session, actor: Actor, window_s: float, limit: int = 5
     """
     statement = (
         job_summaries(actor)
-        .where(Job.updated_at > func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, window_s))
+        .where(Job.updated_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, window_s))
         .order_by(Job.updated_at.desc())
         .limit(limit)
     )

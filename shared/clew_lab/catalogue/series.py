@@ -16,28 +16,36 @@ MAX_POINTS = 20_000
 
 # A step that several attempts reached counts once, as the newest attempt saw it; hidden points count nowhere.
 # Thinning is min-max: the points between the first and the last are cut into equal runs, and of each run the lowest and
-# the highest stay. Values that are not finite have no place in that order, so they are thinned as runs of their own.
+# the highest stay. Values that are not finite have no place in that order: the first one of a run stays as well.
 _SERIES = text("""
 with seen as (
-    select distinct on (name, step) name, step, value,
-           value in ('NaN', 'Infinity', '-Infinity') as odd
+    select distinct on (name, step) name, step, value
       from metrics
      where job_id = :job_id and not hidden and (cast(:names as text[]) is null or name = any(:names))
      order by name, step, fence desc
 ), placed as (
-    select *, row_number() over by_step as n, count(*) over (partition by name) as total
+    select *, value in ('NaN', 'Infinity', '-Infinity') as odd,
+           row_number() over (partition by name order by step) as n, count(*) over (partition by name) as total
       from seen
-    window by_step as (partition by name order by step)
 ), runs as (
-    select *, (n - 2) * :runs / greatest(total - 2, 1) as run from placed
-), ranked as (
-    select *, row_number() over (partition by name, run, odd order by value, step) as lowest,
-              row_number() over (partition by name, run, odd order by value desc, step) as highest
+    select name, step, value, odd,
+           case when total <= :max_points then n
+                when n = 1 then -1
+                when n = total then :runs
+                else (n - 2) * :runs / (total - 2) end as run
+      from placed
+), extremes as (
+    select name,
+           min(array[value, step]) filter (where not odd) as lowest,
+           max(array[value, -step]) filter (where not odd) as highest,
+           min(step) filter (where odd) as odd
       from runs
+     group by name, run
 )
-select name, step, value
-  from ranked
- where total <= :max_points or n in (1, total) or (lowest = 1 or highest = 1) and (not odd or lowest = 1)
+select distinct name, cast(kept.step as bigint) as step, kept.value
+  from extremes,
+       unnest(array[lowest[2], -highest[2], odd], array[lowest[1], highest[1], 'NaN']) as kept (step, value)
+ where kept.step is not null
  order by name, step
 """).bindparams(bindparam("names", type_=ARRAY(TEXT)))
 
