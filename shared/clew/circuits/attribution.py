@@ -12,7 +12,11 @@ from clew.circuits.replacement import Coder
 from clew.circuits.sweep import Rows, merge, sweep, tiles
 from clew.models import Model
 from clew.reporting import Report, StopRequested
+from clew_spec.errors import InvalidSpec
 from clew_spec.graph import Conservation, LogitTarget
+
+MAX_EDGES = 2**27
+"""Bound on a graph in memory: 8 bytes an edge to hold, about 50 while it is put together."""
 
 
 @torch.inference_mode()
@@ -34,8 +38,8 @@ def attribute(
 
     `tokens_T` int64, one prompt as the model sees it; `prompt` and `bos` are recorded. Logits come first; then, until
     `max_nodes` features have rows, those with most influence on the logits through the rows known so far, at most
-    `targets_per_sweep` between rankings. Raises InvalidSpec for an empty or too long prompt or coders that do not fit
-    the model, and StopRequested between sweeps.
+    `targets_per_sweep` between rankings. Raises InvalidSpec for an empty or too long prompt, coders that do not fit
+    the model, or more edges than `MAX_EDGES` might hold; and StopRequested between sweeps.
     """
     network = FrozenNetwork(
         model, coders, tokens_T, max_logits=max_logits, desired_logit_prob=desired_logit_prob, dtype=dtype
@@ -46,6 +50,7 @@ def attribute(
     start[logits] = torch.tensor(network.logits.probabilities, dtype=torch.float64)
     n_active = int(features.sum())
     wanted = min(max_nodes, n_active)
+    _check_size((wanted + int(logits.sum())) * len(nodes), wanted)
 
     swept: list[Rows] = []
     done = 0
@@ -90,6 +95,16 @@ def attribute(
         n_selected=int(selected.sum()),
         explained_share=explained_share(_flow(rows, start), features, selected),
     )
+
+
+def _check_size(edges: int, rows: int) -> None:
+    if edges > MAX_EDGES:
+        raise InvalidSpec(
+            f"the graph may have {edges:.2g} edges, {rows} rows of {edges / (rows + 1):.2g}",
+            where="/spec/max_nodes",
+            expected=f"at most {MAX_EDGES:.2g} edges",
+            hint="choose fewer nodes, a shorter prompt or coders of fewer layers",
+        )
 
 
 def _flow(rows: Rows, start: Tensor) -> Tensor:

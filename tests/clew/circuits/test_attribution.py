@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.clew.toys import ToyCoder, toy_coders, toy_hf, toy_model, toy_tokens
 from torch import Tensor, nn
 
+from clew.circuits import attribution as attribution_module
 from clew.circuits import sweep as sweep_module
 from clew.circuits.attribution import attribute
 from clew.circuits.frozen import FrozenNetwork
@@ -318,6 +319,15 @@ def test_coders_of_another_model_are_refused() -> None:
         graph_of(model, toy_coders(toy_model(d_model=16)), toy_tokens(4))
     with pytest.raises(InvalidSpec, match="layer 3"):
         graph_of(model, toy_coders(toy_model(n_layers=4)), toy_tokens(4))
+
+
+def test_a_graph_that_would_not_fit_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens_T = toy_model(), toy_tokens(6)
+    monkeypatch.setattr(attribution_module, "MAX_EDGES", 2000)
+    graph_of(model, toy_coders(model), tokens_T, max_nodes=5)
+    with pytest.raises(InvalidSpec, match="edges") as refused:
+        graph_of(model, toy_coders(model), tokens_T, max_nodes=50)
+    assert refused.value.where == "/spec/max_nodes"
 
 
 def test_it_reports_progress_and_stops_between_sweeps() -> None:
