@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.clew.toys import toy_model
 
 from clew.coders import load_coder
 from clew.data import Dataset
@@ -217,6 +218,15 @@ def test_a_layer_is_the_same_alone_and_among_others_and_the_seed_matters(
     assert again == alone
     (other,) = run(model, dataset, tmp_path / "other", layers=[2], seed=1)
     assert other.digest != alone.digest
+
+
+def test_a_bfloat16_model_trains_float32_coders(larger_dataset: Dataset, tmp_path: Path) -> None:
+    model, report = toy_model(dtype=torch.bfloat16), Recorder(steps=100)
+    trained = run(model, larger_dataset, tmp_path, report, dtype="bfloat16", layers=[1], steps=100)
+    coder = load_coder(tmp_path / "coders" / "L01")
+    assert {parameter.dtype for parameter in coder.parameters().values()} == {torch.float32}
+    assert trained[0].config.dtype == "float32"
+    assert trained[0].fvu_last < 0.85 * trained[0].fvu_first
 
 
 def test_damaged_checkpoints_and_those_of_other_runs_are_refused(
