@@ -43,6 +43,7 @@ def configure(service: str, *, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # retries are told by those who retry
 
 
 def _named(service: str) -> Processor:

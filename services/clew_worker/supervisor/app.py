@@ -1,8 +1,9 @@
 """The Celery worker: one thread that takes one bell at a time."""
 
+from typing import Any
 from uuid import UUID
 
-from celery import Celery, signals
+from celery import Celery, bootsteps, signals
 
 from clew_lab.jobs.broker import TASK, make_app
 from clew_worker.supervisor.task import run_job
@@ -20,6 +21,7 @@ def consume(worker: Worker) -> int:
         worker.drain()
 
     app.task(answer, name=TASK)
+    app.steps["consumer"].add(Tick)
     signals.setup_logging.connect(_keep_our_logging, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     return _serve(app, worker)
@@ -38,6 +40,20 @@ def _serve(app: Celery, worker: Worker) -> int:
     )
     celery_worker.start()
     return int(celery_worker.exitcode or 0)
+
+
+class Tick(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """Turns the consumer's loop now and then.
+
+    A worker that takes nothing ahead of its capacity looks for messages only when its loop turns, and a task that ends
+    in a thread does not turn it: the next bell would lie in Redis until some timer fires, up to 10 seconds.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+    seconds = 0.25
+
+    def start(self, consumer: Any) -> None:
+        consumer.timer.call_repeatedly(self.seconds, lambda: None)
 
 
 def _keep_our_logging(**_: object) -> None:

@@ -17,12 +17,13 @@ from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.publish import Uploaded, published_key
 from clew_lab.catalogue.tables import Job
-from clew_lab.jobs import finalise, report
+from clew_lab.jobs import report
 from clew_lab.jobs.moves import Fenced
 from clew_lab.storage import object_key
-from clew_spec.errors import ClewError, Problem, Unavailable
+from clew_spec.errors import ClewError, Unavailable
 from clew_spec.runner import EVENTS_FILE, Artifact, Checkpoint, Done, Failed, Stopped
-from clew_worker.supervisor.batch import Batch, plain
+from clew_worker.supervisor.batch import Batch
+from clew_worker.supervisor.endings import Ending, Endings, GivenUp
 from clew_worker.supervisor.inputs import run_job
 from clew_worker.supervisor.lease import Lease
 from clew_worker.supervisor.process import Runner, Stopping
@@ -31,7 +32,6 @@ from clew_worker.supervisor.uploads import Uploads
 from clew_worker.supervisor.worker import Worker
 
 T = TypeVar("T")
-Ending = Callable[[Session], None]
 POLL_S = 0.1
 FLUSH_S = 0.5
 RETRY_S = 1.0
@@ -43,6 +43,7 @@ class Attempt:
         self._settings = worker.settings
         self._job = job
         self._key = (job.id, job.fence)
+        self._endings = Endings(job.id, job.fence, max_lost=self._settings.max_lost)
         self._log = structlog.get_logger("clew_worker.attempt").bind(job_id=str(job.id), fence=job.fence)
         self._scratch = worker.folder / "scratch" / f"{job.id}.{job.fence}"
         self._runner: Runner | None = None
@@ -58,7 +59,7 @@ class Attempt:
             known=lambda digest, size: self._write(
                 lambda session: published_key(session, job.project_id, digest, size)
             ),
-            keep_trying=self._still_mine,
+            keep_trying=self._while_the_store_is_away,
             patience_s=self._settings.upload_patience_s,
         )
         self._lease = Lease(
@@ -103,14 +104,15 @@ class Attempt:
             return self._follow(self._runner, Tail(self._scratch / EVENTS_FILE))
         except Fenced:
             raise
+        except GivenUp as given_up:
+            return given_up.ending
         except Unavailable as error:
-            return self._lost(error.problem())
+            return self._endings.lost(error.problem())
         except ClewError as error:
-            return self._fail(error.problem(), retryable=isinstance(error, ProtocolError))
+            return self._endings.failed(error.problem(), retryable=isinstance(error, ProtocolError))
         except Exception as error:
             self._log.exception("supervisor_failed")
-            detail = f"the supervisor failed: {type(error).__name__}"
-            return self._lost(Problem(type="urn:clew:error", title="Clew failed", status=500, detail=detail))
+            return self._endings.supervisor_failed(error)
 
     def _follow(self, runner: Runner, tail: Tail) -> Ending:
         while True:
@@ -139,9 +141,9 @@ class Attempt:
                 self._checkpoint(event)
             case Done():
                 self._orderly = True
-                return lambda session: finalise.succeed(session, *self._key, event.result, self._files)
+                return self._endings.succeeded(event.result, self._files)
             case Failed():
-                return self._fail(event.problem, retryable=event.retryable)
+                return self._endings.failed(event.problem, retryable=event.retryable)
             case Stopped():
                 self._orderly = True
                 return self._stopped("the runner stopped without being asked to")
@@ -196,19 +198,19 @@ class Attempt:
     def _stopped(self, unasked: str) -> Ending:
         if self._stopping is None:
             self._log.warning("runner_lost", detail=unasked)
-            title = "The runner was lost"
-            return self._lost(Problem(type="urn:clew:runner-lost", title=title, status=500, detail=unasked))
-        if self._stopping.checkpoint:
-            reason = "drained" if self._worker.draining.is_set() else "preempted"
-            return lambda session: finalise.preempted(session, *self._key, reason=reason)
-        return lambda session: finalise.cancelled(session, *self._key)
+            return self._endings.runner_lost(unasked)
+        return self._preempted() if self._stopping.checkpoint else self._endings.cancelled()
 
-    def _lost(self, problem: Problem) -> Ending:
-        return lambda session: finalise.lost(session, *self._key, problem, max_lost=self._settings.max_lost)
+    def _while_the_store_is_away(self) -> None:
+        """Between two tries of an upload: the beats go on, and so does what is told and asked."""
+        self._flush()
+        if self._lease.orders.cancel:
+            raise GivenUp(self._endings.cancelled())
+        if self._lease.orders.preempt or self._worker.draining.is_set():
+            raise GivenUp(self._preempted())
 
-    def _fail(self, problem: Problem, *, retryable: bool) -> Ending:
-        problem = problem.model_copy(update={"detail": plain(problem.detail)})
-        return lambda session: finalise.fail(session, *self._key, problem, retryable=retryable)
+    def _preempted(self) -> Ending:
+        return self._endings.preempted(draining=self._worker.draining.is_set())
 
     def _conclude(self, ending: Ending) -> None:
         try:
@@ -216,7 +218,7 @@ class Attempt:
         except Fenced:
             raise
         except ClewError as error:  # what it made does not fit its result
-            self._write(self._fail(error.problem(), retryable=False))
+            self._write(self._endings.failed(error.problem(), retryable=False))
         self._log.info("concluded")
 
     def _write(self, write: Callable[[Session], T]) -> T:

@@ -1,0 +1,121 @@
+"""A real worker and scheduler, and a runner that does as it is told."""
+
+import json
+
+from tests.support.fleet import Fleet
+
+from clew_lab.catalogue.tables import Artifact, Attempt, Event, Metric, Worker
+from clew_spec.jobs import JobState
+
+S, F, C = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
+
+ENDINGS: list[tuple[str, list[str], dict[str, int], JobState, list[str], str]] = [
+    ("done", ["steps_5", "every_2"], {}, S, ["succeeded"], ""),
+    ("failed", ["fail_at_2"], {"max_retries": 3}, F, ["failed"], "as told"),
+    ("failed twice", ["fail_at_2", "retryable"], {"max_retries": 1}, F, ["failed", "failed"], "as told"),
+    ("lost its runner", ["steps_9", "every_4", "crash_once_at_7"], {}, S, ["lost", "succeeded"], ""),
+    ("kept losing it", ["crash_at_1"], {}, F, ["lost"] * 3, "SIGKILL"),
+    ("spoke nonsense", ["nonsense_at_2"], {}, F, ["failed"], "event 2 is not one"),
+    ("wrong digest", ["corrupt"], {}, F, ["failed"], "not what was announced"),
+    ("file missing", ["undeclared"], {}, F, ["failed"], "dataset/more"),
+]
+"""What it is, the runner's words, the request, and the state, attempts and error that are due."""
+
+
+def test_every_way_an_attempt_ends(fleet: Fleet) -> None:
+    fleet.lab.environ["CLEW_MAX_LOST"] = "2"
+    worker = fleet.worker(module="clew_worker")
+    fleet.scheduler()
+    jobs = {what: fleet.submit(*words, **fields) for what, words, fields, *_ in ENDINGS}
+    for what, _, _, state, outcomes, error in ENDINGS:
+        job = fleet.settle(jobs[what])
+        assert job.state == state, (what, job.error, fleet.logs())
+        attempts = sorted(fleet.rows(Attempt, Attempt.job_id == job.id), key=lambda attempt: attempt.fence)
+        assert [attempt.outcome for attempt in attempts] == outcomes, what
+        assert error in json.dumps(job.error), what
+        assert job.failure_count == outcomes.count("failed"), what
+        assert job.lost_count == outcomes.count("lost"), what
+        assert (job.progress or {}).get("phase", "step") == "step"
+
+    assert fleet.steps(jobs["done"]) == [(step, 1) for step in range(1, 6)]
+    resumed = fleet.steps(jobs["lost its runner"])
+    assert resumed == [*((step, 1) for step in range(1, 5)), *((step, 2) for step in range(5, 10))]
+    which = fleet.order_of_attempts(jobs["lost its runner"])
+    shown = fleet.rows(Metric, Metric.job_id == jobs["lost its runner"], ~Metric.hidden)
+    assert sorted((point.step, which[point.fence]) for point in shown) == resumed
+    said = fleet.rows(Event, Event.job_id == jobs["lost its runner"], Event.type == "log")
+    assert any("out of luck" in event.data["message"] for event in said)
+
+    _the_runner_saw_no_secrets(fleet, fleet.job(jobs["done"]).result)
+    published = {artifact.key for artifact in fleet.rows(Artifact)}
+    assert published <= set(fleet.store.keys("projects/"))
+    folder = fleet.lab.settings.data_dir / "workers" / "w1"
+    assert list((folder / "scratch").iterdir()) == []
+
+    worker.terminate()
+    assert worker.wait(20) == 0
+    (row,) = fleet.rows(Worker)
+    assert row.draining
+
+
+def _the_runner_saw_no_secrets(fleet: Fleet, result: dict[str, dict[str, list[str]]] | None) -> None:
+    assert result is not None
+    environ = result["source"]["environ"]
+    assert "PATH" in environ
+    assert not [name for name in environ if name.startswith("CLEW_")]
+
+
+def test_a_warm_runner_serves_many_circuit_jobs_and_one_project(fleet: Fleet) -> None:
+    worker = fleet.worker(pool="circuits")
+    fleet.scheduler()
+    first = [fleet.submit_circuit("steps_2"), fleet.submit_circuit("steps_2")]
+    pids = {fleet.store.read(_artifact(fleet, job_id).key).split()[2] for job_id in first}
+    assert len(pids) == 1
+    failing = fleet.submit_circuit("fail_at_1")
+    assert fleet.settle(failing).state == F
+    after = fleet.submit_circuit("steps_2")
+    assert fleet.store.read(_artifact(fleet, after).key).split()[2] not in pids
+    worker.terminate()
+    assert worker.wait(20) == 0
+
+
+def _artifact(fleet: Fleet, job_id: object) -> Artifact:
+    assert fleet.settle(job_id).state == S  # type: ignore[arg-type]
+    (artifact,) = fleet.rows(Artifact, Artifact.job_id == job_id)
+    return artifact
+
+
+def test_cancelling(fleet: Fleet) -> None:
+    """Waiting, running, and running deaf; then the worker is free for the next."""
+    fleet.scheduler()
+    waiting = fleet.submit()
+    fleet.cancel(waiting)
+    assert fleet.settle(waiting).state == C
+    assert fleet.rows(Attempt, Attempt.job_id == waiting) == []
+    fleet.worker()
+    running = fleet.submit("steps_100000", "ms_10")
+    deaf = fleet.submit("hang_at_2")
+    behind = fleet.submit()
+    fleet.wait_for_step(running, 3)
+    fleet.cancel(running)
+    fleet.cancel(running)
+    assert fleet.settle(running).state == C
+    fleet.wait(lambda: fleet.rows(Event, Event.job_id == deaf, Event.type == "log"))
+    fleet.cancel(deaf)
+    assert fleet.settle(deaf).state == C
+    assert fleet.settle(behind).state == S
+
+
+def test_a_drained_worker_gives_its_job_to_another(fleet: Fleet) -> None:
+    fleet.scheduler()
+    fleet.worker("w1")
+    fleet.worker("w2")
+    job_id = fleet.submit("steps_80", "ms_50")
+    fleet.wait_for_step(job_id, 5)
+    first = fleet.holder(job_id)
+    first.terminate()
+    assert first.wait(20) == 0
+    job = fleet.settle(job_id)
+    assert job.state == S
+    assert (job.preempt_count, job.lost_count, job.failure_count) == (1, 0, 0)
+    assert {attempt for _, attempt in fleet.steps(job_id)} == {1, 2}, "it went on from the checkpoint it was asked for"
