@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +136,7 @@ def test_the_process_serves_logs_without_secrets_and_stops_when_told(
     try:
         while not _answers(f"{url}/health"):
             assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
         assert httpx2.post(f"{url}/session", json={"key": alice.key}).status_code == 200
         with httpx2.stream("GET", f"{url}/stream", headers=alice.auth, timeout=30) as stream:
             lines = stream.iter_lines()

@@ -132,9 +132,8 @@ def test_all_errors_are_listed_and_the_first_stands_on_top(api: TestClient) -> N
     assert (problem.where, problem.detail) == (problem.errors[0].where, problem.errors[0].detail)
 
 
-@pytest.mark.parametrize(
-    ("content", "say"),
-    [
+def test_a_body_that_is_no_plain_json_is_refused(api: TestClient) -> None:
+    bodies = [
         (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"\xff\xfe", "not JSON"),
@@ -150,12 +149,11 @@ def test_all_errors_are_listed_and_the_first_stands_on_top(api: TestClient) -> N
         (b"[" * 200_000, "nested too deeply"),
         (b"[]", "an object"),
         (b"null", "an object"),
-    ],
-)
-def test_a_body_that_is_no_plain_json_is_refused(api: TestClient, content: bytes, say: str) -> None:
-    answer = api.post(JOBS, content=content, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 422, answer.text
-    assert say in answer.text
+    ]
+    for content, say in bodies:
+        answer = api.post(JOBS, content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422, answer.text
+        assert say in answer.text, content[:40]
 
 
 def test_bodies_have_a_size_and_a_type(api: TestClient) -> None:
