@@ -33,7 +33,7 @@ class Listener:
         self._connection.execute(f'LISTEN "{channel}"')
 
     def wait(self, seconds: float) -> list[str]:
-        """Payloads that arrived; returns at the first one, or empty-handed after `seconds`."""
+        """Payloads that arrived; returns with the first of them, or empty-handed after `seconds`."""
         return [heard.payload for heard in self._heard(seconds)]
 
     def _heard(self, seconds: float) -> Iterator[psycopg.Notify]:

@@ -1,0 +1,131 @@
+"""The scheduler's turn, and what it clears away."""
+
+import time
+from hashlib import sha256
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from celery import Celery
+from sqlalchemy import text
+from tests.support.fleet import TENTH
+from tests.support.jobs import OOPS, Queue, dataset_result, queue
+from tests.support.servers import Lab
+
+from clew_lab.catalogue.engine import make_engine, session_factory
+from clew_lab.catalogue.publish import Uploaded
+from clew_lab.catalogue.tables import Artifact, Attempt
+from clew_lab.jobs import finalise
+from clew_lab.jobs.broker import make_app
+from clew_lab.storage import Store, object_key
+from clew_scheduler.loop import Scheduler
+from clew_scheduler.retention import sweep
+from clew_spec.jobs import JobState
+
+__all__ = ["queue"]
+
+
+@pytest.fixture
+def app(lab: Lab) -> Celery:
+    return make_app(lab.settings.redis_url.get_secret_value())
+
+
+def test_a_bell_carries_the_job_and_its_fence_and_nothing_else(queue: Queue, lab: Lab, app: Celery) -> None:
+    queue.register()
+    job = queue.accept()
+    (bell,) = Scheduler(lab.settings, queue.sessions, app).turn()
+    assert (bell.job_id, bell.fence, bell.pool) == (job.id, 1, "train")
+    with app.connection_for_read() as connection, connection.SimpleQueue("train") as messages:
+        message = messages.get(timeout=10)
+        args, kwargs, _ = message.payload
+        assert (args, kwargs) == ([str(job.id), 1], {})
+        assert message.content_type == "application/json"
+        message.ack()
+
+
+def test_no_redis_is_no_obstacle_to_the_turn(queue: Queue, lab: Lab) -> None:
+    """What was dispatched and could not be rung goes back, and is dispatched anew."""
+    queue.register()
+    job = queue.accept()
+    scheduler = Scheduler(lab.settings, queue.sessions, make_app("redis://127.0.0.1:9/0"))
+    (bell,) = scheduler.turn()
+    assert queue.job(job.id).state == JobState.DISPATCHED
+    assert scheduler.turn() == []
+    queue.lapse(job.id)
+    (again,) = scheduler.turn()
+    assert (again.job_id, again.fence) == (job.id, bell.fence + 1)
+    assert queue.job(job.id).lost_count == 0, "an unanswered bell is not a lost worker"
+
+
+def test_a_scheduler_outlives_postgres(
+    make_lab: object, queue: Queue, lab: Lab, app: Celery, database_url: str
+) -> None:
+
+    settings = lab.settings.model_copy(update={"poll_s": 0.1})
+    engine = make_engine(database_url, connect_s=1)
+    scheduler = Scheduler(settings, session_factory(engine), app)
+    thread = Thread(target=scheduler.run)
+    thread.start()
+    try:
+        queue.register()
+        for _ in range(3):
+            with queue.sessions() as session:  # as a restart of the server does
+                session.execute(
+                    text(
+                        "select pg_terminate_backend(pid) from pg_stat_activity "
+                        "where datname = current_database() and pid <> pg_backend_pid()"
+                    )
+                )
+        job = queue.accept()
+        until = time.monotonic() + 60
+        while queue.job(job.id).state != JobState.DISPATCHED:
+            assert time.monotonic() < until
+            assert thread.is_alive()
+            time.sleep(0.05)
+    finally:
+        scheduler.stop()
+        thread.join(30)
+        engine.dispose()
+    assert not thread.is_alive()
+
+
+def test_only_what_was_published_outlives_the_job(queue: Queue, lab: Lab, tmp_path: Path) -> None:
+    store = Store.of(lab.settings)
+    content = tmp_path / "content"
+    content.write_bytes(b"tokens")
+    digest = sha256(b"tokens").hexdigest()
+
+    def put(job_id: object, fence: int, name: str) -> str:
+        return store.put(object_key(queue.actor.project_id, job_id, fence, name), content, digest).key  # type: ignore[arg-type]
+
+    job = queue.running()
+    worker = next(iter(queue.worker_ids))
+    put(job.id, 1, "dataset/tokens.bin")
+    put(job.id, 1, "checkpoints/5/state")
+    with queue.sessions.begin() as session:
+        finalise.lost(session, job.id, 1, OOPS, max_lost=5)
+    assert sweep(queue.sessions, store, after_s=0) == 0, "a job that may go on keeps its checkpoints"
+    (bell,) = queue.dispatch()
+    queue.claim(job.id, bell.fence, worker)
+    published = put(job.id, 2, "dataset/tokens.bin")
+    put(job.id, 2, "checkpoints/9/state")
+    with queue.sessions.begin() as session:
+        file = Uploaded("dataset/tokens.bin", published, digest, 6, "text/plain")
+        finalise.succeed(session, job.id, 2, dataset_result(), [file])
+    failed = queue.running()
+    put(failed.id, failed.fence, "dataset/tokens.bin")
+    with queue.sessions.begin() as session:
+        finalise.fail(session, failed.id, failed.fence, OOPS, retryable=False)
+
+    assert sweep(queue.sessions, store, after_s=3600) == 0, "too early"
+    assert sweep(queue.sessions, store, after_s=0) == 3
+    assert list(store.keys("projects/")) == [published]
+    assert sweep(queue.sessions, store, after_s=0) == 0
+    with queue.sessions() as session:
+        assert [artifact.key for artifact in session.query(Artifact)] == [published]
+        assert all(attempt.collected for attempt in session.query(Attempt))
+
+
+def test_the_times_of_the_tests_are_a_tenth_of_the_real_ones(lab: Lab) -> None:
+    for name in ("dispatch_lease_s", "running_lease_s", "beat_s", "fence_after_s", "kill_grace_s", "poll_s"):
+        assert getattr(lab.settings, name) == pytest.approx(10 * float(str(TENTH[name])))
