@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -63,7 +64,7 @@ class Running:
     scene: "Scene"
     id: UUID
     fence: int
-    told: int = 0
+    batches: int = 0
 
     def tell(
         self,
@@ -71,19 +72,16 @@ class Running:
         metrics: Sequence[tuple[int, Mapping[str, float]]] = (),
         progress: Mapping[str, Any] | None = None,
     ) -> None:
-        self.told += len(entries)
+        self.batches += 1
         with self.scene.sessions.begin() as session:
             report.report(
-                session, self.id, self.fence, list(entries), upto=self.told, metrics=metrics, progress=progress
+                session, self.id, self.fence, list(entries), number=self.batches, metrics=metrics, progress=progress
             )
 
     def progress(self, phase: str, done: float, total: float, unit: str, rate: float | None = None) -> None:
         eta = None if rate is None else (total - done) / rate
         fields = {"phase": phase, "done": done, "total": total, "unit": unit, "rate": rate, "eta_s": eta}
-        with self.scene.sessions() as session:
-            at = session.scalar(select(_now()))
-        assert at is not None
-        self.tell(("progress", fields), progress={**fields, "at": at.isoformat()})
+        self.tell(("progress", fields), progress={**fields, "at": datetime.now(UTC).isoformat()})
 
     def metric(self, step: int, values: Mapping[str, float]) -> None:
         self.tell(("metric", {"step": step, "values": dict(values)}), metrics=[(step, values)])
@@ -264,9 +262,3 @@ class Scene:
         )
         job.succeed(result, {"graph/graph.json": document.model_dump_json().encode()})
         return job, self.record_of(Graph, job)[0]
-
-
-def _now() -> Any:
-    from sqlalchemy import func
-
-    return func.now()

@@ -1,5 +1,5 @@
 import { QueryClient } from "@tanstack/react-query";
-import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, redirect } from "@tanstack/react-router";
+import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Link, redirect } from "@tanstack/react-router";
 
 import { ApiError } from "./api/problem";
 import { sessionQuery } from "./api/queries";
@@ -13,12 +13,15 @@ interface Context {
 
 const root = createRootRouteWithContext<Context>()();
 
+// What a `validateSearch` leaves out stays as it stood in the URL, so each names every key it rules on.
+
 const signIn = createRoute({
   getParentRoute: () => root,
   path: "/sign-in",
-  validateSearch: (search: Record<string, unknown>): { next?: string } =>
+  validateSearch: (search: Record<string, unknown>): { next?: string } => ({
     // Only a path of this site: never a redirect to elsewhere.
-    typeof search.next === "string" && /^\/(?![/\\])/.test(search.next) ? { next: search.next } : {},
+    next: typeof search.next === "string" && /^\/(?![/\\])/.test(search.next) ? search.next : undefined,
+  }),
   component: lazyRouteComponent(() => import("./pages/SignIn")),
 });
 
@@ -75,8 +78,9 @@ const datasets = createRoute({
 const coders = createRoute({
   getParentRoute: () => lab,
   path: "/coders",
-  validateSearch: (search: Record<string, unknown>): { job?: string } =>
-    typeof search.job === "string" ? { job: search.job } : {},
+  validateSearch: (search: Record<string, unknown>): { job?: string } => ({
+    job: typeof search.job === "string" ? search.job : undefined,
+  }),
   component: lazyRouteComponent(() => import("./pages/Coders")),
 });
 
@@ -90,8 +94,8 @@ const graph = createRoute({
   getParentRoute: () => lab,
   path: "/graphs/$id",
   validateSearch: (search: Record<string, unknown>): { node?: number; path?: number } => ({
-    ...(typeof search.node === "number" ? { node: search.node } : {}),
-    ...(typeof search.path === "number" ? { path: search.path } : {}),
+    node: typeof search.node === "number" ? search.node : undefined,
+    path: typeof search.path === "number" ? search.path : undefined,
   }),
   component: lazyRouteComponent(() => import("./pages/Graph")),
 });
@@ -103,7 +107,13 @@ export function makeRouter(client: QueryClient) {
     defaultPreload: "intent",
     defaultPendingComponent: () => <Loading />,
     defaultErrorComponent: ({ error, reset }) => <Failed error={error} retry={reset} />,
-    defaultNotFoundComponent: () => <Empty title="No such page">The address may be mistyped. Jobs are at the start page.</Empty>,
+    defaultNotFoundComponent: () => (
+      <main>
+        <Empty title="No such page">
+          The address may be mistyped. <Link to="/">Go to the jobs</Link>
+        </Empty>
+      </main>
+    ),
   });
 }
 

@@ -433,7 +433,7 @@ export interface components {
             bos?: string | null;
             /**
              * Coders
-             * @description a UUID, or a name: the newest thing of that name that you can see
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
              */
             coders: string;
             /**
@@ -488,7 +488,7 @@ export interface components {
             bos: string | null;
             /**
              * Coders
-             * @description a UUID, or a name: the newest thing of that name that you can see
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
              */
             coders: string;
             /**
@@ -565,7 +565,7 @@ export interface components {
             max_tokens?: number | null;
             /**
              * Model
-             * @description a UUID, or a name: the newest thing of that name that you can see
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
              */
             model: string;
             /**
@@ -624,7 +624,7 @@ export interface components {
             max_tokens: number | null;
             /**
              * Model
-             * @description a UUID, or a name: the newest thing of that name that you can see
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
              */
             model: string;
             /**
@@ -820,9 +820,12 @@ export interface components {
             /** Digest */
             digest: string;
             /** Fvu First */
-            fvu_first: number;
-            /** Fvu Last */
-            fvu_last: number;
+            fvu_first: number | null;
+            /**
+             * Fvu Last
+             * @description Held-out FVU before the first step and after the last; null where it was not a finite number.
+             */
+            fvu_last: number | null;
             /**
              * Id
              * Format: uuid
@@ -939,7 +942,7 @@ export interface components {
         EvaluateSpec: {
             /**
              * Coders
-             * @description a UUID, or a name: the newest thing of that name that you can see
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
              */
             coders: string;
             /**
@@ -969,7 +972,7 @@ export interface components {
         EvaluateSpecInput: {
             /**
              * Coders
-             * @description a UUID, or a name: the newest thing of that name that you can see
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
              */
             coders: string;
             /**
@@ -1490,7 +1493,8 @@ export interface components {
             kind: "adam";
             /**
              * Lr
-             * @default 0.001
+             * @description In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale.
+             * @default 0.004
              */
             lr: number;
             /**
@@ -1524,7 +1528,8 @@ export interface components {
             kind: "adam";
             /**
              * Lr
-             * @default 0.001
+             * @description In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale.
+             * @default 0.004
              */
             lr: number;
             /**
@@ -1809,7 +1814,7 @@ export interface components {
             coder: components["schemas"]["CoderSpec"];
             /**
              * Dataset
-             * @description a UUID, or a name: the newest thing of that name that you can see
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
              */
             dataset: string;
             /**
@@ -1843,7 +1848,7 @@ export interface components {
             log_every: number;
             /**
              * Model
-             * @description a UUID, or a name: the newest thing of that name that you can see
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
              */
             model: string;
             /**
@@ -1854,7 +1859,7 @@ export interface components {
             /**
              * @default {
              *       "kind": "adam",
-             *       "lr": 0.001,
+             *       "lr": 0.004,
              *       "warmup_steps": 10,
              *       "decay_fraction": 0.2,
              *       "betas": [
@@ -1898,7 +1903,7 @@ export interface components {
             coder: components["schemas"]["CoderSpecInput"];
             /**
              * Dataset
-             * @description a UUID, or a name: the newest thing of that name that you can see
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
              */
             dataset: string;
             /**
@@ -1932,7 +1937,7 @@ export interface components {
             log_every: number;
             /**
              * Model
-             * @description a UUID, or a name: the newest thing of that name that you can see
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
              */
             model: string;
             /**
@@ -1943,7 +1948,7 @@ export interface components {
             /**
              * @default {
              *       "kind": "adam",
-             *       "lr": 0.001,
+             *       "lr": 0.004,
              *       "warmup_steps": 10,
              *       "decay_fraction": 0.2,
              *       "betas": [

@@ -1,0 +1,49 @@
+"""axe finds nothing to object to on any page, in light and in dark."""
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import DASHBOARD, Site, open_tab
+from tests.browser.documents import graph_document
+from tests.browser.scene import Scene
+
+AXE = DASHBOARD / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page(scheme: str, browser: Browser, site: Site, scene: Scene) -> None:
+    model = scene.model()
+    training = scene.training(model, scene.dataset(model), layers=2)
+    training.metric(0, {"L00/fvu": 1.25, "L01/fvu": 1.5})
+    training.progress("train", 50, 200, "steps", rate=2)
+    coders = scene.trained(training, layers=2)
+    evaluation = scene.evaluate(coders)
+    _, graph = scene.graph(coders, graph_document())
+    waiting = scene.queue({"kind": "import-model", "name": "m", "path": "/models/m"})
+    tab = open_tab(browser, site, scheme)
+    page = tab.page
+    tab.goto("/sign-in")
+    found = []
+    for path, mark in {
+        "/sign-in": "API key",
+        "/": "smollm2",
+        f"/jobs/{training.id}": "Metrics",
+        f"/jobs/{evaluation.id}": "Loss recovered",
+        f"/jobs/{waiting}": "waiting for a worker",
+        "/models": "LlamaForCausalLM",
+        "/datasets": "pydoc",
+        "/coders": "2,304",
+        "/graphs": "ioi",
+        f"/graphs/{graph}": "Strongest paths",
+        f"/graphs/{graph}?node=2": "Outputs",
+    }.items():
+        if path == "/":
+            tab.sign_in(scene.key)
+        tab.goto(path)
+        expect(page.get_by_role("main")).to_contain_text(mark)
+        page.evaluate(AXE.read_text())
+        for violation in page.evaluate("axe.run().then(result => result.violations)"):
+            found += [f"{path}: {violation['id']}: {node['html'][:160]}" for node in violation["nodes"]]
+    page.context.close()
+    assert found == []
+    assert tab.unexpected() == []

@@ -1,0 +1,163 @@
+import re
+
+from playwright.sync_api import Locator, Page, expect
+
+from clew_spec.errors import Problem
+from tests.browser.conftest import Tab
+from tests.browser.scene import Scene
+
+OOPS = Problem(
+    type="urn:clew:data-error",
+    title="The dataset cannot be used",
+    status=422,
+    detail="the package 'nope' is not installed beside the worker",
+    where="/spec/source/packages/0",
+    hint="Install it in the worker's environment.",
+)
+
+
+def row(page: Page, id: object) -> Locator:
+    return page.locator(f'tr[data-id="{id}"]')
+
+
+def test_the_list_follows_a_job_without_a_reload(tab: Tab, scene: Scene) -> None:
+    model = scene.model()
+    tab.sign_in(scene.key)
+    page = tab.page
+    expect(page.get_by_role("table", name="Jobs").locator("tbody tr")).to_have_count(1)
+
+    id = scene.queue({"kind": "build-dataset", "name": "text", "model": str(model)}, {"model": str(model)})
+    mine = row(page, id)
+    expect(mine).to_contain_text("queued")
+
+    job = scene.take(id, "build-dataset")
+    expect(mine).to_contain_text("running")
+    job.progress("pack", 30, 120, "documents", rate=15)
+    expect(mine.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
+    expect(mine).to_contain_text("15 documents/s")
+    expect(mine).to_contain_text("6s left")
+    job.progress("pack", 90, 120, "documents", rate=15)
+    expect(mine.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "75")
+
+    job.fail(OOPS)
+    expect(mine).to_contain_text("failed")
+    expect(mine).to_contain_text(OOPS.detail)
+
+
+def test_filters_live_in_the_url_and_pages_are_loaded_on_demand(tab: Tab, scene: Scene) -> None:
+    for number in range(60):
+        scene.queue({"kind": "import-model", "name": f"m{number}", "path": "/models/m"})
+    last = scene.queue({"kind": "evaluate", "coders": "set"})
+    tab.sign_in(scene.key)
+    page = tab.page
+    rows = page.get_by_role("table", name="Jobs").locator("tbody tr")
+    expect(rows).to_have_count(50)
+    page.get_by_role("button", name="Load more").click()
+    expect(rows).to_have_count(61)
+    expect(page.get_by_role("button", name="Load more")).to_be_hidden()
+
+    page.get_by_role("button", name="evaluate").click()
+    expect(rows).to_have_count(1)
+    expect(row(page, last)).to_be_visible()
+    expect(page).to_have_url(re.compile(r"\?kind=evaluate$"))
+    page.reload()
+    expect(page.get_by_role("button", name="evaluate")).to_have_attribute("aria-pressed", "true")
+    expect(rows).to_have_count(1)
+
+    page.get_by_role("button", name="failed").click()
+    expect(page.get_by_role("main")).to_contain_text("No job matches these filters")
+
+
+def test_the_page_says_that_the_lab_is_away_and_catches_up(tab: Tab, scene: Scene) -> None:
+    tab.expected += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "503"]
+    id = scene.queue({"kind": "import-model", "name": "m", "path": "/models/m"})
+    tab.sign_in(scene.key)
+    mine = row(tab.page, id)
+    expect(mine).to_contain_text("queued")
+
+    tab.site.stop()
+    expect(tab.page.get_by_text("reconnecting")).to_be_visible()
+    expect(mine).to_contain_text("queued")
+    job = scene.take(id, "import-model")
+    tab.site.start()
+    expect(mine).to_contain_text("running")
+    expect(tab.page.get_by_text("reconnecting")).to_be_hidden()
+    job.fail(OOPS)
+    expect(mine).to_contain_text("failed")
+
+
+def test_a_job_shows_its_charts_and_its_log_as_they_grow(tab: Tab, scene: Scene) -> None:
+    model = scene.model()
+    job = scene.training(model, scene.dataset(model), layers=2)
+    job.metric(0, {"L00/fvu": 1.25, "L01/fvu": 1.5, "L00/heldout_fvu": 1.125, "L01/heldout_fvu": 1.375})
+    job.log("reading 2 layers in one stream")
+    tab.sign_in(scene.key, f"/jobs/{job.id}")
+    page = tab.page
+    fvu = page.locator('[data-metric="fvu"]')
+    expect(page.locator("[data-metric]")).to_have_count(2)
+    expect(fvu.locator(".u-legend")).to_contain_text("L0 1.250 L1 1.500", use_inner_text=True)
+    log = page.get_by_role("log")
+    expect(log).to_contain_text("reading 2 layers in one stream")
+
+    for step in range(5, 55, 5):
+        job.metric(step, {"L00/fvu": 1 / step, "L01/fvu": 2 / step})
+    job.progress("train", 50, 200, "steps", rate=2)
+    job.log("half of a half", "warning")
+    expect(fvu.locator(".u-legend")).to_contain_text("step 50 L0 0.020 L1 0.040", use_inner_text=True)
+    bar = page.get_by_role("main").get_by_role("progressbar")
+    expect(bar).to_have_attribute("aria-valuenow", "25")
+    expect(page.get_by_role("main")).to_contain_text("50 of 200 steps")
+    expect(page.get_by_role("main")).to_contain_text("1m 15s left")
+    expect(log).to_contain_text("half of a half")
+    assert inked(page, '[data-metric="fvu"] canvas') > 200
+
+    scene.trained(job, layers=2)
+    expect(page.get_by_role("region", name="Artifacts")).to_contain_text("coders/L01/weights.safetensors")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download coders/L01/weights.safetensors").click()
+    assert download.value.path().read_bytes() == bytes([1]) * 5000
+    page.get_by_role("link", name="Open the coders").click()
+    expect(page.get_by_role("table", name="Coders")).to_contain_text("1.010 → 0.325")
+
+
+def test_a_lost_attempt_is_told_and_the_next_goes_on(tab: Tab, scene: Scene) -> None:
+    model = scene.model()
+    job = scene.training(model, scene.dataset(model), layers=1)
+    job.metric(0, {"L00/fvu": 1.0})
+    tab.sign_in(scene.key, f"/jobs/{job.id}")
+    page = tab.page
+    legend = page.locator('[data-metric="fvu"] .u-legend')
+    expect(legend).to_contain_text("L0 1.000", use_inner_text=True)
+    job.metric(90, {"L00/fvu": 0.125})
+    expect(legend).to_contain_text("step 90 L0 0.125", use_inner_text=True)
+
+    job.lose(Problem(type="urn:clew:lost", title="Lost", status=503, detail="no beat for 60 s"))
+    attempts = page.get_by_role("region", name="Attempts")
+    expect(attempts).to_contain_text("no beat for 60 s")
+    again = scene.take(job.id, "train")
+    again.metric(5, {"L00/fvu": 0.5})
+    expect(attempts.get_by_role("listitem")).to_have_count(2)
+    expect(legend).to_contain_text("step 5 L0 0.500", use_inner_text=True)
+
+
+def test_a_failed_job_shows_the_whole_problem(tab: Tab, scene: Scene) -> None:
+    model = scene.model()
+    job = scene.start({"kind": "build-dataset", "name": "text", "model": str(model)}, {"model": str(model)})
+    job.fail(OOPS)
+    tab.sign_in(scene.key, f"/jobs/{job.id}")
+    alert = tab.page.get_by_role("alert")
+    for part in (OOPS.title, OOPS.detail, OOPS.where, OOPS.hint):
+        expect(alert).to_contain_text(str(part))
+
+
+def inked(page: Page, selector: str) -> int:
+    """Pixels of a canvas that something was drawn on."""
+    count: int = page.locator(selector).first.evaluate(
+        """canvas => {
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            let inked = 0;
+            for (let i = 3; i < data.length; i += 4) if (data[i] > 0) inked += 1;
+            return inked;
+        }"""
+    )
+    return count
