@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from clew.files import file_sha256
 from clew.reporting import Level
+from clew_spec.errors import DataError
 from clew_spec.results import Result
 from clew_spec.runner import EVENTS_FILE, Cancel, File, Message, RunJob
 
@@ -130,7 +131,14 @@ class Outbox:
         return names
 
     def done(self, result: Result) -> None:
-        self.emit("done", result=result.model_dump(mode="json"))
+        """Raises `DataError` where the result holds a number that is none."""
+        try:
+            self.emit("done", result=result.model_dump(mode="json"))
+        except ValueError as error:
+            raise DataError(
+                f"the {result.kind} that came out hold values that are not finite",
+                hint="lower the learning rate, or look for tokens on which nothing varies",
+            ) from error
 
     def close(self) -> None:
         self._file.close()

@@ -20,6 +20,8 @@ from clew_spec.runner import Input, RunJob
 Named = Model | Dataset | Coder
 TABLES: dict[str, type[Named]] = {"model": Model, "dataset": Dataset, "coders": Coder}
 SPEC: TypeAdapter[Any] = TypeAdapter(JobSpec)
+NO_WEIGHTS = frozenset({"build-dataset"})
+"""Kinds that need a model's tokenizer alone."""
 
 
 def run_job(
@@ -32,7 +34,7 @@ def run_job(
         rows = [_row(session, field, id) for id in (ids if isinstance(ids, list) else [ids])]
         records[field] = [as_dict(row) for row in rows] if isinstance(ids, list) else as_dict(rows[0])
         for row in rows:
-            inputs += _files(session, store, row)
+            inputs += [file for file in _files(session, store, row) if job.kind not in NO_WEIGHTS or not _weights(file)]
     checkpoint = job.checkpoint or {"files": [], "step": None}
     return RunJob(
         job_id=str(job.id),
@@ -53,6 +55,10 @@ def run_job(
         threads=settings.runner_threads,
         code_version=settings.code_version,
     )
+
+
+def _weights(file: Input) -> bool:
+    return file.name.endswith(".safetensors")
 
 
 def as_dict(row: Named) -> dict[str, Any]:
