@@ -17,6 +17,7 @@ from clew_lab.catalogue.publish import Uploaded
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Coder, Dataset, Graph, Model, Project
 from clew_lab.jobs import accept, claim, dispatch, finalise, report, workers
+from clew_lab.jobs.events import EventType
 from clew_lab.settings import Settings
 from clew_lab.storage import Store
 from clew_lab.storage.keys import object_key
@@ -68,7 +69,7 @@ class Running:
 
     def tell(
         self,
-        *entries: tuple[report.events.EventType, dict[str, Any]],
+        *entries: tuple[EventType, dict[str, Any]],
         metrics: Sequence[tuple[int, Mapping[str, float]]] = (),
         progress: Mapping[str, Any] | None = None,
     ) -> None:

@@ -45,5 +45,5 @@ def test_every_page(scheme: str, browser: Browser, site: Site, scene: Scene) -> 
         for violation in page.evaluate("axe.run().then(result => result.violations)"):
             found += [f"{path}: {violation['id']}: {node['html'][:160]}" for node in violation["nodes"]]
     page.context.close()
-    assert found == []
+    assert not found, "\n".join(found)
     assert tab.unexpected() == []

@@ -23,9 +23,9 @@ export function OverviewPanel({ graph, path, onPath, onSelect, onHover }: Props)
   return (
     <section className={classes.panel} aria-label="Overview">
       <div className={classes.scroll}>
-        <h3>
+        <h2 className={classes.sub}>
           Strongest paths <span title="Product of |edge| over the sum of |edges| into each node on the way">score</span>
-        </h3>
+        </h2>
         {graph.document.paths.length === 0 && <p className={classes.none}>No path leads from a token to a logit.</p>}
         <ul className={classes.list} aria-label="Strongest paths">
           {graph.document.paths.map((item, i) => (
@@ -42,9 +42,9 @@ export function OverviewPanel({ graph, path, onPath, onSelect, onHover }: Props)
             </li>
           ))}
         </ul>
-        <h3>
+        <h2 className={classes.sub}>
           Most influential features <span>influence</span>
-        </h3>
+        </h2>
         {top.length === 0 && <p className={classes.none}>No feature is in this picture: every layer here is error.</p>}
         <ul className={classes.list} aria-label="Most influential features">
           {top.map((row) => (

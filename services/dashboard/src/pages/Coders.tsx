@@ -1,4 +1,3 @@
-import { Anchor } from "@mantine/core";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 
@@ -69,9 +68,7 @@ export default function Coders() {
         {job && (
           <span className="dim">
             of one training job ·{" "}
-            <Anchor component={Link} to="/coders" size="sm">
-              show all
-            </Anchor>
+            <Link to="/coders">show all</Link>
           </span>
         )}
       </PageTitle>

@@ -1,4 +1,3 @@
-import { Anchor } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 
@@ -32,9 +31,9 @@ export default function Graph() {
           </span>
           <span className="dim">
             made <Ago at={record.data.created_at} /> by{" "}
-            <Anchor component={Link} to={`/jobs/${record.data.job_id}`} size="sm">
+            <Link to="/jobs/$id" params={{ id: record.data.job_id }}>
               this job
-            </Anchor>
+            </Link>
           </span>
         </PageTitle>
         <GraphHeader summary={summary} />

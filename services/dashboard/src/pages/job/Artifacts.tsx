@@ -17,7 +17,7 @@ const COLUMNS: Column<ArtifactView>[] = [
     cell: (artifact) => <Digest value={artifact.sha256} />,
   },
   {
-    title: "",
+    title: "Download",
     align: "right",
     cell: (artifact) => (
       <a href={artifact.url} download aria-label={`Download ${artifact.name}`} title="Download">
