@@ -89,8 +89,8 @@ def test_a_lab_is_started_killed_and_stopped(shell: Shell) -> None:
     assert json.loads(stored.read_text()) == {"url": url, "key": key}
     assert stat.S_IMODE(stored.stat().st_mode) == 0o600
 
+    until(lambda: bool(shell.status()["ok"]), "every part is well", seconds=60)
     status = shell.status()
-    assert status["ok"], status
     assert {part["name"] for part in status["parts"]} == SERVICES
     again = json.loads(shell.clew("up", "--detach").stdout)
     assert again["already_running"]
