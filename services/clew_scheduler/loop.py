@@ -29,6 +29,7 @@ class Scheduler:
         self._sessions = sessions
         self._app = app
         self._stop = threading.Event()
+        self._backoff = settings.poll_s
 
     def stop(self) -> None:
         """End after the present turn."""
@@ -36,15 +37,13 @@ class Scheduler:
 
     def run(self) -> None:
         """Turn until stopped, through any outage of Postgres or Redis."""
-        backoff = self._settings.poll_s
         while not self._stop.is_set():
             try:
                 self._turn_until_lost()
-                backoff = self._settings.poll_s
             except DATABASE_ERRORS as error:
-                log.warning("database_lost", error=type(error).__name__, again_in_s=backoff)
-                self._stop.wait(backoff)
-                backoff = min(2 * backoff, MAX_BACKOFF_S)
+                log.warning("database_lost", error=type(error).__name__, again_in_s=self._backoff)
+                self._stop.wait(self._backoff)
+                self._backoff = min(2 * self._backoff, MAX_BACKOFF_S)
 
     def turn(self) -> list[Bell]:
         """Take back what lapsed, hand out what waits, ring. Returns the bells, rung or not."""
@@ -69,6 +68,7 @@ class Scheduler:
         try:
             while not self._stop.is_set():
                 self.turn()
+                self._backoff = self._settings.poll_s
                 listener.wait(self._settings.poll_s)
         finally:
             with suppress(psycopg.Error):
