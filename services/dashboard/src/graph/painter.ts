@@ -14,7 +14,7 @@ export interface Focus {
 }
 
 /** Most edges drawn while the view moves; the rest follow when it rests. */
-const MOVING_EDGES = 4000;
+const MOVING_EDGES = 2000;
 const REST_MS = 120;
 const REACH_PX = 22;
 
