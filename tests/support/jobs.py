@@ -119,7 +119,8 @@ class Queue:
         with self.sessions.begin() as session:
             session.execute(
                 text(
-                    "truncate jobs, workers, attempts, events, metrics, artifacts, models, datasets, coders, graphs, audit"
+                    "truncate jobs, workers, attempts, events, metrics, artifacts, "
+                    "models, datasets, coders, graphs, audit"
                 )
             )
         self.worker_ids.clear()
