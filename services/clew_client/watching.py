@@ -86,8 +86,6 @@ class Board(Progress):
                 self.update(self._bar, description=clean(str(data.get("state"))), total=None, line="")
             case "log" if data.get("level") != "debug":
                 self._line(event, str(data.get("message")))
-            case "artifact":
-                self._line(event, f"wrote {data.get('name')}")
             case "checkpoint":
                 self._line(event, f"checkpoint at step {data.get('step')}")
 
