@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from clew_spec.graph import GraphDocument, Node
+from clew_spec.graph import GraphDocument, Node, Path
 from clew_spec.results import CodersResult, EvaluationResult
 
 CLEARLY = 0.8
@@ -23,10 +23,10 @@ def coder_table(trained: dict[str, Any], evaluated: dict[str, Any]) -> Table:
     training, evaluation = CodersResult.model_validate(trained), EvaluationResult.model_validate(evaluated)
     metrics = {coder.layer: coder for coder in evaluation.coders}
     table = Table(
-        title=f"Ten transcoders after {training.steps} steps ({training.tokens_seen:,} tokens)",
-        caption="Held-out tokens, position 0 left out. Loss recovered: against zero ablation of that layer's MLP.",
+        title=f"{len(training.coders)} transcoders after {training.steps} steps ({training.tokens_seen:,} tokens)",
+        caption="Held-out tokens, position 0 left out. Recovered: loss, against zeroing that layer's MLP.",
     )
-    for column in ("layer", "L0", "FVU first", "FVU last", "CE original", "CE spliced", "CE zero", "loss recovered"):
+    for column in ("layer", "L0", "FVU first", "FVU last", "CE", "CE spliced", "CE zero", "recovered"):
         table.add_column(column, justify="right")
     for coder in training.coders:
         m = metrics[coder.layer]
@@ -40,12 +40,9 @@ def coder_table(trained: dict[str, Any], evaluated: dict[str, Any]) -> Table:
 def graph_tables(document: GraphDocument, most: int = 8) -> list[Table | Text]:
     summary = document.summary
     targets = ", ".join(f"{target.token!r} {target.probability:.2f}" for target in summary.targets[:5])
-    nodes = {node.id: node for node in document.nodes}
-    paths = Table(title=f"Strongest paths to the next token of {summary.prompt!r}", title_justify="left")
-    paths.add_column("score", justify="right")
-    paths.add_column("path, from its source to the logit")
-    for path in document.paths[:most]:
-        paths.add_row(f"{path.score:.2e}", " → ".join(name(nodes[step.node], summary.tokens) for step in path.steps))
+    strongest = path_table(document, "Strongest paths to the next token", document.paths[:most])
+    through = [path for path in document.paths if len(path.steps) > 2]
+    circuits = path_table(document, "Strongest paths through features", through[:most])
     conservation = summary.conservation
     facts = Text(
         f"\nPredicted next: {targets}\n"
@@ -57,7 +54,17 @@ def graph_tables(document: GraphDocument, most: int = 8) -> list[Table | Text]:
         "Minutes of training on docstrings, on a third of the layers, leave this much unexplained: an error node "
         "stands for what an MLP wrote and no feature accounts for.\n"
     )
-    return [facts, paths]
+    return [facts, strongest, circuits]
+
+
+def path_table(document: GraphDocument, title: str, paths: list[Path]) -> Table:
+    nodes, tokens = {node.id: node for node in document.nodes}, document.summary.tokens
+    table = Table(title=title, title_justify="left")
+    table.add_column("score", justify="right")
+    table.add_column("from its source to the logit")
+    for path in paths:
+        table.add_row(f"{path.score:.1e}", " → ".join(name(nodes[step.node], tokens) for step in path.steps))
+    return table
 
 
 def name(node: Node, tokens: list[str]) -> str:

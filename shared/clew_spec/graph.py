@@ -115,4 +115,5 @@ class GraphDocument(Spec):
     nodes: list[Node] = Field(description="the picture: the most influential nodes, all logits and tokens")
     edges: list[Edge]
     paths: list[Path]
-    """The strongest paths of the whole graph, strongest first; every node on them is in `nodes`."""
+    """The strongest paths of the whole graph and the strongest from a token through features, strongest first; every
+    node on them is in `nodes`."""
