@@ -1048,7 +1048,8 @@ export interface components {
             nodes: components["schemas"]["Node"][];
             /**
              * Paths
-             * @description The strongest paths of the whole graph, strongest first; every node on them is in `nodes`.
+             * @description The strongest paths of the whole graph and the strongest from a token through features, strongest first; every
+             *     node on them is in `nodes`.
              */
             paths: components["schemas"]["Path"][];
             summary: components["schemas"]["GraphSummary"];
