@@ -96,7 +96,7 @@ def tell_the_story(lab: Lab, model_file: Path, steps: int) -> None:
     console.print(coder_table(training.result, evaluation.result))
     if not fvu_clearly_fell(training.result):
         raise SystemExit("Held-out FVU did not clearly fall: training did not work.")
-    graph = next(graph for graph in lab.graphs(name="mary-and-john") if graph.job_id == attribution.id)
+    (graph,) = lab.graphs(job=attribution.id)
     console.print(*graph_tables(lab.graph_document(graph.id)))
     console.print(
         f"\nLook at it: [link]{lab.url}[/link]  (graph: {lab.url}/graphs/{graph.id})"

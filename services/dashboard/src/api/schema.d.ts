@@ -2007,7 +2007,7 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
-                /** @description only those of this training job */
+                /** @description only what this job made */
                 job?: string | null;
                 /** @description items on a page */
                 limit?: number;
@@ -2123,6 +2123,8 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description only what this job made */
+                job?: string | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description only things of this name */
@@ -2235,6 +2237,8 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description only what this job made */
+                job?: string | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description only things of this name */
@@ -2907,6 +2911,8 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description only what this job made */
+                job?: string | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description only things of this name */
