@@ -42,7 +42,8 @@ def find_package(name: str, *, where: str) -> Package:
         DataError: it is not installed, or holds no Python source.
     """
     try:
-        spec = importlib.util.find_spec(name)  # of a top-level name: looks, and executes nothing
+        # Of a top-level name this looks, and executes nothing. `__main__` is whatever program runs now.
+        spec = None if name == "__main__" else importlib.util.find_spec(name)
     except ValueError:
         spec = None
     if spec is None:

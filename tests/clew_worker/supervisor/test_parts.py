@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 from tests.support.servers import S3
+from tests.support.waiting import until
 
 from clew_lab.jobs.moves import Fenced
 from clew_lab.jobs.report import Orders
@@ -99,6 +100,7 @@ def test_a_fenced_lease_is_lost_at_once_and_once() -> None:
         renew, claimed_at=time.monotonic(), beat_s=0.02, fence_after_s=60, on_lost=lambda: calls.append(1)
     ) as lease:
         assert lease.lost.wait(10)
+        until(lambda: bool(calls), "the loss is told")
     assert calls == [1]
 
 
@@ -111,9 +113,9 @@ def test_a_deaf_runner_and_its_children_are_ended(tmp_path: Path) -> None:
         "time.sleep(1000)\n"
     )
     runner = Runner([sys.executable, "-c", script], environ=dict(os.environ), cwd=tmp_path, log=tmp_path / "log")
-    until = time.monotonic() + 30
+    deadline = time.monotonic() + 30
     while not (said := runner.last_words().strip()):
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     threads = [Thread(target=runner.end, args=(0.2,)) for _ in range(3)]
     for thread in threads:
@@ -123,7 +125,7 @@ def test_a_deaf_runner_and_its_children_are_ended(tmp_path: Path) -> None:
     assert not runner.alive
     assert runner.how_it_ended() == "was ended by SIGKILL"
     while Path(f"/proc/{said}/stat").exists() and Path(f"/proc/{said}/stat").read_text().split()[2] != "Z":
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
