@@ -1,11 +1,16 @@
 """`python -m clew_worker.supervisor`: one worker, without the watch of `python -m clew_worker` over it."""
 
+import signal
 import sys
+
+import structlog
 
 from clew_lab import logs
 from clew_lab.settings import settings
+from clew_spec.errors import ClewError
 from clew_worker.supervisor.app import consume
 from clew_worker.supervisor.arguments import parse
+from clew_worker.supervisor.exits import NAME_TAKEN
 from clew_worker.supervisor.worker import Worker
 
 
@@ -13,9 +18,13 @@ def main() -> int:
     arguments = parse()
     logs.configure(f"worker-{arguments.pool}")
     worker = Worker(settings(), arguments.pool, arguments.name, arguments.device)
-    worker.start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(worker.left_with or 0))  # until Celery listens itself
     try:
+        worker.start()
         return consume(worker)
+    except ClewError as error:
+        structlog.get_logger("clew_worker").error("refused_to_start", error=str(error))
+        return NAME_TAKEN
     finally:
         worker.close()
 

@@ -5,7 +5,9 @@ import json
 from tests.support.fleet import Fleet
 
 from clew_lab.catalogue.tables import Artifact, Attempt, Event, Metric, Worker
+from clew_lab.jobs import workers
 from clew_spec.jobs import JobState
+from clew_worker.supervisor.exits import DRAINED, NAME_TAKEN
 
 S, F, C = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
 
@@ -119,3 +121,31 @@ def test_a_drained_worker_gives_its_job_to_another(fleet: Fleet) -> None:
     assert job.state == S
     assert (job.preempt_count, job.lost_count, job.failure_count) == (1, 0, 0)
     assert {attempt for _, attempt in fleet.steps(job_id)} == {1, 2}, "it went on from the checkpoint it was asked for"
+
+
+def test_of_two_workers_with_one_name_one_works(fleet: Fleet) -> None:
+    """On one machine the second refuses; from another machine it takes over, and the first lets go, without a duel."""
+    fleet.scheduler()
+    first = fleet.worker("w", module="clew_worker")
+    job_id = fleet.submit("steps_100000", "ms_50", "every_5")
+    fleet.wait_for_checkpoint(job_id, 5)
+    words = ("--pool", "train", "--name", "w")
+    second = fleet.start("clew_worker", *words)
+    assert second.wait(30) == NAME_TAKEN
+    assert "--name" in fleet.logs()
+    assert fleet.job(job_id).state == JobState.RUNNING
+    elsewhere = fleet.lab.settings.data_dir / "elsewhere"
+    third = fleet.start("clew_worker", *words, CLEW_DATA_DIR=str(elsewhere))
+    assert first.wait(30) == NAME_TAKEN
+    fleet.wait(lambda: fleet.job(job_id).preempt_count == 1)
+    fleet.wait_for_state(job_id, JobState.RUNNING)
+    fleet.cancel(job_id)
+    assert fleet.settle(job_id).lost_count == 0
+    (row,) = fleet.rows(Worker)
+    assert not row.draining, "who let go did not speak for who took over"
+    with fleet.sessions.begin() as session:
+        workers.drain(session, row.id)
+    assert third.wait(30) == DRAINED, "and its watch does not start it again"
+    fleet.worker("w")
+    fleet.wait(lambda: not fleet.rows(Worker)[0].draining)
+    assert fleet.settle(fleet.submit()).state == S

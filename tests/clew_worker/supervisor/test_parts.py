@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ from clew_lab.jobs.report import Orders
 from clew_lab.storage import Store
 from clew_spec.errors import DataError, InvalidSpec
 from clew_spec.runner import File, Log
+from clew_worker.supervisor.arguments import parse
 from clew_worker.supervisor.batch import MAX_MESSAGE, Batch
 from clew_worker.supervisor.lease import Lease
 from clew_worker.supervisor.process import Runner, clean_environment
@@ -176,3 +178,9 @@ def test_the_cache_forgets_what_was_used_longest_ago(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (1000 - age, 1000 - age))
     trim(tmp_path, 25)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["middle", "new"]
+
+
+def test_a_host_may_have_a_worker_for_each_gpu_without_naming_them() -> None:
+    names = {parse(["--pool", "train", "--device", device]).name for device in ("cpu", "cuda:0", "cuda:1")}
+    assert len(names) == 3
+    assert all(name.startswith(f"{socket.gethostname()}-train") for name in names)
