@@ -1,8 +1,8 @@
 """A runner without science: it speaks the protocol of `clew_spec.runner` and does what the spec's words say.
 
 The words are the `packages` of a build-dataset spec, or the prompt of an attribute spec:
-`steps_20`, `ms_50` (a step's length), `every_5` (checkpoints),
-`fail_at_7`, `crash_at_7`, `crash_once_at_7`, `hang_at_7` (deaf to everything but KILL), `nonsense_at_7`, `corrupt`,
+`steps_20`, `ms_50` (a step's length), `every_5` (checkpoints), `fail_at_7`, `unavailable_at_7`,
+`crash_at_7`, `crash_once_at_7`, `hang_at_7` (deaf to everything but KILL), `nonsense_at_7`, `corrupt`,
 `undeclared`. Its one artifact has a line for each step with the attempt that did it: what a resume inherits is there.
 """
 
@@ -102,6 +102,10 @@ class Job:
         if step == words.get("fail_at"):
             problem = {"type": "urn:clew:data-error", "title": "Data", "status": 422, "detail": "as told"}
             self.emit("failed", problem=problem, retryable="retryable" in words)
+            os._exit(0)
+        if step == words.get("unavailable_at"):
+            problem = {"type": "urn:clew:unavailable", "title": "Away", "status": 503, "detail": "the store is away"}
+            self.emit("failed", problem=problem, retryable=True)
             os._exit(0)
         if step == words.get("crash_at") or (step == words.get("crash_once_at") and not self.order["resume"]):
             print("out of luck", file=sys.stderr, flush=True)

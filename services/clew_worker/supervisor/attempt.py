@@ -142,6 +142,8 @@ class Attempt:
             case Done():
                 self._orderly = True
                 return self._endings.succeeded(event.result, self._files)
+            case Failed() if event.problem.type == f"urn:clew:{Unavailable.code}":
+                return self._endings.lost(event.problem)  # a server's fault, not the job's: no retry of its is spent
             case Failed():
                 return self._endings.failed(event.problem, retryable=event.retryable)
             case Stopped():

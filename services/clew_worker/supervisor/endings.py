@@ -43,6 +43,7 @@ class Endings:
         return lambda session: finalise.preempted(session, *self._key, reason=reason)
 
     def lost(self, problem: Problem) -> Ending:
+        problem = problem.model_copy(update={"detail": plain(problem.detail)})
         return lambda session: finalise.lost(session, *self._key, problem, max_lost=self._max_lost)
 
     def runner_lost(self, detail: str) -> Ending:

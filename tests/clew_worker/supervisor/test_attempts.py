@@ -17,6 +17,7 @@ ENDINGS: list[tuple[str, list[str], dict[str, int], JobState, list[str], str]] =
     ("failed twice", ["fail_at_2", "retryable"], {"max_retries": 1}, F, ["failed", "failed"], "as told"),
     ("lost its runner", ["steps_9", "every_4", "crash_once_at_7"], {}, S, ["lost", "succeeded"], ""),
     ("kept losing it", ["crash_at_1"], {}, F, ["lost"] * 3, "SIGKILL"),
+    ("store away", ["unavailable_at_1"], {}, F, ["lost"] * 3, "the store is away"),
     ("spoke nonsense", ["nonsense_at_2"], {}, F, ["failed"], "event 2 is not one"),
     ("wrong digest", ["corrupt"], {}, F, ["failed"], "not what was announced"),
     ("file missing", ["undeclared"], {}, F, ["failed"], "dataset/more"),
