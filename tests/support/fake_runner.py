@@ -3,7 +3,8 @@
 The words are the `packages` of a build-dataset spec, or the prompt of an attribute spec:
 `steps_20`, `ms_50` (a step's length), `every_5` (checkpoints), `fail_at_7`, `unavailable_at_7`,
 `crash_at_7`, `crash_once_at_7`, `hang_at_7` (deaf to everything but KILL), `nonsense_at_7`, `corrupt`,
-`undeclared`. Its one artifact has a line for each step with the attempt that did it: what a resume inherits is there.
+`undeclared`, `huge` (a number too large for the catalogue), `nul` (as tokens hold it).
+Its one artifact has a line for each step with the attempt that did it: what a resume inherits is there.
 """
 
 import argparse
@@ -31,6 +32,7 @@ class Job:
         for word in spec["prompt"].split() if spec["kind"] == "attribute" else spec["source"]["packages"]:
             name, _, value = word.rpartition("_")
             self.words.update({name: int(value)} if value.isdigit() else {word: 1})
+        self.nul = "\0" if "nul" in self.words else ""
         self.n = 0
         self.lines: list[str] = []
 
@@ -92,7 +94,7 @@ class Job:
         step = len(self.lines) + 1
         self.misbehave(step)
         self.lines.append(f"{step} {self.fence} {os.getpid()}")
-        self.emit("metric", step=step, values={"loss": 1 / step})
+        self.emit("metric", step=step, values={"loss" + self.nul: 1 / step})
         self.emit("progress", phase="step", done=step, total=steps, unit="steps", rate=1.0, eta_s=1.0)
         if "every" in self.words and step % self.words["every"] == 0 and step < steps:
             self.checkpoint()
@@ -127,10 +129,10 @@ class Job:
             "tokenizer_digest": "0" * 64,
             "context": 8,
             "bos": "none",
-            "train_tokens": len(self.lines),
+            "train_tokens": 2**70 if "huge" in self.words else len(self.lines),
             "heldout_tokens": 1,
             "n_documents": 1,
-            "source": {"environ": sorted(os.environ)},
+            "source": {"environ": sorted(os.environ), "tokens": ["a" + self.nul, "\\u0000"]},
             "files": ["dataset/steps.txt", *(["dataset/more"] if "undeclared" in self.words else [])],
         }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.publish import Uploaded, published_key
@@ -35,6 +35,8 @@ T = TypeVar("T")
 POLL_S = 0.1
 FLUSH_S = 0.5
 RETRY_S = 1.0
+HICCUPS = 5
+"""Internal errors of Postgres under one write before they count as its answer."""
 
 
 class Attempt:
@@ -221,16 +223,23 @@ class Attempt:
             raise
         except ClewError as error:  # what it made does not fit its result
             self._write(self._endings.failed(error.problem(), retryable=False))
+        except Exception as error:  # trying again would end in the same way, and the job would never end
+            self._log.exception("not_recorded")
+            self._write(self._endings.not_recorded(error))
         self._log.info("concluded")
 
     def _write(self, write: Callable[[Session], T]) -> T:
         """One transaction, tried until it is done or the job is not ours any more. Raises `Fenced`."""
+        hiccups = 0
         while True:
             self._still_mine()
             try:
                 with self._worker.sessions.begin() as session:
                     return write(session)
-            except (OperationalError, InterfaceError) as error:
+            except (OperationalError, InterfaceError, InternalError) as error:
+                hiccups += isinstance(error, InternalError)
+                if hiccups > HICCUPS:
+                    raise
                 self._log.warning("write_put_off", error=type(error.orig).__name__)
                 time.sleep(RETRY_S)
 

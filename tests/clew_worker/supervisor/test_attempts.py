@@ -2,9 +2,10 @@
 
 import json
 
+from sqlalchemy import text
 from tests.support.fleet import Fleet
 
-from clew_lab.catalogue.tables import Artifact, Attempt, Event, Metric, Worker
+from clew_lab.catalogue.tables import Artifact, Attempt, Dataset, Event, Metric, Worker
 from clew_lab.jobs import workers
 from clew_spec.jobs import JobState
 from clew_worker.supervisor.exits import DRAINED, NAME_TAKEN
@@ -18,6 +19,8 @@ ENDINGS: list[tuple[str, list[str], dict[str, int], JobState, list[str], str]] =
     ("lost its runner", ["steps_9", "every_4", "crash_once_at_7"], {}, S, ["lost", "succeeded"], ""),
     ("kept losing it", ["crash_at_1"], {}, F, ["lost"] * 3, "SIGKILL"),
     ("store away", ["unavailable_at_1"], {}, F, ["lost"] * 3, "the store is away"),
+    ("unstorable", ["huge"], {"max_retries": 3}, F, ["failed"], "could not be recorded: bigint out of range"),
+    ("nul", ["nul"], {}, S, ["succeeded"], ""),
     ("spoke nonsense", ["nonsense_at_2"], {}, F, ["failed"], "event 2 is not one"),
     ("wrong digest", ["corrupt"], {}, F, ["failed"], "not what was announced"),
     ("file missing", ["undeclared"], {}, F, ["failed"], "dataset/more"),
@@ -49,6 +52,10 @@ def test_every_way_an_attempt_ends(fleet: Fleet) -> None:
     said = fleet.rows(Event, Event.job_id == jobs["lost its runner"], Event.type == "log")
     assert any("out of luck" in event.data["message"] for event in said)
 
+    (dataset,) = fleet.rows(Dataset, Dataset.job_id == jobs["nul"])
+    assert dataset.source["tokens"] == ["a\ufffd", "\\u0000"]
+    assert {point.name for point in fleet.rows(Metric, Metric.job_id == jobs["nul"])} == {"loss\ufffd"}
+
     _the_runner_saw_no_secrets(fleet, fleet.job(jobs["done"]).result)
     published = {artifact.key for artifact in fleet.rows(Artifact)}
     assert published <= set(fleet.store.keys("projects/"))
@@ -66,6 +73,21 @@ def _the_runner_saw_no_secrets(fleet: Fleet, result: dict[str, dict[str, list[st
     environ = result["source"]["environ"]
     assert "PATH" in environ
     assert not [name for name in environ if name.startswith("CLEW_")]
+
+
+def test_an_internal_error_of_postgres_is_tried_again(fleet: Fleet) -> None:
+    with fleet.sessions.begin() as session:
+        for statement in (
+            "create sequence hiccups",
+            """create function hiccup() returns trigger language plpgsql as $$ begin
+                 if nextval('hiccups') <= 2 then raise 'hiccup' using errcode = 'XX000'; end if; return new; end $$""",
+            "create trigger hiccup before insert on artifacts for each row execute function hiccup()",
+        ):
+            session.execute(text(statement))
+    fleet.worker()
+    fleet.scheduler()
+    job = fleet.settle(fleet.submit())
+    assert (job.state, job.lost_count, job.failure_count) == (S, 0, 0)
 
 
 def test_a_warm_runner_serves_many_circuit_jobs_and_one_project(fleet: Fleet) -> None:
