@@ -164,6 +164,29 @@ def test_a_runner_cannot_name_files_outside_its_scratch(s3: S3, tmp_path: Path) 
     assert list(store.keys("projects/")) == ["projects/p/a"]
 
 
+def test_known_content_is_uploaded_again_where_it_is_not_there(s3: S3, tmp_path: Path) -> None:
+    (tmp_path / "good").write_bytes(b"tokens")
+    digest = sha256(b"tokens").hexdigest()
+    store = Store(s3.endpoint, s3.access_key, s3.secret_key, s3.bucket)
+    uploads = Uploads(
+        store,
+        tmp_path,
+        "projects/p/2/{}".format,
+        known=lambda *_: "projects/p/1/a",
+        keep_trying=lambda: None,
+        patience_s=0,
+    )
+    file = File(name="a", path="good", sha256=digest, size=6)
+    assert uploads.artifact(file).key == "projects/p/2/a", "the catalogue knows it, the store has lost it"
+    (tmp_path / "other").write_bytes(b"others")
+    store.put("projects/p/1/a", tmp_path / "other", sha256(b"others").hexdigest())
+    assert uploads.artifact(file).key == "projects/p/2/a", "something else lies there"
+    store.delete("projects/p/1/a")
+    store.put("projects/p/1/a", tmp_path / "good", digest)
+    assert uploads.artifact(file).key == "projects/p/1/a"
+    assert store.read("projects/p/2/a") == b"tokens"
+
+
 def test_a_message_is_bounded_and_holds_nothing_that_postgres_refuses() -> None:
     batch = Batch(1)
     batch.add(Log(n=0, t=0.0, message="\x00" + "x" * (2 * MAX_MESSAGE) + "\x00"))
