@@ -19,7 +19,7 @@ def main() -> None:
     arguments = parser.parse_args()
     inbox = Inbox(sys.stdin)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: inbox.request_stop(checkpoint=False))
+    signal.signal(signal.SIGTERM, lambda *_: inbox.terminate())
     served = 0
     while arguments.max_jobs is None or served < arguments.max_jobs:
         job = inbox.next_job()

@@ -30,6 +30,7 @@ class Inbox:
         self._jobs: queue.Queue[RunJob | None] = queue.Queue()
         self._stop: Cancel | None = None
         self._busy = threading.Event()
+        self._terminated = False
         threading.Thread(target=self._listen, name="inbox", daemon=True).start()
 
     def _listen(self) -> None:
@@ -46,6 +47,8 @@ class Inbox:
 
     def next_job(self) -> RunJob | None:
         self._busy.clear()
+        if self._terminated:
+            return None
         job = self._jobs.get()
         if job is not None:
             self._busy.set()
@@ -54,6 +57,13 @@ class Inbox:
     @property
     def stop(self) -> Cancel | None:
         return self._stop
+
+    def terminate(self) -> None:
+        """On SIGTERM: a job stops at its next step; a runner without one has nothing to wait for."""
+        self._terminated = True
+        if not self._busy.is_set():
+            os._exit(0)
+        self.request_stop(checkpoint=False)
 
     def request_stop(self, *, checkpoint: bool) -> None:
         self._stop = Cancel(checkpoint=checkpoint)
