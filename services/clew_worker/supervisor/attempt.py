@@ -207,6 +207,7 @@ class Attempt:
 
     def _while_the_store_is_away(self) -> None:
         """Between two tries of an upload: the beats go on, and so does what is told and asked."""
+        self._still_mine()
         self._flush()
         if self._lease.orders.cancel:
             raise GivenUp(self._endings.cancelled())

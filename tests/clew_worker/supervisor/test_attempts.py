@@ -4,6 +4,7 @@ import json
 
 from sqlalchemy import text
 from tests.support.fleet import Fleet
+from tests.support.proxy import through_proxy
 
 from clew_lab.catalogue.tables import Artifact, Attempt, Dataset, Event, Metric, Worker
 from clew_lab.jobs import workers
@@ -129,6 +130,25 @@ def test_cancelling(fleet: Fleet) -> None:
     fleet.cancel(deaf)
     assert fleet.settle(deaf).state == C
     assert fleet.settle(behind).state == S
+
+
+def test_who_waits_for_the_store_notices_that_the_job_is_another_s(fleet: Fleet) -> None:
+    with through_proxy(f"http://{fleet.lab.environ['CLEW_S3_ENDPOINT']}") as (proxy, url):
+        fleet.scheduler()
+        fleet.worker(CLEW_S3_ENDPOINT=url.removeprefix("http://"))
+        proxy.cut()
+        job_id = fleet.submit()
+        fleet.wait(lambda: "upload_put_off" in fleet.logs())
+        lapse = text("update jobs set lease_expires_at = now() - interval '1 minute' where id = :id and fence = 1")
+
+        def taken_again() -> bool:
+            with fleet.sessions.begin() as session:
+                session.execute(lapse, {"id": job_id})
+            return fleet.job(job_id).fence > 1 and fleet.job(job_id).state == JobState.RUNNING
+
+        fleet.wait(taken_again, seconds=30)
+        proxy.mend()
+        assert fleet.settle(job_id).lost_count == 1
 
 
 def test_a_drained_worker_gives_its_job_to_another(fleet: Fleet) -> None:
