@@ -43,16 +43,19 @@ def graph_tables(document: GraphDocument, most: int = 8) -> list[Table | Text]:
     strongest = path_table(document, "Strongest paths to the next token", document.paths[:most])
     through = [path for path in document.paths if len(path.steps) > 2]
     circuits = path_table(document, "Strongest paths through features", through[:most])
-    conservation = summary.conservation
+    conservation, parts = summary.conservation, summary.scores.error_parts
     facts = Text(
         f"\nPredicted next: {targets}\n"
         f"{summary.n_nodes:,} nodes, {summary.n_edges:,} edges; {summary.selection.selected:,} of "
         f"{summary.selection.active:,} active features opened.\n"
         f"Edges add up to each node's value within {conservation.max_relative_to_edges:.1e} of the sum of |edges| "
         f"({conservation.nodes:,} nodes, {conservation.dtype}).\n"
-        f"Error share {summary.scores.error_share:.0%}, replacement score {summary.scores.replacement:.2f}. "
-        "Minutes of training on docstrings, on a third of the layers, leave this much unexplained: an error node "
-        "stands for what an MLP wrote and no feature accounts for.\n"
+        f"Error share {summary.scores.error_share:.0%}, replacement score {summary.scores.replacement:.2f}: "
+        f"{parts.no_coder:.0%} at the {summary.n_layers - len(summary.coder_layers)} layers without a coder, "
+        f"{parts.coder_error:.0%} the coders' own errors, {parts.position_0:.0%} at position 0 (an attention sink, "
+        f"where coders do not apply), {parts.unselected:.0%} features not opened. Minutes of training on docstrings, "
+        "on a third of the layers, leave much unexplained: an error node stands for what an MLP wrote and no feature "
+        "accounts for.\n"
     )
     return [facts, strongest, circuits]
 

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from clew.circuits.graph import Graph, NodeKind
+from clew.circuits.graph import Graph
 from clew.circuits.influence import independent_rows
 from clew_spec.graph import Path, PathStep
 
@@ -14,7 +14,7 @@ from clew_spec.graph import Path, PathStep
 def strongest_paths(graph: Graph, k: int = 20, *, through_features: bool = False) -> list[Path]:
     """The `k` paths of highest score from any leaf to the logit of the most probable target, strongest first.
 
-    `through_features` asks for circuits alone: paths that begin at a token and run through at least one feature.
+    `through_features` asks for circuits alone: paths that run through at least one feature.
 
     The score of a path is the product over its steps of |edge| / sum |edges into the same target|: the part of that
     logit's influence that takes exactly this route. A leaf is any node without a row: token, position, error, bias,
@@ -22,11 +22,9 @@ def strongest_paths(graph: Graph, k: int = 20, *, through_features: bool = False
     each node to the logit is found from the logit down, and a best-first search from the leaves up follows it.
     """
     root = int(graph.start.argmax())
-    shares, leaves = graph.edges.shares, graph.leaves
-    if through_features:
-        shares, leaves = _without_direct_edges(graph, root), leaves & graph.nodes.where(NodeKind.TOKEN)
+    shares = _without_direct_edges(graph, root) if through_features else graph.edges.shares
     best = _best_to(graph, root, shares)
-    leaves = leaves.nonzero().squeeze(1)
+    leaves = graph.leaves.nonzero().squeeze(1)
     found: list[Path] = []
     # (-bound, nodes, edges): the bound is the score of the best path that begins with these nodes. Equal ones are tried
     # in the order of their nodes, so each is followed to its end before the next.

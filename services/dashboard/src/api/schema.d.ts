@@ -938,6 +938,32 @@ export interface components {
             /** Weight */
             weight: number;
         };
+        /**
+         * ErrorParts
+         * @description What `error_share` is made of; the four add up to it.
+         */
+        ErrorParts: {
+            /**
+             * Coder Error
+             * @description What the coders missed elsewhere: the part that better coders would explain.
+             */
+            coder_error: number;
+            /**
+             * No Coder
+             * @description MLPs of layers without a coder.
+             */
+            no_coder: number;
+            /**
+             * Position 0
+             * @description MLPs of layers with a coder, at position 0, where coders do not apply.
+             */
+            position_0: number;
+            /**
+             * Unselected
+             * @description Active features whose incoming edges were not computed.
+             */
+            unselected: number;
+        };
         /** EvaluateSpec */
         EvaluateSpec: {
             /**
@@ -1048,8 +1074,8 @@ export interface components {
             nodes: components["schemas"]["Node"][];
             /**
              * Paths
-             * @description The strongest paths of the whole graph and the strongest from a token through features, strongest first; every
-             *     node on them is in `nodes`.
+             * @description The strongest paths of the whole graph, and the strongest of those through features, strongest first; every node
+             *     on them is in `nodes`.
              */
             paths: components["schemas"]["Path"][];
             summary: components["schemas"]["GraphSummary"];
@@ -1061,6 +1087,7 @@ export interface components {
         GraphScores: {
             /** Completeness */
             completeness: number;
+            error_parts: components["schemas"]["ErrorParts"];
             /**
              * Error Share
              * @description Influence on the logits that starts at error nodes or at unselected features, over that of all leaves.
