@@ -4,13 +4,14 @@ import json
 import math
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from clew.files import file_sha256
 from clew.reporting import Level
@@ -35,7 +36,12 @@ class Inbox:
 
     def _listen(self) -> None:
         for line in self._stream:
-            message = MESSAGE.validate_json(line)
+            try:
+                message = MESSAGE.validate_json(line)
+            except ValidationError as error:
+                # A supervisor of another version; one that waits for an answer would wait for ever.
+                print(f"not a message this runner understands: {error}", file=sys.stderr, flush=True)
+                os._exit(2)
             if isinstance(message, Cancel):
                 self._stop = message
             else:
@@ -127,7 +133,9 @@ class Outbox:
         self.emit("artifact", file=self.file(name, path, media_type).model_dump(mode="json"))
 
     def checkpoint(self, step: int, folder: Path) -> None:
-        """Every file below `folder` belongs to the checkpoint, named relative to it."""
+        """Every file below `folder` belongs to the checkpoint, named relative to it. A cancelled job needs none."""
+        if self._inbox.stop is not None and not self._inbox.stop.checkpoint:
+            return
         files = [self.file(path.relative_to(folder).as_posix(), path) for path in _files_below(folder)]
         self.emit("checkpoint", step=step, files=[file.model_dump(mode="json") for file in files])
 
