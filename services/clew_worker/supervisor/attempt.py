@@ -34,6 +34,8 @@ from clew_worker.supervisor.worker import Worker
 T = TypeVar("T")
 POLL_S = 0.1
 FLUSH_S = 0.5
+ASK_S = 1.0
+"""How often what is asked of the holder is read while the runner has nothing to tell."""
 RETRY_S = 1.0
 HICCUPS = 5
 """Internal errors of Postgres under one write before they count as its answer."""
@@ -53,6 +55,7 @@ class Attempt:
         self._orderly = False
         self._batch = Batch(1)
         self._flush_at = 0.0
+        self._ask_at = 0.0
         self._files: list[Uploaded] = []
         self._uploads = Uploads(
             worker.store,
@@ -167,7 +170,11 @@ class Attempt:
     def _flush(self) -> None:
         batch = self._batch
         self._flush_at = time.monotonic() + FLUSH_S
+        if batch.empty and time.monotonic() < self._ask_at:
+            return
+        self._ask_at = time.monotonic() + ASK_S
         if batch.empty:
+            self._lease.orders = self._write(lambda session: report.orders(session, *self._key))
             return
         self._lease.orders = self._write(
             lambda session: report.report(

@@ -132,6 +132,16 @@ def test_cancelling(fleet: Fleet) -> None:
     assert fleet.settle(behind).state == S
 
 
+def test_a_cancel_reaches_a_silent_runner_long_before_the_next_beat(fleet: Fleet) -> None:
+    fleet.lab.environ.update(CLEW_BEAT_S="200", CLEW_FENCE_AFTER_S="300", CLEW_RUNNING_LEASE_S="400")
+    fleet.scheduler()
+    fleet.worker()
+    job_id = fleet.submit("hang_at_2")
+    fleet.wait(lambda: fleet.rows(Event, Event.job_id == job_id, Event.type == "log"))
+    fleet.cancel(job_id)
+    assert fleet.settle(job_id, seconds=30).state == C
+
+
 def test_who_waits_for_the_store_notices_that_the_job_is_another_s(fleet: Fleet) -> None:
     with through_proxy(f"http://{fleet.lab.environ['CLEW_S3_ENDPOINT']}") as (proxy, url):
         fleet.scheduler()
