@@ -8,6 +8,8 @@ Its one artifact has a line for each step with the attempt that did it: what a r
 """
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import queue
@@ -132,9 +134,21 @@ class Job:
             "train_tokens": 2**70 if "huge" in self.words else len(self.lines),
             "heldout_tokens": 1,
             "n_documents": 1,
-            "source": {"environ": sorted(os.environ), "tokens": ["a" + self.nul, "\\u0000"]},
+            "source": {"environ": sorted(os.environ), "others": peek(), "tokens": ["a" + self.nul, "\\u0000"]},
             "files": ["dataset/steps.txt", *(["dataset/more"] if "undeclared" in self.words else [])],
         }
+
+
+def peek() -> list[str]:
+    """The environments of supervisor and watch, as far as their own user may read them: root's powers are given up."""
+    ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
+    seen: list[str] = []
+    parent = os.getppid()
+    grandparent = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
+    for pid in (parent, grandparent):
+        with contextlib.suppress(PermissionError):
+            seen += Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return seen
 
 
 def main() -> None:

@@ -72,6 +72,7 @@ def test_every_way_an_attempt_ends(fleet: Fleet) -> None:
 def _the_runner_saw_no_secrets(fleet: Fleet, result: dict[str, dict[str, list[str]]] | None) -> None:
     assert result is not None
     environ = result["source"]["environ"]
+    assert result["source"]["others"] == [], "nor those of its parents"
     assert "PATH" in environ
     assert not [name for name in environ if name.startswith("CLEW_")]
 
