@@ -22,7 +22,7 @@ from clew_local.supervision import State, Watch
 from clew_spec.errors import Unavailable
 
 API_PORT = 8420
-PROJECT, KEY_NAME = "main", "admin"
+KEY_NAME = "admin"
 START_SECONDS = 120.0
 _DEATHS_WHILE_STARTING = 3
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -96,9 +96,7 @@ class Lab:
             secret=self._given.get("CLEW_SECRET_KEY") or self.stack.secrets.get("secret_key"),
             port=self.port,
         )
-        self._once(environ, "clew_lab.catalogue.migrate", "upgrade")
-        self._say("database schema is current")
-        self._ensure_key(environ)
+        self._prepare(environ)
         self._state.drain_s = drain_seconds(environ)
         self._services = [
             Api(self.data, environ, self.port),
@@ -163,22 +161,17 @@ class Lab:
         self._watches = []
         self._save(final)
 
-    def _ensure_key(self, environ: Mapping[str, str]) -> None:
-        """The first project and its admin key; where the only copy of that key was lost, another one."""
+    def _prepare(self, environ: Mapping[str, str]) -> None:
+        """The schema, the first project and its admin key; where the only copy of that key was lost, another one."""
         known = credentials.stored_key(self.data)
-        key = self._bootstrap(environ, KEY_NAME)
-        if key is None and known is None and "CLEW_DATABASE_URL" not in self._given:
-            key = self._bootstrap(environ, f"{KEY_NAME}-{token_hex(3)}")
+        names = [KEY_NAME]
+        if known is None and "CLEW_DATABASE_URL" not in self._given:
+            names.append(f"{KEY_NAME}-{token_hex(3)}")
+        key = json.loads(self._once(environ, "clew_local.prepare", *names))["key"]
+        self._say("database schema is current")
         self._state.key_is_new = key is not None or self._key_is_owed
         if key or known:
             credentials.keep(self.data, self.url, key or known or "")
-
-    def _bootstrap(self, environ: Mapping[str, str], name: str) -> str | None:
-        answer = self._once(
-            environ, "clew_lab.catalogue.bootstrap", "--project", PROJECT, "--key-name", name, "--if-missing"
-        )
-        key = json.loads(answer)["key"]
-        return str(key) if key is not None else None
 
     def _once(self, environ: Mapping[str, str], module: str, *arguments: str) -> str:
         """Run a module to its end and return what it printed. Raises Unavailable where it fails."""
