@@ -26,7 +26,14 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 ONE_SHOT = {"migrate", "bucket"}
 OURS = {name for name, service in SERVICES.items() if "build" in service}
-MAY_HAVE_DEFAULT = {"CLEW_PORT", "CLEW_MODELS", "CLEW_CODE_VERSION", "CLEW_S3_PUBLIC_URL", "TORCH_INDEX"}
+MAY_HAVE_DEFAULT = {
+    "CLEW_PORT",
+    "CLEW_MODELS",
+    "CLEW_CODE_VERSION",
+    "CLEW_S3_PUBLIC_URL",
+    "CLEW_TRUSTED_PROXIES",
+    "TORCH_INDEX",
+}
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(:\?|:-|)")
 SECRET = re.compile(r"PASSWORD|SECRET|_KEY|AUTH|MINIO_ROOT_USER")
 
@@ -166,6 +173,8 @@ def test_variables_are_settings() -> None:
         if key.startswith("CLEW_"):
             assert key in known, f"{service}: {key} is no setting"
     assert built_in <= known
+    proxies = SERVICES["api"]["environment"]["CLEW_TRUSTED_PROXIES"]
+    assert proxies == f"${{CLEW_TRUSTED_PROXIES:-{fields['trusted_proxies'].default}}}"
     required = {f"CLEW_{name.upper()}" for name, field in fields.items() if field.is_required()}
     for name in OURS:
         assert required <= SERVICES[name]["environment"].keys(), name
