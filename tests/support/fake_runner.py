@@ -3,13 +3,13 @@
 The words are the `packages` of a build-dataset spec, or the prompt of an attribute spec:
 `steps_20`, `ms_50` (a step's length), `every_5` (checkpoints), `fail_at_7`, `unavailable_at_7`,
 `crash_at_7`, `crash_once_at_7`, `hang_at_7` (deaf to everything but KILL), `nonsense_at_7`, `corrupt`,
-`undeclared`, `huge` (a number too large for the catalogue), `nul` (as tokens hold it).
+`undeclared`, `huge` (a number too large for the catalogue), `nul` (as tokens hold it),
+`peek` (at the environment of its parents).
 Its one artifact has a line for each step with the attempt that did it: what a resume inherits is there.
 """
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import queue
@@ -134,14 +134,17 @@ class Job:
             "train_tokens": 2**70 if "huge" in self.words else len(self.lines),
             "heldout_tokens": 1,
             "n_documents": 1,
-            "source": {"environ": sorted(os.environ), "others": peek(), "tokens": ["a" + self.nul, "\\u0000"]},
+            "source": {
+                "environ": sorted(os.environ),
+                "others": peek() if "peek" in self.words else [],
+                "tokens": ["a" + self.nul, "\\u0000"],
+            },
             "files": ["dataset/steps.txt", *(["dataset/more"] if "undeclared" in self.words else [])],
         }
 
 
 def peek() -> list[str]:
-    """The environments of supervisor and watch, as far as their own user may read them: root's powers are given up."""
-    ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
+    """The environments of supervisor and watch, as far as they may be read."""
     seen: list[str] = []
     parent = os.getppid()
     grandparent = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
