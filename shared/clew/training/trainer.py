@@ -13,7 +13,7 @@ from clew.models import Model
 from clew.reporting import Report, Silent, StopRequested, layer_metric
 from clew.training.activations import activations
 from clew.training.checkpoint import LayerState, Memory, RunState, read_checkpoint, write_checkpoint
-from clew.training.checks import check, check_finite
+from clew.training.checks import check, check_finite, check_weights
 from clew.training.gradients import loss_and_gradients
 from clew.training.heldout import heldout_fvu
 from clew.training.initial import first_coders
@@ -50,8 +50,8 @@ def train(
     `tokens_per_s`; `L03/heldout_fvu` after it.
 
     Raises:
-        InvalidSpec: a layer, the batch or the dataset does not fit the model; `resume` is of another run; or the loss
-            is no longer finite.
+        InvalidSpec: a layer, the batch or the dataset does not fit the model; `resume` is of another run; or the loss,
+            a weight or a held-out FVU is no longer finite, which no checkpoint ever holds.
         StopRequested: the report asked to stop; a checkpoint of the last complete step has been handed over, unless its
             `step` is None: then there was nothing yet to keep.
     """
@@ -71,6 +71,7 @@ def train(
     if resume is None:
         coders, units = first_coders(model, stream, spec, dataset, model_digest, tokenizer_digest, report)
         fvu = on_heldout(coders)
+        check_finite(0, _named("heldout_fvu", fvu))
         layers = {
             layer: LayerState(config=coder.config, units=units[layer], fvu_first=fvu[layer], fvu_last=fvu[layer])
             for layer, coder in coders.items()
@@ -84,6 +85,7 @@ def train(
     optimizer.state.update(memory)
 
     def checkpoint() -> None:
+        check_weights(state.step, coders)
         folder = out / "checkpoints" / f"{state.step:08d}"
         write_checkpoint(folder, state, coders, optimizer)
         if on_checkpoint is not None:
@@ -114,13 +116,13 @@ def train(
             metrics |= _named("fvu", {layer: float(loss.fvu) for layer, loss in losses.items()})
             metrics |= _named("l0", {layer: float(loss.l0) for layer, loss in losses.items()})
             metrics |= {"lr": rate, "tokens_per_s": speed.lap()}
-            check_finite(state.step, metrics)
         if state.step % spec.evaluate_every == 0 or last:
             with speed.paused():
                 fvu = on_heldout(coders)
             for layer, of_layer in state.layers.items():
                 of_layer.fvu_last = fvu[layer]
             metrics |= _named("heldout_fvu", fvu)
+        check_finite(state.step, metrics)
         if metrics:
             report.metric(state.step, metrics)
         report.progress("training", state.step * tokens_per_step, spec.steps * tokens_per_step, "tokens")
