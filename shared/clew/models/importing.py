@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,13 +18,15 @@ from clew_spec.errors import InvalidSpec, ModelError
 from clew_spec.results import AnatomyProof, ModelConfig
 
 GGUF_MAGIC = b"GGUF"
+OF_THE_SAVING = {"transformers_version", "_name_or_path", "is_local", "local_files_only"}
+"""Keys of a config that say with what and from where it was saved, and nothing of the model."""
 
 
 @dataclass(frozen=True)
 class ImportedModel:
     config: ModelConfig
     digest: str
-    """sha256 over the sorted (name, sha256) of the files."""
+    """sha256 over the sorted (name, sha256) of the files, JSON without what tells only how it was saved."""
     tokenizer_digest: str
     proof: AnatomyProof
     files: list[str]
@@ -52,11 +54,11 @@ def import_model(source: Path, out: Path, *, roots: Sequence[Path], report: Repo
         _step(report, "prove", 2)
         model = load_model(folder)
         _step(report, "prove", 3)
-        sums = {path.name: file_sha256(path) for path in folder.iterdir()}
+        sums = {path.name: _sum(path) for path in folder.iterdir()}
         return ImportedModel(
             config=model.config(),
             digest=digest_of(sums),
-            tokenizer_digest=tokenizer_digest(folder / "tokenizer.json"),
+            tokenizer_digest=tokenizer_digest(folder),
             proof=model.proof,
             files=sorted(sums),
         )
@@ -144,8 +146,10 @@ def _read_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     # longer are. A model built afresh from the same config has no such memory.
     config = {k: v for k, v in quantised.config.to_dict().items() if k != "quantization_config"}
     auto: Any = AutoModelForCausalLM
-    hf = auto.from_config(type(quantised.config).from_dict(config), dtype=torch.float32)
-    hf.load_state_dict(quantised.state_dict())
+    with torch.device("meta"):  # the weights are there once: the new model takes those of the old
+        hf = auto.from_config(type(quantised.config).from_dict(config), dtype=torch.float32)
+    hf.load_state_dict(quantised.state_dict(), assign=True)
+    hf.tie_weights()
     return cast(PreTrainedModel, hf), cast(PreTrainedTokenizerFast, tokenizer)
 
 
@@ -163,9 +167,31 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, hf: PreTrainedModel, re
         )
 
 
-def tokenizer_digest(tokenizer_json: Path) -> str:
-    """sha256 of a tokenizer.json in canonical form, so that the same tokenizer has one digest however it was saved."""
-    content = json.loads(tokenizer_json.read_text())
+def _sum(file: Path) -> str:
+    """What a file of a model says, whichever version of transformers wrote it."""
+    if file.suffix != ".json":
+        return file_sha256(file)
+    content = json.loads(file.read_text())
+    return _canonical({key: value for key, value in content.items() if key not in OF_THE_SAVING})
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """sha256 of a folder's tokenizer, so that the same tokenizer has one digest however it was saved.
+
+    Over tokenizer.json, and the tokens that begin, separate and fill texts, which other files may decide. Raises
+    ModelError where there is no such tokenizer.
+    """
+    tokenizer = load_tokenizer(folder)
+    content = json.loads((folder / "tokenizer.json").read_text())
     # how to cut and fill batches is a matter of the caller, not of the tokenizer
     content["truncation"] = content["padding"] = None
+    special = {
+        "bos": (tokenizer.bos_token_id, tokenizer.bos_token),
+        "eos": (tokenizer.eos_token_id, tokenizer.eos_token),
+        "pad": (tokenizer.pad_token_id, tokenizer.pad_token),
+    }
+    return _canonical({"tokenizer": content, "special": special})
+
+
+def _canonical(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

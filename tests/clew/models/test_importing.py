@@ -77,16 +77,42 @@ def test_shards_and_half_precision_are_read(root: Path) -> None:
     assert _import(root / "half", root, "half").proof.dtype == "float32"
 
 
+def _rewrite(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps(dict(reversed((json.loads(file.read_text()) | changes).items())), indent=7))
+
+
+def test_the_digest_is_of_the_model_and_not_of_its_saving(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _import(root / "toy", root, "a")
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+        _rewrite(root / "toy" / name, transformers_version="4.9.9", _name_or_path="elsewhere", is_local=False)
+    for module in ("configuration_utils", "generation.configuration_utils"):
+        monkeypatch.setattr(f"transformers.{module}.__version__", "6.6.6")
+    again = _import(root / "toy", root, "b")
+    stored = root.parent / "stored"
+    assert "6.6.6" in (stored / "b" / "config.json").read_text()
+    assert (again.digest, again.tokenizer_digest) == (first.digest, first.tokenizer_digest)
+    _rewrite(root / "toy" / "config.json", rms_norm_eps=1e-3)
+    assert _import(root / "toy", root, "c").digest != first.digest
+
+
 def test_the_tokenizer_digest_ignores_layout_and_batching_but_not_content(root: Path) -> None:
-    file = root / "toy" / "tokenizer.json"
-    before = tokenizer_digest(file)
-    content = json.loads(file.read_text())
-    content["truncation"] = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}
-    file.write_text(json.dumps(dict(reversed(content.items())), indent=7))
-    assert tokenizer_digest(file) == before
-    content["model"]["vocab"]["w3"], content["model"]["vocab"]["w4"] = 4, 3
-    file.write_text(json.dumps(content))
-    assert tokenizer_digest(file) != before
+    folder = root / "toy"
+    before = tokenizer_digest(folder)
+    _rewrite(
+        folder / "tokenizer.json",
+        truncation={"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0},
+    )
+    _rewrite(folder / "tokenizer_config.json", model_max_length=99)
+    assert tokenizer_digest(folder) == before
+    seen = {before}
+    for change in ({"eos_token": "w5"}, {"bos_token": "w6"}, {"pad_token": "w7"}):
+        _rewrite(folder / "tokenizer_config.json", **change)
+        assert tokenizer_digest(folder) not in seen, change
+        seen.add(tokenizer_digest(folder))
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    model["vocab"]["w3"], model["vocab"]["w4"] = 4, 3
+    _rewrite(folder / "tokenizer.json", model=model)
+    assert tokenizer_digest(folder) not in seen
 
 
 def _set_config(root: Path, **changes: Any) -> None:
