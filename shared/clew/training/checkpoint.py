@@ -103,7 +103,8 @@ def read_checkpoint(
         if not path.is_file() or file_sha256(path) != state.files.get(path.name):
             raise DataError(f"{path.name} of the checkpoint is missing, changed or cut short")
         try:
-            tensors = load_file(path, device=str(device))
+            # Matrix products round by alignment: copies have that of fresh tensors, views of the file have any.
+            tensors = {name: tensor.clone() for name, tensor in load_file(path, device=str(device)).items()}
             coders[key] = coder = Coder(of_coder.config, **{k: v for k, v in tensors.items() if "." not in k})
             for name, parameter in learned(coder).items():
                 memory[parameter] = {moment: tensors[f"{name}.{moment}"] for moment in MOMENTS}

@@ -93,6 +93,8 @@ def loss_and_gradients(
         near_NK = (pre_NF.gather(1, indices_NK) - threshold_NK).abs() < width / 2
         by_threshold_NK = threshold_NK * grad_values_NK + (weight / n_tokens if loss.sparsity == "l0" else 0)
         gradients["threshold"] = pairs.sums(near_NK * by_threshold_NK / -width)[:, 0]
+    if loss.auxk is not None:
+        terms["auxk"] = torch.zeros_like(missed)
     if loss.auxk is not None and dead_F is not None and bool(dead_F.any()) and bool(error_ND.any()):
         terms["auxk"], more = _revive(coder, loss, loss.auxk, pre_NF, read_ND, -error_ND, dead_F)
         for name, gradient in more.items():

@@ -73,6 +73,8 @@ def dense_loss(coder: Coder, x_ND: Tensor, y_ND: Tensor, loss: LossSpec, dead_F:
             "l0": active_NF.sum(1),
         }[loss.sparsity]
         terms["sparsity"] = loss.sparsity_weight * of_token.mean()
+    if loss.auxk is not None:
+        terms["auxk"] = pre_NF.new_zeros(())
     if loss.auxk is not None and dead_F is not None:
         dead_NF = pre_NF.masked_fill(~dead_F, -torch.inf)
         chosen = dead_NF.topk(min(loss.auxk.k, int(dead_F.sum())), dim=1)
