@@ -8,7 +8,7 @@ ONLY ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python dashboard chromium lint types unit test demo bench clean
+.PHONY: help setup python dashboard chromium lint types unit test demo demo-verify bench clean
 .DELETE_ON_ERROR:
 
 help: ## Show this.
@@ -79,6 +79,9 @@ test: setup chromium lint unit ## Set up and run every test; ONLY=science, lab, 
 # --- To see it work --------------------------------------------------------------------------------------------------
 demo: setup ## A real model from import to circuit, through REST and the queue, in minutes on a CPU.
 	@$(PY) -m demo.run $(ARGS)
+
+demo-verify: python ## Confirm 50 random edges of the demo's graph by doubling their sources in the model itself.
+	@$(PY) -m demo.verify
 
 bench: python ## Measure against other projects; prints a table. ONLY=group for one group.
 	@if [ -f benchmarks/__main__.py ]; then $(PY) -m benchmarks $(ONLY); \

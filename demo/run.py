@@ -39,7 +39,7 @@ console = Console()
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT / ".demo", help="where the model and the lab's data are kept")
-    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--stop", action="store_true", help="stop the lab at the end")
     arguments = parser.parse_args()
 
@@ -82,6 +82,7 @@ def tell_the_story(lab: Lab, model_file: Path, steps: int) -> None:
             coder=CoderSpec(n_features=2304, activation=TopK(k=32)),
             steps=steps,
             tokens_per_step=1024,
+            checkpoint_every=100,
         ),
     )
     evaluation = do(
@@ -96,7 +97,7 @@ def tell_the_story(lab: Lab, model_file: Path, steps: int) -> None:
     console.print(coder_table(training.result, evaluation.result))
     if not fvu_clearly_fell(training.result):
         raise SystemExit("Held-out FVU did not clearly fall: training did not work.")
-    graph = next(graph for graph in lab.graphs(name="mary-and-john") if graph.job_id == attribution.id)
+    (graph,) = lab.graphs(job=attribution.id)
     console.print(*graph_tables(lab.graph_document(graph.id)))
     console.print(
         f"\nLook at it: [link]{lab.url}[/link]  (graph: {lab.url}/graphs/{graph.id})"

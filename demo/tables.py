@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from clew_spec.graph import GraphDocument, Node
+from clew_spec.graph import GraphDocument, Node, Path
 from clew_spec.results import CodersResult, EvaluationResult
 
 CLEARLY = 0.8
@@ -23,10 +23,10 @@ def coder_table(trained: dict[str, Any], evaluated: dict[str, Any]) -> Table:
     training, evaluation = CodersResult.model_validate(trained), EvaluationResult.model_validate(evaluated)
     metrics = {coder.layer: coder for coder in evaluation.coders}
     table = Table(
-        title=f"Ten transcoders after {training.steps} steps ({training.tokens_seen:,} tokens)",
-        caption="Held-out tokens, position 0 left out. Loss recovered: against zero ablation of that layer's MLP.",
+        title=f"{len(training.coders)} transcoders after {training.steps} steps ({training.tokens_seen:,} tokens)",
+        caption="Held-out tokens, position 0 left out. Recovered: loss, against zeroing that layer's MLP.",
     )
-    for column in ("layer", "L0", "FVU first", "FVU last", "CE original", "CE spliced", "CE zero", "loss recovered"):
+    for column in ("layer", "L0", "FVU first", "FVU last", "CE", "CE spliced", "CE zero", "recovered"):
         table.add_column(column, justify="right")
     for coder in training.coders:
         m = metrics[coder.layer]
@@ -40,24 +40,34 @@ def coder_table(trained: dict[str, Any], evaluated: dict[str, Any]) -> Table:
 def graph_tables(document: GraphDocument, most: int = 8) -> list[Table | Text]:
     summary = document.summary
     targets = ", ".join(f"{target.token!r} {target.probability:.2f}" for target in summary.targets[:5])
-    nodes = {node.id: node for node in document.nodes}
-    paths = Table(title=f"Strongest paths to the next token of {summary.prompt!r}", title_justify="left")
-    paths.add_column("score", justify="right")
-    paths.add_column("path, from its source to the logit")
-    for path in document.paths[:most]:
-        paths.add_row(f"{path.score:.2e}", " → ".join(name(nodes[step.node], summary.tokens) for step in path.steps))
-    conservation = summary.conservation
+    strongest = path_table(document, "Strongest paths to the next token", document.paths[:most])
+    through = [path for path in document.paths if len(path.steps) > 2]
+    circuits = path_table(document, "Strongest paths through features", through[:most])
+    conservation, parts = summary.conservation, summary.scores.error_parts
     facts = Text(
         f"\nPredicted next: {targets}\n"
         f"{summary.n_nodes:,} nodes, {summary.n_edges:,} edges; {summary.selection.selected:,} of "
         f"{summary.selection.active:,} active features opened.\n"
         f"Edges add up to each node's value within {conservation.max_relative_to_edges:.1e} of the sum of |edges| "
         f"({conservation.nodes:,} nodes, {conservation.dtype}).\n"
-        f"Error share {summary.scores.error_share:.0%}, replacement score {summary.scores.replacement:.2f}. "
-        "Minutes of training on docstrings, on a third of the layers, leave this much unexplained: an error node "
-        "stands for what an MLP wrote and no feature accounts for.\n"
+        f"Error share {summary.scores.error_share:.0%}, replacement score {summary.scores.replacement:.2f}: "
+        f"{parts.no_coder:.0%} at the {summary.n_layers - len(summary.coder_layers)} layers without a coder, "
+        f"{parts.coder_error:.0%} the coders' own errors, {parts.position_0:.0%} at position 0 (an attention sink, "
+        f"where coders do not apply), {parts.unselected:.0%} features not opened. Minutes of training on docstrings, "
+        "on a third of the layers, leave much unexplained: an error node stands for what an MLP wrote and no feature "
+        "accounts for.\n"
     )
-    return [facts, paths]
+    return [facts, strongest, circuits]
+
+
+def path_table(document: GraphDocument, title: str, paths: list[Path]) -> Table:
+    nodes, tokens = {node.id: node for node in document.nodes}, document.summary.tokens
+    table = Table(title=title, title_justify="left")
+    table.add_column("score", justify="right")
+    table.add_column("from its source to the logit")
+    for path in paths:
+        table.add_row(f"{path.score:.1e}", " → ".join(name(nodes[step.node], tokens) for step in path.steps))
+    return table
 
 
 def name(node: Node, tokens: list[str]) -> str:

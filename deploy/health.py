@@ -1,11 +1,10 @@
-"""Whether the process of this container does its work: `python health.py scheduler|worker`, the two that serve no port.
+"""Whether the process of this container does its work: `python health.py scheduler` or `python health.py worker NAME`.
 
-A scheduler looks at the database every second: it is well while a session of this container's address did so lately. A
-worker is well while the row of its name has a fresh beat.
+These two serve no port. A scheduler looks at the database every second: it is well while a session of this container's
+address did so lately. A worker is well while the row of its name has a fresh beat.
 """
 
 import os
-import socket
 import sys
 
 import psycopg
@@ -20,15 +19,16 @@ QUERIES = {
     "worker": """
         select exists (
             select from workers
-            where starts_with(name, %(host)s) and beat_at > now() - make_interval(secs => %(late)s))""",
+            where name = %(name)s and beat_at > now() - make_interval(secs => %(late)s))""",
 }
 
 
-def healthy(kind: str, database_url: str, host: str) -> bool:
+def healthy(kind: str, database_url: str, name: str | None = None) -> bool:
     with psycopg.connect(database_url.replace("+psycopg", ""), connect_timeout=5) as connection:
-        row = connection.execute(QUERIES[kind], {"host": host, "late": LATE_SECONDS}).fetchone()
+        row = connection.execute(QUERIES[kind], {"name": name, "late": LATE_SECONDS}).fetchone()
     return bool(row and row[0])
 
 
 if __name__ == "__main__":
-    sys.exit(0 if healthy(sys.argv[1], os.environ["CLEW_DATABASE_URL"], socket.gethostname()) else 1)
+    kind, *names = sys.argv[1:]
+    sys.exit(0 if healthy(kind, os.environ["CLEW_DATABASE_URL"], *names) else 1)

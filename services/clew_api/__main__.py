@@ -40,6 +40,7 @@ def main() -> None:
         port=configured.api_port,
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=30,
+        forwarded_allow_ips=configured.trusted_proxies,  # behind TLS, cookies are `Secure` by the proxy's word
     )
     server.run()
     if not server.started:

@@ -27,6 +27,8 @@ class Caller:
     actor: Actor
     session_expires_at: datetime | None = None
     """Where a cookie spoke for it."""
+    session_digest: str | None = None
+    """Of that cookie."""
 
 
 def caller(
@@ -63,7 +65,7 @@ def _by_cookie(lab: Lab, request: Request, cookie: str | None) -> Caller:
         actor, expires_at = keys.actor_of_cookie(session, cookie, secret_key=lab.settings.secret_key)
     if request.method not in SAFE and not same_origin(request):
         raise Forbidden("a page of another origin may not act with your session", hint="use a key")
-    return Caller(actor, expires_at)
+    return Caller(actor, expires_at, keys.digest(lab.settings.secret_key, cookie))
 
 
 def same_origin(request: Request) -> bool:

@@ -1,6 +1,7 @@
 """Query parameters and headers that several routes share."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Depends, Header, Query
 
@@ -30,11 +31,12 @@ LastEventId = Annotated[
 
 def _page_options(
     name: Annotated[Name | None, Query(description="only things of this name")] = None,
+    job: Annotated[UUID | None, Query(description="only what this job made")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> dict[str, Any]:
-    return {"name": name, "cursor": cursor, "limit": limit}
+    return {"name": name, "job": job, "cursor": cursor, "limit": limit}
 
 
 PageOptions = Annotated[dict[str, Any], Depends(_page_options)]
-"""`name`, `cursor` and `limit` of a list of the catalogue."""
+"""`name`, `job`, `cursor` and `limit` of a list of the catalogue."""

@@ -14,6 +14,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from clew_api.auth import Caller
 from clew_api.bell import Ring
 from clew_api.lab import Lab
 from clew_lab.catalogue import keys, queries
@@ -30,8 +31,10 @@ POLL_S = 1.0
 PAUSE_S = 0.05
 """...and at most this often."""
 HEARTBEAT_S = 15.0
+CHECK_S = 15.0
+"""How long a stream may outlive its key or its session, however much it has to say."""
 CHANGES_WINDOW_S = 15.0
-"""How far back a stream of changes looks each time; longer than any transaction that changes a job."""
+"""How far before its last look a stream of changes looks; longer than any transaction that changes a job."""
 
 HEARTBEAT = b": still here\n\n"
 
@@ -61,11 +64,11 @@ def event_frame(event: EventView, name: str) -> bytes:
 class Rhythm:
     """When a stream looks again: when it was rung or a moment has passed; where all is quiet, a sign of life."""
 
-    def __init__(self, lab: Lab, actor: Actor, ring: Ring) -> None:
+    def __init__(self, lab: Lab, caller: Caller, ring: Ring) -> None:
         self._lab = lab
-        self._actor = actor
+        self._caller = caller
         self._ring = ring
-        self._said_at = time.monotonic()
+        self._said_at = self._checked_at = time.monotonic()
 
     def said(self, *, more: bool = False) -> None:
         """Something was sent: no heartbeat is due for a while. With `more` to send, the next wait is short."""
@@ -74,15 +77,18 @@ class Rhythm:
             self._ring.ring()
 
     async def wait(self) -> bytes | None:
-        """What to send before looking again, if anything; None where the server or the key has come to its end."""
+        """What to send before looking again, if anything; None where the server, the key or the session has ended."""
         await self._ring.wait(POLL_S)
         await asyncio.sleep(PAUSE_S)
         if self._lab.bell.closed:
             return None
+        if time.monotonic() - self._checked_at >= CHECK_S:
+            self._checked_at = time.monotonic()
+            caller = self._caller
+            if await look(self._lab, keys.is_live, caller.actor.key_id, caller.session_digest) is False:
+                return None
         if time.monotonic() - self._said_at < HEARTBEAT_S:
             return b""
-        if await look(self._lab, keys.is_live, self._actor.key_id) is False:
-            return None
         self.said()
         return HEARTBEAT
 
@@ -101,13 +107,13 @@ async def look(lab: Lab, query: Callable[Concatenate[Session, P], T], *args: P.a
         return None
 
 
-async def job_events(lab: Lab, actor: Actor, job_id: UUID, after: int) -> AsyncIterator[bytes]:
+async def job_events(lab: Lab, caller: Caller, job_id: UUID, after: int) -> AsyncIterator[bytes]:
     """Every event of the job after `after`, once and in order; then one `end`, when there can be no more."""
     with lab.bell.place(job_id) as ring:
-        rhythm = Rhythm(lab, actor, ring)
+        rhythm = Rhythm(lab, caller, ring)
         while True:
             try:
-                found = await look(lab, queries.events_after, actor, job_id, after)
+                found = await look(lab, queries.events_after, caller.actor, job_id, after)
             except NotFound:  # no longer shown to us
                 return
             events, ended = found or ([], False)
@@ -124,16 +130,20 @@ async def job_events(lab: Lab, actor: Actor, job_id: UUID, after: int) -> AsyncI
             yield sign
 
 
-async def changes(lab: Lab, actor: Actor, job_id: UUID | None, after: int) -> AsyncIterator[bytes]:
+async def changes(lab: Lab, caller: Caller, job_id: UUID | None, after: int) -> AsyncIterator[bytes]:
     """`job` whenever a visible job changed, and `event` for the one job that is named."""
     known: dict[UUID, JobSummary] = {}
     watched = job_id
+    looked_at = time.monotonic()
     with lab.bell.place(None) as ring:
-        rhythm = Rhythm(lab, actor, ring)
+        rhythm = Rhythm(lab, caller, ring)
         yield b": open\n\n"
         while True:
-            found = await look(lab, _changes_after, actor, watched, after)
+            asked_at = time.monotonic()
+            window_s = CHANGES_WINDOW_S + asked_at - looked_at  # longer after an outage, or where the reader is slow
+            found = await look(lab, _changes_after, caller.actor, watched, after, window_s)
             if found is not None:
+                looked_at = asked_at
                 changed, events, ended = found
                 watched = None if ended else watched
                 fresh = [job for job in changed if known.get(job.id) != job]
@@ -151,10 +161,10 @@ async def changes(lab: Lab, actor: Actor, job_id: UUID | None, after: int) -> As
 
 
 def _changes_after(
-    session: Session, actor: Actor, job_id: UUID | None, after: int
+    session: Session, actor: Actor, job_id: UUID | None, after: int, window_s: float
 ) -> tuple[list[JobSummary], list[EventView], bool]:
     """Both halves of `changes`, at one moment; and whether the one job has no more to tell."""
-    changed = queries.jobs_changed(session, actor, CHANGES_WINDOW_S)
+    changed = queries.jobs_changed(session, actor, window_s)
     if job_id is None:
         return changed, [], True
     try:

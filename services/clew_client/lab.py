@@ -175,8 +175,11 @@ class Lab:
         params: Params = {"name": name, "job": str(job) if job else None, "model": str(model) if model else None}
         return self._pages(TypeAdapter(Page[CoderView]), "coders", params, limit)
 
-    def graphs(self, *, name: str | None = None, limit: int | None = None) -> Iterator[GraphView]:
-        return self._pages(TypeAdapter(Page[GraphView]), "graphs", {"name": name}, limit)
+    def graphs(
+        self, *, name: str | None = None, job: UUID | str | None = None, limit: int | None = None
+    ) -> Iterator[GraphView]:
+        params: Params = {"name": name, "job": str(job) if job else None}
+        return self._pages(TypeAdapter(Page[GraphView]), "graphs", params, limit)
 
     def graph_document(self, graph_id: UUID | str) -> GraphDocument:
         answer: GraphDocument = self._transport.get(GraphDocument, f"graphs/{_uuid(graph_id)}/document")

@@ -17,7 +17,8 @@ from clew_spec.errors import ClewError, Unavailable
 if TYPE_CHECKING:
     from clew_local.state import LabState
 
-DOWN_SECONDS = 90.0
+STOP_SECONDS = 40.0
+"""For what a lab stops after its workers, which have the time they need: 120 s altogether where nothing else is set."""
 _Data = Annotated[
     Path | None, typer.Option("--data", help="The lab's data folder.  [default: $CLEW_DATA_DIR or ~/.local/share/clew]")
 ]
@@ -55,16 +56,22 @@ def down(data: _Data = None, as_json: _Json = False) -> None:
     """Stop the lab on this machine; its data stay."""
     with _errors(as_json):
         from clew_local.servers.process import end_leftovers, find, is_running
+        from clew_local.state import load
 
         folder = _folder(data)
         state = _running(folder)
         process = find({"pid": state.pid, "created": state.created}) if state else None
         if process is not None:
             process.terminate()
-            deadline = time.monotonic() + DOWN_SECONDS
+            deadline = time.monotonic() + (state.drain_s if state else 0) + STOP_SECONDS
+            said = None
             while is_running(process):
                 if time.monotonic() > deadline:
                     process.kill()
+                now = load(folder)
+                if now is not None and now.draining not in (None, said):
+                    said = now.draining
+                    typer.echo(said, err=True)
                 time.sleep(0.05)
         end_leftovers(folder)
         if as_json:
@@ -104,6 +111,7 @@ def _run(folder: Path, port: int | None, device: str, as_json: bool) -> None:
 
 def _start_detached(folder: Path, port: int | None, device: str) -> "LabState":
     """Start the supervising process in a session of its own and wait for what it says of itself."""
+    from clew_local.files import bound_log
     from clew_local.servers.stack import make_folder
 
     make_folder(folder)
@@ -111,6 +119,7 @@ def _start_detached(folder: Path, port: int | None, device: str) -> "LabState":
     log.parent.mkdir(mode=0o700, exist_ok=True)
     options = ["--device", device, *(["--port", str(port)] if port else [])]
     command = [sys.executable, "-m", "clew_local", str(folder), *options]
+    bound_log(log)
     with open(log, "ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/"

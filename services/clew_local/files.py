@@ -5,10 +5,13 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+LOG_BYTES = 32 * 2**20
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
@@ -39,6 +42,17 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def bound_log(path: Path, most: int = LOG_BYTES) -> None:
+    """Where a log is larger than `most` bytes, move what it holds to `<name>.log.1`, and let it begin anew.
+
+    Whoever writes to it goes on, if it was opened for appending; a line written in between may be lost.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > most:
+            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+            os.truncate(path, 0)
 
 
 @contextlib.contextmanager

@@ -14,18 +14,20 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from clew_local import credentials
+from clew_local.files import bound_log
 from clew_local.servers import Stack
-from clew_local.services import POOLS, Api, Service, Worker, environment
+from clew_local.services import POOLS, Api, Service, Worker, drain_seconds, environment
 from clew_local.state import LabState, PartState, load
 from clew_local.supervision import State, Watch
 from clew_spec.errors import Unavailable
 
 API_PORT = 8420
-PROJECT, KEY_NAME = "main", "admin"
+KEY_NAME = "admin"
 START_SECONDS = 120.0
 _DEATHS_WHILE_STARTING = 3
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_SECONDS = 0.1
+_LOGS_SECONDS = 60.0
 
 
 class Lab:
@@ -94,9 +96,8 @@ class Lab:
             secret=self._given.get("CLEW_SECRET_KEY") or self.stack.secrets.get("secret_key"),
             port=self.port,
         )
-        self._once(environ, "clew_lab.catalogue.migrate", "upgrade")
-        self._say("database schema is current")
-        self._ensure_key(environ)
+        self._prepare(environ)
+        self._state.drain_s = drain_seconds(environ)
         self._services = [
             Api(self.data, environ, self.port),
             Service("scheduler", self.data, environ, "clew_scheduler"),
@@ -122,9 +123,14 @@ class Lab:
             time.sleep(_POLL_SECONDS)
 
     def _supervise(self) -> None:
+        bound_at = 0.0
         while True:
             if self._step():
                 self._save("running")
+            if time.monotonic() > bound_at:
+                for log in (self.data / "logs").glob("*.log"):
+                    bound_log(log)
+                bound_at = time.monotonic() + _LOGS_SECONDS
             time.sleep(_POLL_SECONDS)
 
     def _step(self) -> bool:
@@ -133,32 +139,39 @@ class Lab:
         return any(changed)
 
     def _stop(self, final: str) -> None:
-        """In reverse: the services, which do not need each other to end, then the servers under them."""
+        """The services together, which do not need each other to end, then the servers under them."""
         self._save("stopping")
+        asked = time.monotonic()
         for service in reversed(self._services):
             service.child.ask_to_stop()
-        for service in reversed(self._services):
-            service.child.stop(service.stop_seconds)
+        if self._state.draining:
+            self._say(self._state.draining)
+        waiting = self._services
+        while left := [service for service in waiting if service.child.pid is not None]:
+            if len(left) < len(waiting):
+                self._save("stopping")
+            waiting = left
+            for service in waiting:
+                if time.monotonic() - asked > service.stop_seconds:
+                    service.child.kill()
+            time.sleep(_POLL_SECONDS)
+        for service in self._services:
+            service.child.stop()
         self.stack.stop()
         self._watches = []
         self._save(final)
 
-    def _ensure_key(self, environ: Mapping[str, str]) -> None:
-        """The first project and its admin key; where the only copy of that key was lost, another one."""
+    def _prepare(self, environ: Mapping[str, str]) -> None:
+        """The schema, the first project and its admin key; where the only copy of that key was lost, another one."""
         known = credentials.stored_key(self.data)
-        key = self._bootstrap(environ, KEY_NAME)
-        if key is None and known is None and "CLEW_DATABASE_URL" not in self._given:
-            key = self._bootstrap(environ, f"{KEY_NAME}-{token_hex(3)}")
+        names = [KEY_NAME]
+        if known is None and "CLEW_DATABASE_URL" not in self._given:
+            names.append(f"{KEY_NAME}-{token_hex(3)}")
+        key = json.loads(self._once(environ, "clew_local.prepare", *names))["key"]
+        self._say("database schema is current")
         self._state.key_is_new = key is not None or self._key_is_owed
         if key or known:
             credentials.keep(self.data, self.url, key or known or "")
-
-    def _bootstrap(self, environ: Mapping[str, str], name: str) -> str | None:
-        answer = self._once(
-            environ, "clew_lab.catalogue.bootstrap", "--project", PROJECT, "--key-name", name, "--if-missing"
-        )
-        key = json.loads(answer)["key"]
-        return str(key) if key is not None else None
 
     def _once(self, environ: Mapping[str, str], module: str, *arguments: str) -> str:
         """Run a module to its end and return what it printed. Raises Unavailable where it fails."""

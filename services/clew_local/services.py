@@ -49,10 +49,19 @@ class Api(Service):
 
 
 class Worker(Service):
-    stop_seconds = 30.0  # it writes a checkpoint first
+    """Told to stop, it has its job write a checkpoint first, and ends it where that takes too long."""
 
     def __init__(self, pool: str, data: Path, environ: Mapping[str, str], device: str) -> None:
         super().__init__(f"worker-{pool}", data, environ, "clew_worker", "--pool", pool, "--device", device)
+        self.stop_seconds = drain_seconds(environ)
+
+
+def drain_seconds(environ: Mapping[str, str]) -> float:
+    """How long a worker with these variables may take to stop: 80 s where they say nothing of it."""
+    from clew_lab.settings import Settings
+
+    graces = ("checkpoint_grace_s", "kill_grace_s")
+    return 10 + sum(float(environ.get(f"CLEW_{n.upper()}", Settings.model_fields[n].default)) for n in graces)
 
 
 def health(port: int) -> dict[str, Any] | None:

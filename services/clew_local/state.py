@@ -34,6 +34,8 @@ class LabState:
     """The admin key was made by this start, or by an earlier one that did not come to show it."""
     has_run: bool = False
     """This start came as far as `running`."""
+    drain_s: float = 0.0
+    """How long a worker of it may take to stop."""
     parts: list[PartState] = field(default_factory=list)
     pid: int = 0
     created: float = 0.0
@@ -48,6 +50,14 @@ class LabState:
     def alive(self) -> bool:
         """Whether the process that wrote this still runs."""
         return find({"pid": self.pid, "created": self.created}) is not None
+
+    @property
+    def draining(self) -> str | None:
+        """What a stopping lab waits for, in words; None where no worker of it runs any more."""
+        left = [part.name for part in self.parts if part.name.startswith("worker-") and part.pid is not None]
+        if self.state != "stopping" or not left:
+            return None
+        return f"waiting for {' and '.join(left)}: a running job writes a checkpoint first (at most {self.drain_s:g} s)"
 
 
 def load(data: Path) -> LabState | None:

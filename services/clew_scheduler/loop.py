@@ -55,7 +55,7 @@ class Scheduler:
             bells = dispatch(session, lease_s=settings.dispatch_lease_s, alive_s=MISSED_BEATS * settings.beat_s)
         for bell in bells:
             try:
-                ring(self._app, bell, expires_s=settings.dispatch_lease_s)
+                ring(self._app, bell)
                 log.info("dispatched", job_id=bell.job_id, fence=bell.fence, pool=bell.pool)
             except Unavailable as error:
                 # The leases of these bells lapse, and they are rung again.

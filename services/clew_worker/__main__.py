@@ -4,10 +4,12 @@ import sys
 
 from clew_lab import logs
 from clew_worker.supervisor.arguments import parse
+from clew_worker.supervisor.process import hide
 from clew_worker.supervisor.watch import Watch, command
 
 
 def main() -> int:
+    hide()
     arguments = parse()  # a wrong command line ends here, and not over and over
     logs.configure(f"worker-{arguments.pool}-watch")
     return Watch(command(sys.argv[1:])).run()

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     dashboard_dir: Path | None = None
     api_host: str = "127.0.0.1"
     api_port: int = 8000
+    trusted_proxies: str = "127.0.0.1,::1"
+    """Addresses or networks, separated by commas, of proxies whose word for the browser's scheme and address counts."""
     code_version: str = "unknown"
     """Recorded with every result; a commit hash where there is one."""
 

@@ -38,6 +38,19 @@ class Selection(Spec):
     """Influence on the logits that flows through selected features, over that of all active features."""
 
 
+class ErrorParts(Spec):
+    """What `error_share` is made of; the four add up to it."""
+
+    no_coder: float
+    """MLPs of layers without a coder."""
+    position_0: float
+    """MLPs of layers with a coder, at position 0, where coders do not apply."""
+    coder_error: float
+    """What the coders missed elsewhere: the part that better coders would explain."""
+    unselected: float
+    """Active features whose incoming edges were not computed."""
+
+
 class GraphScores(Spec):
     """Scores of circuit-tracer's definition, with everything not selected counted as error."""
 
@@ -45,6 +58,7 @@ class GraphScores(Spec):
     completeness: float
     error_share: float
     """Influence on the logits that starts at error nodes or at unselected features, over that of all leaves."""
+    error_parts: ErrorParts
 
 
 class GraphSummary(Spec):
@@ -115,4 +129,5 @@ class GraphDocument(Spec):
     nodes: list[Node] = Field(description="the picture: the most influential nodes, all logits and tokens")
     edges: list[Edge]
     paths: list[Path]
-    """The strongest paths of the whole graph, strongest first; every node on them is in `nodes`."""
+    """The strongest paths of the whole graph, and the strongest of those through features, strongest first; every node
+    on them is in `nodes`."""

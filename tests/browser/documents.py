@@ -5,6 +5,7 @@ import random
 from clew_spec.graph import (
     Conservation,
     Edge,
+    ErrorParts,
     GraphDocument,
     GraphScores,
     GraphSummary,
@@ -83,7 +84,12 @@ def _summary(nodes: list[Node], edges: list[Edge], targets: list[tuple[str, floa
             max_relative_to_edges=8.3e-7, p99_relative_to_value=2e-5, nodes=len(nodes), dtype="float32"
         ),
         selection=Selection(active=900, selected=400, explained_share=0.97),
-        scores=GraphScores(replacement=0.184, completeness=0.412, error_share=0.673),
+        scores=GraphScores(
+            replacement=0.184,
+            completeness=0.412,
+            error_share=0.673,
+            error_parts=ErrorParts(no_coder=0.31, position_0=0.1, coder_error=0.2, unselected=0.063),
+        ),
     )
 
 

@@ -1,11 +1,19 @@
 """Keys and sessions: what is stored, what is remembered, what ends when."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx2
+import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 from tests.clew_api.seeds import Tenant, World
+from tests.support.servers import Lab
+from tests.support.waiting import until
 
 from clew_lab.catalogue import keys
 from clew_lab.catalogue.tables import ApiKey
@@ -55,6 +63,30 @@ def test_a_cookie_stands_for_the_key_until_it_is_given_back(anyone: TestClient, 
 def test_over_tls_the_cookie_stays_there(anyone: TestClient, alice: Tenant) -> None:
     opened = anyone.post(f"https://clew.test{SESSION}", json={"key": alice.key})
     assert "secure" in opened.headers["set-cookie"].lower().split("; ")
+
+
+@pytest.mark.parametrize(("trusted", "secure"), [("192.0.2.0/24", False), ("192.0.2.1,127.0.0.0/8", True)])
+def test_only_a_trusted_proxy_says_that_the_browser_came_over_tls(
+    make_lab: Callable[..., Lab], alice: Tenant, trusted: str, secure: bool
+) -> None:
+    lab = make_lab(trusted_proxies=trusted)
+    url = f"http://127.0.0.1:{lab.settings.api_port}"
+    with subprocess.Popen([sys.executable, "-m", "clew_api"], env=os.environ | lab.environ) as api:
+        try:
+            until(lambda: _answers(url), "the API answers", seconds=60)
+            over_tls = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.1"}
+            opened = httpx2.post(url + SESSION, json={"key": alice.key}, headers=over_tls, timeout=30)
+            assert opened.status_code == 200
+            assert ("secure" in opened.headers["set-cookie"].lower().split("; ")) == secure
+        finally:
+            api.terminate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(url + SESSION, timeout=5).status_code == 401
+    except httpx2.TransportError:
+        return False
 
 
 def test_only_our_own_pages_act_with_the_cookie(anyone: TestClient, alice: Tenant) -> None:

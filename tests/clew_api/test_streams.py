@@ -12,8 +12,11 @@ import pytest
 from sqlalchemy import func, update
 from tests.clew_api.conftest import Running
 from tests.clew_api.seeds import Tenant, World
+from tests.support.proxy import through_proxy
+from tests.support.servers import Lab as LabServers
 
 from clew_api import streams
+from clew_api.app import create_app
 from clew_api.lab import Lab
 from clew_lab.catalogue.tables import Job
 from clew_lab.jobs.accept import accept
@@ -120,11 +123,79 @@ def test_quiet_streams_show_signs_of_life_and_end_with_their_key(
 ) -> None:
     monkeypatch.setattr(streams, "POLL_S", 0.05)
     monkeypatch.setattr(streams, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(streams, "CHECK_S", 0.1)
     job = world.job(alice)
     with stream(running, f"/jobs/{job.id}/events", alice) as events:
         assert [next(events), next(events)] == [{"": "still here"}] * 2
         world.revoke(alice)
         assert set(map(str, events)) <= {str({"": "still here"})}, "and then the stream ends"
+
+
+@pytest.mark.parametrize("path", ["/jobs/{}/events", "/stream?job={}"])
+def test_a_busy_stream_ends_with_its_key(
+    running: Running, world: World, alice: Tenant, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(streams, "CHECK_S", 0.1)
+    job, done = world.job(alice), threading.Event()
+
+    def keep_busy() -> None:
+        while not done.is_set():
+            world.append(job.id, 1)
+
+    writer = threading.Thread(target=keep_busy)
+    writer.start()
+    timer = threading.Timer(10, done.set)  # a stream that goes on would keep this test for ever
+    try:
+        with stream(running, path.format(job.id), alice) as events:
+            next(frame for frame in events if "id" in frame)
+            world.revoke(alice)
+            timer.start()
+            for _ in events:
+                assert not done.is_set(), "the stream outlives its key"
+    finally:
+        done.set()
+        timer.cancel()
+        writer.join()
+
+
+def test_a_stream_ends_with_its_session(
+    running: Running, world: World, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "POLL_S", 0.05)
+    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(streams, "CHECK_S", 0.1)
+    with httpx2.Client(headers={"Sec-Fetch-Site": "same-origin"}, timeout=30) as browser:
+        browser.post(f"{running.url}/session", json={"key": alice.key})
+        with browser.stream("GET", f"{running.url}/stream") as response:
+            tab = frames(response)
+            assert [next(tab), next(tab), next(tab)][1:] == [{"": "still here"}] * 2
+            assert httpx2.get(f"{running.url}/session", headers=alice.auth, timeout=30).status_code == 200
+            browser.delete(f"{running.url}/session")
+            heard_until = time.monotonic() + 10
+            for _ in tab:
+                assert time.monotonic() < heard_until, "the key is good, the session is not"
+
+
+def test_what_ended_in_an_outage_is_told_after_it(
+    make_lab: Callable[..., LabServers], world: World, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "POLL_S", 0.05)
+    monkeypatch.setattr(streams, "CHANGES_WINDOW_S", 0.5)
+    with through_proxy(world.settings.database_url.get_secret_value()) as (proxy, url):
+        running = Running(create_app(make_lab(database_url=url).settings))
+        running.start()
+        try:
+            job = world.job(alice)
+            with stream(running, "/stream", alice) as tab:
+                assert next(frame for frame in tab if "event" in frame)["event"] == "job"
+                proxy.cut()
+                finish(world, job)
+                time.sleep(1.5)  # the outage: longer than the window
+                proxy.mend()
+                frame = next(frame for frame in tab if "event" in frame)
+                assert JobSummary.model_validate_json(frame["data"]).state == "succeeded"
+        finally:
+            assert running.stop(15)
 
 
 def test_a_tab_hears_of_its_projects_jobs_and_of_the_one_it_shows(

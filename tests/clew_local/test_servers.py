@@ -139,6 +139,39 @@ def test_a_killed_supervisor_is_followed_at_once(home: Path) -> None:
         stack.destroy()
 
 
+@pytest.mark.chaos
+def test_a_process_that_has_the_number_of_the_old_postgres_is_no_obstacle(home: Path, stack: Stack) -> None:
+    """Numbers are given out again, after a reboot above all. A Postgres that does run is left its file."""
+    user = pg.unprivileged_user()
+    others = {name: value for name, value in stack.endpoints().environment().items() if "DATABASE" not in name}
+    alone = Stack(home / "lab", environ=others, durable=False)
+    stranger = subprocess.Popen(["sleep", "600"], user=user)
+    try:
+        alone.start()
+        (server,) = alone.servers
+        assert isinstance(server, pg.Postgres)
+        cluster = server.folder(user) / "cluster"
+        file = cluster / "postmaster.pid"
+        running = file.read_text()
+        pg.disown(cluster)
+        assert file.read_text() == running
+
+        assert server.child.pid is not None
+        os.kill(server.child.pid, signal.SIGKILL)
+        until(lambda: server.child.pid is None, "it is dead")
+        _, *rest = running.splitlines()
+        file.write_text("\n".join([str(stranger.pid), *rest]) + "\n")
+        alone.stop()
+        alone.start()
+        with psycopg.connect(alone.endpoints().database_url.replace("+psycopg", "")) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert stranger.poll() is None, "it has nothing to do with it"
+    finally:
+        stranger.kill()
+        stranger.wait()
+        alone.destroy()
+
+
 def test_nothing_listens_beyond_loopback_and_no_password_is_in_a_command_line(stack: Stack) -> None:
     words = {stack.secrets.get(name) for name in ("postgres", "valkey", "s3_secret_key", "seaweed_admin")}
     for server in stack.servers:

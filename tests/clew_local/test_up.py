@@ -1,5 +1,6 @@
 """`clew up`, `clew status`, `clew down`: the whole lab, killed and stopped, in a home that is empty."""
 
+import contextlib
 import json
 import os
 import signal
@@ -101,7 +102,8 @@ def test_a_lab_is_started_killed_and_stopped(shell: Shell) -> None:
     processes = shell.processes()
     assert len(processes) > len(SERVICES)
     for process in processes:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # they end with their parent, sooner than this comes to them
+            process.kill()
     until(lambda: not any(map(is_running, processes)), "all of it is dead")
     assert shell.status()["state"] == "killed"
 

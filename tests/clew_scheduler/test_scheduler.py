@@ -39,6 +39,7 @@ def test_a_bell_carries_the_job_and_its_fence_and_nothing_else(queue: Queue, lab
         message = messages.get(timeout=10)
         args, kwargs, _ = message.payload
         assert (args, kwargs) == ([str(job.id), 1], {})
+        assert message.headers["expires"] is None, "clocks differ"
         assert message.content_type == "application/json"
         message.ack()
 

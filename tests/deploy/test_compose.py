@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from clew_lab.settings import Settings
+from clew_worker.supervisor.arguments import parse
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -26,11 +27,11 @@ DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 ONE_SHOT = {"migrate", "bucket"}
 OURS = {name for name, service in SERVICES.items() if "build" in service}
 MAY_HAVE_DEFAULT = {
-    "CLEW_BIND",
     "CLEW_PORT",
     "CLEW_MODELS",
     "CLEW_CODE_VERSION",
     "CLEW_S3_PUBLIC_URL",
+    "CLEW_TRUSTED_PROXIES",
     "TORCH_INDEX",
 }
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(:\?|:-|)")
@@ -94,6 +95,50 @@ def test_images_are_pinned() -> None:
         assert line in stages() or re.search(r":\d+\.\d+", line), f"{line} moves"
 
 
+def test_valkey_is_named_as_upstream_names_its_images() -> None:
+    """`valkey-io/valkey-container` builds 9.x on Debian trixie and on Alpine: no tag of it ends in an older Debian.
+
+    Its names were read there; no image was pulled.
+    """
+    assert re.fullmatch(r"valkey/valkey:9\.\d+\.\d+(-trixie|-alpine[\d.]*)?", SERVICES["redis"]["image"])
+
+
+def test_links_lead_to_the_port_that_is_open() -> None:
+    """For browsers by CLEW_HOST, which has no default that CLEW_BIND could disagree with; for workers inside."""
+    for name in ("api", "minio"):
+        (port,) = SERVICES[name]["ports"]
+        assert re.match(r"\$\{CLEW_BIND:\?[^}]+\}:", port), name
+    published = SERVICES["minio"]["ports"][0].rsplit(":", 2)[1:]
+    assert published == ["9000", "9000"]
+    assert re.search(r"http://\$\{CLEW_HOST:\?[^}]+\}:9000\}$", SERVICES["api"]["environment"]["CLEW_S3_PUBLIC_URL"])
+    for name in workers():
+        environ = SERVICES[name]["environment"]
+        assert environ["CLEW_S3_PUBLIC_URL"] == f"http://{environ['CLEW_S3_ENDPOINT']}", name
+
+
+def test_each_worker_has_a_name_of_its_own_and_is_asked_by_it() -> None:
+    names = set()
+    for service in workers():
+        given = parse(SERVICES[service]["command"][3:])
+        assert SERVICES[service]["healthcheck"]["test"] == ["CMD", "python", "/srv/health.py", "worker", given.name]
+        assert "--name" in SERVICES[service]["command"], "a container's hostname is another after each start"
+        names.add(given.name)
+    assert len(names) == len(workers()) == 4
+
+
+def test_a_stopped_worker_has_time_for_its_checkpoint() -> None:
+    grace = Settings.model_fields["checkpoint_grace_s"].default + Settings.model_fields["kill_grace_s"].default
+    for name in workers():
+        assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > grace, name
+
+
+def test_the_readme_tells_every_variable() -> None:
+    told = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", (ROOT / "deploy" / "README.md").read_text()))
+    asked = {name for name, _ in VARIABLE.findall(TEXT)}
+    assert asked <= told
+    assert "`deploy/README.md`" in (ROOT / "README.md").read_text()
+
+
 def test_targets_exist_and_end_as_an_ordinary_user() -> None:
     targets = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
     assert targets == {"api", "scheduler", "worker"}
@@ -128,6 +173,8 @@ def test_variables_are_settings() -> None:
         if key.startswith("CLEW_"):
             assert key in known, f"{service}: {key} is no setting"
     assert built_in <= known
+    proxies = SERVICES["api"]["environment"]["CLEW_TRUSTED_PROXIES"]
+    assert proxies == f"${{CLEW_TRUSTED_PROXIES:-{fields['trusted_proxies'].default}}}"
     required = {f"CLEW_{name.upper()}" for name, field in fields.items() if field.is_required()}
     for name in OURS:
         assert required <= SERVICES[name]["environment"].keys(), name
@@ -160,6 +207,10 @@ def test_only_workers_install_torch() -> None:
     for target in ("api", "scheduler", "worker"):
         assert f'"clew[{target}] @' in stages()[target]
         assert ("torch" in packages(target)) == (target == "worker"), target
+
+
+def workers() -> list[str]:
+    return [name for name, service in SERVICES.items() if "clew_worker" in service.get("command", [])]
 
 
 def environments() -> list[tuple[str, str, str]]:

@@ -13,7 +13,7 @@ from tests.support.servers import Lab
 from tests.support.waiting import until
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "health.py"
-healthy: Callable[[str, str, str], bool] = runpy.run_path(str(SCRIPT))["healthy"]
+healthy: Callable[..., bool] = runpy.run_path(str(SCRIPT))["healthy"]
 
 
 @pytest.fixture
@@ -26,27 +26,32 @@ def test_a_worker_is_well_while_its_beat_is_fresh(database_url: str, connection:
         "INSERT INTO workers (id, name, pool, device, memory_bytes) VALUES (gen_random_uuid(), %s, 'train', 'cpu', 1)"
     )
     with connection:
-        assert not healthy("worker", database_url, "box")
-        connection.execute(insert, ["another-train"])
-        assert not healthy("worker", database_url, "box")
+        assert not healthy("worker", database_url, "box-train")
+        for another in ("another-train", "box-circuits", "box-train-2"):
+            connection.execute(insert, [another])
+            assert not healthy("worker", database_url, "box-train"), f"{another} does not speak for it"
         connection.execute(insert, ["box-train"])
-        assert healthy("worker", database_url, "box")
-        connection.execute("UPDATE workers SET beat_at = now() - interval '2 minutes'")
-        assert not healthy("worker", database_url, "box")
+        assert healthy("worker", database_url, "box-train")
+        connection.execute("UPDATE workers SET beat_at = now() - interval '2 minutes' WHERE name = 'box-train'")
+        assert not healthy("worker", database_url, "box-train")
+        environ = os.environ | {"CLEW_DATABASE_URL": database_url}
+        for name, code in (("box-train", 1), ("box-circuits", 0)):
+            command = [sys.executable, str(SCRIPT), "worker", name]
+            assert subprocess.run(command, env=environ, check=False).returncode == code
 
 
 def test_a_scheduler_is_well_while_it_turns(lab: Lab) -> None:
     url = lab.environ["CLEW_DATABASE_URL"]
-    assert not healthy("scheduler", url, "box")
+    assert not healthy("scheduler", url)
     scheduler = subprocess.Popen([sys.executable, "-m", "clew_scheduler"], env=os.environ | lab.environ)
     try:
-        until(lambda: healthy("scheduler", url, "box"), "the scheduler is well")
+        until(lambda: healthy("scheduler", url), "the scheduler is well")
     finally:
         scheduler.kill()
         scheduler.wait()
-    until(lambda: not healthy("scheduler", url, "box"), "a killed scheduler is not well")
+    until(lambda: not healthy("scheduler", url), "a killed scheduler is not well")
 
 
 def test_a_database_that_does_not_answer_is_not_well(database_url: str) -> None:
     with pytest.raises(psycopg.OperationalError):
-        healthy("scheduler", database_url.replace("127.0.0.1", "127.0.0.2"), "box")
+        healthy("scheduler", database_url.replace("127.0.0.1", "127.0.0.2"))

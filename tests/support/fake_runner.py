@@ -1,12 +1,15 @@
 """A runner without science: it speaks the protocol of `clew_spec.runner` and does what the spec's words say.
 
 The words are the `packages` of a build-dataset spec, or the prompt of an attribute spec:
-`steps_20`, `ms_50` (a step's length), `every_5` (checkpoints),
-`fail_at_7`, `crash_at_7`, `crash_once_at_7`, `hang_at_7` (deaf to everything but KILL), `nonsense_at_7`, `corrupt`,
-`undeclared`. Its one artifact has a line for each step with the attempt that did it: what a resume inherits is there.
+`steps_20`, `ms_50` (a step's length), `every_5` (checkpoints), `fail_at_7`, `unavailable_at_7`,
+`crash_at_7`, `crash_once_at_7`, `hang_at_7` (deaf to everything but KILL), `nonsense_at_7`, `corrupt`,
+`undeclared`, `huge` (a number too large for the catalogue), `nul` (as tokens hold it),
+`peek` (at the environment of its parents).
+Its one artifact has a line for each step with the attempt that did it: what a resume inherits is there.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import queue
@@ -31,6 +34,7 @@ class Job:
         for word in spec["prompt"].split() if spec["kind"] == "attribute" else spec["source"]["packages"]:
             name, _, value = word.rpartition("_")
             self.words.update({name: int(value)} if value.isdigit() else {word: 1})
+        self.nul = "\0" if "nul" in self.words else ""
         self.n = 0
         self.lines: list[str] = []
 
@@ -92,7 +96,7 @@ class Job:
         step = len(self.lines) + 1
         self.misbehave(step)
         self.lines.append(f"{step} {self.fence} {os.getpid()}")
-        self.emit("metric", step=step, values={"loss": 1 / step})
+        self.emit("metric", step=step, values={"loss" + self.nul: 1 / step})
         self.emit("progress", phase="step", done=step, total=steps, unit="steps", rate=1.0, eta_s=1.0)
         if "every" in self.words and step % self.words["every"] == 0 and step < steps:
             self.checkpoint()
@@ -102,6 +106,10 @@ class Job:
         if step == words.get("fail_at"):
             problem = {"type": "urn:clew:data-error", "title": "Data", "status": 422, "detail": "as told"}
             self.emit("failed", problem=problem, retryable="retryable" in words)
+            os._exit(0)
+        if step == words.get("unavailable_at"):
+            problem = {"type": "urn:clew:unavailable", "title": "Away", "status": 503, "detail": "the store is away"}
+            self.emit("failed", problem=problem, retryable=True)
             os._exit(0)
         if step == words.get("crash_at") or (step == words.get("crash_once_at") and not self.order["resume"]):
             print("out of luck", file=sys.stderr, flush=True)
@@ -123,12 +131,27 @@ class Job:
             "tokenizer_digest": "0" * 64,
             "context": 8,
             "bos": "none",
-            "train_tokens": len(self.lines),
+            "train_tokens": 2**70 if "huge" in self.words else len(self.lines),
             "heldout_tokens": 1,
             "n_documents": 1,
-            "source": {"environ": sorted(os.environ)},
+            "source": {
+                "environ": sorted(os.environ),
+                "others": peek() if "peek" in self.words else [],
+                "tokens": ["a" + self.nul, "\\u0000"],
+            },
             "files": ["dataset/steps.txt", *(["dataset/more"] if "undeclared" in self.words else [])],
         }
+
+
+def peek() -> list[str]:
+    """The environments of supervisor and watch, as far as they may be read."""
+    seen: list[str] = []
+    parent = os.getppid()
+    grandparent = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
+    for pid in (parent, grandparent):
+        with contextlib.suppress(PermissionError):
+            seen += Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return seen
 
 
 def main() -> None:

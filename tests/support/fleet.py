@@ -116,7 +116,7 @@ class Fleet:
             cancel.cancel(session, self.actor, job_id)
 
     def ring(self, job_id: UUID, fence: int) -> None:
-        ring(self.app, Bell(job_id, fence, "train"), expires_s=30)
+        ring(self.app, Bell(job_id, fence, "train"))
 
     def job(self, job_id: UUID) -> Job:
         with self.sessions() as session:

@@ -74,7 +74,7 @@ def test_every_stage_leaves_what_the_next_one_needs(thread: RunningLab, trained:
     assert evaluation.result is not None
 
     attribution = done(lab, AttributeSpec(name="graph", coders=str(trained.id), prompt="A circuit", max_nodes=100))
-    (graph,) = [graph for graph in lab.graphs(name="graph") if graph.job_id == attribution.id]
+    (graph,) = lab.graphs(job=attribution.id)
     assert graph.summary.conservation.max_relative_to_edges <= 5e-6
     assert graph.summary.coder_layers == [0, 1, 2]
     document = lab.graph_document(graph.id)

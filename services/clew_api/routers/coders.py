@@ -20,11 +20,10 @@ def list_coders(
     lab: LabDep,
     actor: ActorDep,
     options: PageOptions,
-    job: Annotated[UUID | None, Query(description="only those of this training job")] = None,
     model: Annotated[UUID | None, Query(description="only those of this model")] = None,
 ) -> Page[CoderView]:
     with lab.transaction() as session:
-        return queries.list_coders(session, actor, job=job, model=model, **options)
+        return queries.list_coders(session, actor, model=model, **options)
 
 
 @router.get("/{coder_id}", responses=declared(401, 404, 422, 503))

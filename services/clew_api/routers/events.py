@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from clew_api.auth import ActorDep
+from clew_api.auth import CallerDep
 from clew_api.lab import Lab, LabDep
 from clew_api.params import LastEventId, Seq
 from clew_api.problems import declared
@@ -26,11 +26,11 @@ router = APIRouter(tags=["events"])
     },
 )
 def stream_job_events(
-    lab: LabDep, actor: ActorDep, job_id: UUID, after: Seq = None, last_event_id: LastEventId = None
+    lab: LabDep, caller: CallerDep, job_id: UUID, after: Seq = None, last_event_id: LastEventId = None
 ) -> EventStream:
     """Server-sent events of one job, resumed from `Last-Event-ID` (or `after`); ends when the job has."""
-    _must_see(lab, actor, job_id)
-    return EventStream(job_events(lab, actor, job_id, _start(after, last_event_id)))
+    _must_see(lab, caller.actor, job_id)
+    return EventStream(job_events(lab, caller, job_id, _start(after, last_event_id)))
 
 
 @router.get(
@@ -44,7 +44,7 @@ def stream_job_events(
 )
 def stream_changes(
     lab: LabDep,
-    actor: ActorDep,
+    caller: CallerDep,
     job: UUID | None = None,
     after: Seq = None,
     last_event_id: LastEventId = None,
@@ -54,8 +54,8 @@ def stream_changes(
     Changes are not replayed: fetch the lists again whenever the stream opens.
     """
     if job is not None:
-        _must_see(lab, actor, job)
-    return EventStream(changes(lab, actor, job, _start(after, last_event_id)))
+        _must_see(lab, caller.actor, job)
+    return EventStream(changes(lab, caller, job, _start(after, last_event_id)))
 
 
 def _must_see(lab: Lab, actor: Actor, job_id: UUID) -> None:

@@ -31,6 +31,16 @@ class Ports:
                 self._ports.update(zip(missing, free_ports(len(missing), but=self._ports.values()), strict=True))
         return [self._ports[name] for name in names]
 
+    def pair(self, low: str, high: str, offset: int) -> None:
+        """Choose the ports of `low` and `high` so that they lie `offset` apart; as they are, if they do already."""
+        if low not in self._ports or self._ports.get(high) != self._ports[low] + offset:
+            with self._changing():
+                for port in free_ports(100, but=self._ports.values(), last=LAST - offset):
+                    if port + offset not in self._ports.values() and is_free(port + offset):
+                        self._ports |= {low: port, high: port + offset}
+                        return
+                raise Unavailable(f"no two free ports {offset} apart between {FIRST} and {LAST} on {LOOPBACK}")
+
     def put(self, name: str, port: int) -> None:
         if self._ports.get(name) != port:
             with self._changing():
@@ -78,13 +88,13 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_ports(count: int, *, but: Iterable[int] = ()) -> list[int]:
-    """`count` different ports on which nothing listens now."""
+def free_ports(count: int, *, but: Iterable[int] = (), last: int = LAST) -> list[int]:
+    """`count` different ports below `last` on which nothing listens now."""
     taken = set(but)
     found: list[int] = []
-    for port in random.sample(range(FIRST, LAST), LAST - FIRST):
+    for port in random.sample(range(FIRST, last), last - FIRST):
         if len(found) == count:
             return found
         if port not in taken and is_free(port):
             found.append(port)
-    raise Unavailable(f"fewer than {count} free ports between {FIRST} and {LAST} on {LOOPBACK}")
+    raise Unavailable(f"fewer than {count} free ports between {FIRST} and {last} on {LOOPBACK}")

@@ -16,11 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
 
+import psutil
 import psycopg
 
 from clew_local.files import Secrets, read_json, write_json, write_text
 from clew_local.servers.ports import LOOPBACK, Ports
-from clew_local.servers.process import Child
+from clew_local.servers.process import Child, is_running
 from clew_spec.errors import Unavailable
 
 ROLE = DATABASE = "clew"
@@ -66,6 +67,7 @@ class Postgres:
         cluster = self.folder(user) / "cluster"
         if not (cluster / "PG_VERSION").exists():
             self._initialise(programs, cluster, user)
+        disown(cluster)
         settings = {
             "max_connections": "200",
             "shared_buffers": "64MB",
@@ -151,6 +153,28 @@ class Postgres:
         finally:
             secret.unlink(missing_ok=True)
         os.rename(unfinished, cluster)
+
+
+def disown(cluster: Path) -> None:
+    """Let `postmaster.pid` of an ended Postgres name this process, where its number went to another process since.
+
+    Postgres does not start while any process of its user has the number in that file, whatever it is; but its own
+    parent's it takes for stale, and then still looks whether a lost process of its own works on the data. It would not,
+    were the file deleted. For the holder of the lab's lock.
+    """
+    path = cluster / "postmaster.pid"
+    try:
+        number, *rest = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        process = psutil.Process(int(number))
+        if is_running(process) and str(cluster) in process.cmdline():
+            return
+    except psutil.ZombieProcess:
+        pass
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
+        return  # Postgres knows what to do
+    with open(path, "r+", encoding="utf-8") as file:  # in place: it stays its owner's
+        file.write("".join([f"{os.getpid()}\n", *rest]))
+        file.truncate()
 
 
 def embedded_bin_dir() -> Path:

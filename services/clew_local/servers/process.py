@@ -13,11 +13,10 @@ from pathlib import Path
 
 import psutil
 
-from clew_local.files import read_json, write_json
+from clew_local.files import bound_log, read_json, write_json
 from clew_spec.errors import Unavailable
 
 STOP_SECONDS = 15.0
-LOG_BYTES = 32 * 2**20
 _POLL_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -62,8 +61,7 @@ class Child:
         Raises Unavailable where the program cannot be started.
         """
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            os.replace(self.log, self.log.with_suffix(".log.1"))
+        bound_log(self.log)
         with open(self.log, "ab") as log:
             self._process = spawn(
                 command, log=log.fileno(), env=env, cwd=cwd, user=user, death_signal=self._stop_signal
@@ -82,6 +80,10 @@ class Child:
     def ask_to_stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(self._stop_signal)
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
 
     def stop(self, seconds: float = STOP_SECONDS) -> int | None:
         """Ask, wait at most `seconds`, then kill. Returns the exit code; None where nothing was started."""

@@ -20,6 +20,7 @@ from clew_spec.errors import Unavailable
 BUCKET = "clew"
 _PORTS = ("s3", "master", "volume", "filer", "admin")
 _PROBE = ".clew-probe"
+GRPC_OFFSET = 10_000
 
 
 class Seaweed:
@@ -38,6 +39,9 @@ class Seaweed:
 
     @property
     def ports(self) -> dict[str, int]:
+        # Its maintenance worker looks for the administrator here, whatever port that is told to use; and where it does
+        # not find it, every attempt leaves something running that uses up the processor.
+        self._ports.pair(f"{self.name}_admin", f"{self.name}_admin_grpc", GRPC_OFFSET)
         names = [f"{self.name}_{part}{suffix}" for part in _PORTS for suffix in ("", "_grpc")]
         return dict(zip(names, self._ports.get(*names), strict=True))
 

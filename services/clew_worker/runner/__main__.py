@@ -12,6 +12,8 @@ from clew_spec.errors import ClewError, Problem
 from clew_spec.runner import RunJob
 from clew_worker.runner.channel import Inbox, Outbox
 
+OUT_OF_MEMORY = "urn:clew:out-of-memory"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m clew_worker.runner", description=__doc__)
@@ -19,7 +21,7 @@ def main() -> None:
     arguments = parser.parse_args()
     inbox = Inbox(sys.stdin)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: inbox.request_stop(checkpoint=False))
+    signal.signal(signal.SIGTERM, lambda *_: inbox.terminate())
     served = 0
     while arguments.max_jobs is None or served < arguments.max_jobs:
         job = inbox.next_job()
@@ -43,7 +45,9 @@ def serve(job: RunJob, inbox: Inbox) -> None:
         report.emit("failed", problem=error.problem().model_dump(mode="json"), retryable=error.status >= 500)
     except Exception as error:
         report.log(traceback.format_exc(), "error")
-        report.emit("failed", problem=_unexpected(error).model_dump(mode="json"), retryable=True)
+        problem = _unexpected(error)
+        # The same job would need the same memory again.
+        report.emit("failed", problem=problem.model_dump(mode="json"), retryable=problem.type != OUT_OF_MEMORY)
     finally:
         report.close()
 
@@ -51,7 +55,7 @@ def serve(job: RunJob, inbox: Inbox) -> None:
 def _unexpected(error: Exception) -> Problem:
     memory = "out of memory" in str(error).lower() or isinstance(error, MemoryError)
     return Problem(
-        type="urn:clew:out-of-memory" if memory else "urn:clew:runner-error",
+        type=OUT_OF_MEMORY if memory else "urn:clew:runner-error",
         title="The job ran out of memory" if memory else "The job failed unexpectedly",
         status=500,
         detail=f"{type(error).__name__}: {error}"[:2000],

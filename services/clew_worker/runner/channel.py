@@ -4,13 +4,14 @@ import json
 import math
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from clew.files import file_sha256
 from clew.reporting import Level
@@ -30,11 +31,17 @@ class Inbox:
         self._jobs: queue.Queue[RunJob | None] = queue.Queue()
         self._stop: Cancel | None = None
         self._busy = threading.Event()
+        self._terminated = False
         threading.Thread(target=self._listen, name="inbox", daemon=True).start()
 
     def _listen(self) -> None:
         for line in self._stream:
-            message = MESSAGE.validate_json(line)
+            try:
+                message = MESSAGE.validate_json(line)
+            except ValidationError as error:
+                # A supervisor of another version; one that waits for an answer would wait for ever.
+                print(f"not a message this runner understands: {error}", file=sys.stderr, flush=True)
+                os._exit(2)
             if isinstance(message, Cancel):
                 self._stop = message
             else:
@@ -46,6 +53,8 @@ class Inbox:
 
     def next_job(self) -> RunJob | None:
         self._busy.clear()
+        if self._terminated:
+            return None
         job = self._jobs.get()
         if job is not None:
             self._busy.set()
@@ -54,6 +63,13 @@ class Inbox:
     @property
     def stop(self) -> Cancel | None:
         return self._stop
+
+    def terminate(self) -> None:
+        """On SIGTERM: a job stops at its next step; a runner without one has nothing to wait for."""
+        self._terminated = True
+        if not self._busy.is_set():
+            os._exit(0)
+        self.request_stop(checkpoint=False)
 
     def request_stop(self, *, checkpoint: bool) -> None:
         self._stop = Cancel(checkpoint=checkpoint)
@@ -117,7 +133,9 @@ class Outbox:
         self.emit("artifact", file=self.file(name, path, media_type).model_dump(mode="json"))
 
     def checkpoint(self, step: int, folder: Path) -> None:
-        """Every file below `folder` belongs to the checkpoint, named relative to it."""
+        """Every file below `folder` belongs to the checkpoint, named relative to it. A cancelled job needs none."""
+        if self._inbox.stop is not None and not self._inbox.stop.checkpoint:
+            return
         files = [self.file(path.relative_to(folder).as_posix(), path) for path in _files_below(folder)]
         self.emit("checkpoint", step=step, files=[file.model_dump(mode="json") for file in files])
 

@@ -10,19 +10,22 @@ from pathlib import Path, PurePosixPath
 
 import httpx2
 
+from clew.reporting import StopRequested
 from clew_spec.errors import DataError, Unavailable
 from clew_spec.runner import Input
 from clew_worker.runner.channel import Outbox
 
 CHUNK = 1 << 20
-ATTEMPTS = 4
+DELAYS_S = (0.5, 1.0, 2.0, 4.0, 8.0, *[15.0] * 19)
+"""Between tries: five minutes in all, for a store that is restarted."""
 PROJECT_ID = re.compile(r"^[A-Za-z0-9-]{1,64}$")
 
 
 def lay_out(inputs: Sequence[Input], folder: Path, *, cache: Path, project_id: str, report: Outbox) -> Path:
     """Every input below `folder` under its name. `cache/{project}/{sha256}` keeps the content for later jobs.
 
-    Raises `DataError` where the content is not what was promised, `Unavailable` where the store does not answer.
+    Raises `DataError` where the content is gone or not what was promised, `Unavailable` where the store stays away,
+    `StopRequested`.
     """
     if not PROJECT_ID.match(project_id):
         raise DataError(f"not a project id: {project_id!r}")
@@ -51,26 +54,43 @@ def _safe(name: str) -> PurePosixPath:
 
 
 def _fetch(item: Input, kept: Path, report: Outbox, done: int, total: int) -> None:
-    for attempt in range(1, ATTEMPTS + 1):
+    for delay in (*DELAYS_S, None):
         try:
             _download(item, kept, report, done, total)
         except httpx2.HTTPError as error:
-            if attempt == ATTEMPTS:
-                raise Unavailable(f"{item.name} could not be fetched: {type(error).__name__}") from error
-            time.sleep(2.0**attempt / 4)
+            if isinstance(error, httpx2.HTTPStatusError) and error.response.status_code == 404:
+                raise DataError(f"{item.name} is gone from the store") from error
+            what = f"{item.name} could not be fetched: {type(error).__name__}"
+            if delay is None:
+                raise Unavailable(what) from error
+            report.log(f"{what}; again in {delay} s", "warning")
+            _wait(delay, report)
         else:
             return
+
+
+def _wait(seconds: float, report: Outbox) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        _stop_if_told(report)
+        time.sleep(min(left, 0.2))
+
+
+def _stop_if_told(report: Outbox) -> None:
+    if report.stop_requested():
+        raise StopRequested
 
 
 def _download(item: Input, kept: Path, report: Outbox, done: int, total: int) -> None:
     content = sha256()
     with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
         try:
-            with httpx2.stream("GET", item.url, timeout=60) as answer:
+            with httpx2.stream("GET", item.url, timeout=httpx2.Timeout(60, connect=5)) as answer:
                 answer.raise_for_status()
                 for chunk in answer.iter_bytes(CHUNK):
                     file.write(chunk)
                     content.update(chunk)
+                    _stop_if_told(report)
                     report.progress("fetch", min(done + file.tell(), total - 1), total, "bytes")
             if content.hexdigest() != item.sha256:
                 raise DataError(f"{item.name} is damaged in the store", expected=f"sha256 {item.sha256}")

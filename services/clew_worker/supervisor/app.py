@@ -24,7 +24,8 @@ def consume(worker: Worker) -> int:
     app.steps["consumer"].add(Tick)
     signals.setup_logging.connect(_keep_our_logging, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
-    return _serve(app, worker)
+    code = _serve(app, worker)
+    return code if worker.left_with is None else worker.left_with
 
 
 def _serve(app: Celery, worker: Worker) -> int:

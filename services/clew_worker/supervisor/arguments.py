@@ -20,10 +20,11 @@ class Arguments:
 def parse(words: Sequence[str] | None = None) -> Arguments:
     parser = argparse.ArgumentParser(prog="python -m clew_worker", description="Work on the jobs of one pool.")
     parser.add_argument("--pool", choices=get_args(Pool), required=True)
-    parser.add_argument("--name", type=_name, help="distinct for each worker of a lab; the host's and the pool's name")
+    parser.add_argument("--name", type=_name, help="distinct for each worker of a lab; else host, pool and GPU")
     parser.add_argument("--device", default="cpu", help="`cpu`, `cuda` or `cuda:1`")
     given = parser.parse_args(words)
-    name = given.name or _name(f"{socket.gethostname()}-{given.pool}")
+    index = given.device.partition(":")[2]  # a worker for each GPU of a host needs no names
+    name = given.name or _name("-".join(part for part in (socket.gethostname(), given.pool, index) if part))
     return Arguments(given.pool, name, given.device)
 
 

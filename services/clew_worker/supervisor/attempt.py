@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.publish import Uploaded, published_key
@@ -34,7 +34,11 @@ from clew_worker.supervisor.worker import Worker
 T = TypeVar("T")
 POLL_S = 0.1
 FLUSH_S = 0.5
+ASK_S = 1.0
+"""How often what is asked of the holder is read while the runner has nothing to tell."""
 RETRY_S = 1.0
+HICCUPS = 5
+"""Internal errors of Postgres under one write before they count as its answer."""
 
 
 class Attempt:
@@ -51,6 +55,7 @@ class Attempt:
         self._orderly = False
         self._batch = Batch(1)
         self._flush_at = 0.0
+        self._ask_at = 0.0
         self._files: list[Uploaded] = []
         self._uploads = Uploads(
             worker.store,
@@ -142,6 +147,8 @@ class Attempt:
             case Done():
                 self._orderly = True
                 return self._endings.succeeded(event.result, self._files)
+            case Failed() if event.problem.type == f"urn:clew:{Unavailable.code}":
+                return self._endings.lost(event.problem)  # a server's fault, not the job's: no retry of its is spent
             case Failed():
                 return self._endings.failed(event.problem, retryable=event.retryable)
             case Stopped():
@@ -163,7 +170,11 @@ class Attempt:
     def _flush(self) -> None:
         batch = self._batch
         self._flush_at = time.monotonic() + FLUSH_S
+        if batch.empty and time.monotonic() < self._ask_at:
+            return
+        self._ask_at = time.monotonic() + ASK_S
         if batch.empty:
+            self._lease.orders = self._write(lambda session: report.orders(session, *self._key))
             return
         self._lease.orders = self._write(
             lambda session: report.report(
@@ -203,6 +214,7 @@ class Attempt:
 
     def _while_the_store_is_away(self) -> None:
         """Between two tries of an upload: the beats go on, and so does what is told and asked."""
+        self._still_mine()
         self._flush()
         if self._lease.orders.cancel:
             raise GivenUp(self._endings.cancelled())
@@ -219,16 +231,23 @@ class Attempt:
             raise
         except ClewError as error:  # what it made does not fit its result
             self._write(self._endings.failed(error.problem(), retryable=False))
+        except Exception as error:  # trying again would end in the same way, and the job would never end
+            self._log.exception("not_recorded")
+            self._write(self._endings.not_recorded(error))
         self._log.info("concluded")
 
     def _write(self, write: Callable[[Session], T]) -> T:
         """One transaction, tried until it is done or the job is not ours any more. Raises `Fenced`."""
+        hiccups = 0
         while True:
             self._still_mine()
             try:
                 with self._worker.sessions.begin() as session:
                     return write(session)
-            except (OperationalError, InterfaceError) as error:
+            except (OperationalError, InterfaceError, InternalError) as error:
+                hiccups += isinstance(error, InternalError)
+                if hiccups > HICCUPS:
+                    raise
                 self._log.warning("write_put_off", error=type(error.orig).__name__)
                 time.sleep(RETRY_S)
 

@@ -43,10 +43,17 @@ class Endings:
         return lambda session: finalise.preempted(session, *self._key, reason=reason)
 
     def lost(self, problem: Problem) -> Ending:
+        problem = problem.model_copy(update={"detail": plain(problem.detail)})
         return lambda session: finalise.lost(session, *self._key, problem, max_lost=self._max_lost)
 
     def runner_lost(self, detail: str) -> Ending:
         return self.lost(Problem(type="urn:clew:runner-lost", title="The runner was lost", status=500, detail=detail))
+
+    def not_recorded(self, error: Exception) -> Ending:
+        reason = str(getattr(error, "orig", error)) or type(error).__name__
+        detail = f"what the job made could not be recorded: {reason}"
+        problem = Problem(type="urn:clew:not-recorded", title="The result was refused", status=500, detail=detail)
+        return self.failed(problem, retryable=False)
 
     def supervisor_failed(self, error: Exception) -> Ending:
         detail = f"the supervisor failed: {type(error).__name__}"

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Job, Model
 from clew_lab.settings import Settings
 from clew_lab.storage import Store
+from clew_lab.storage.store import PRESIGNED_FOR_RUNNERS
 from clew_spec.errors import DataError
 from clew_spec.jobs import JobSpec
 from clew_spec.runner import Input, RunJob
@@ -43,10 +44,7 @@ def run_job(
         spec=SPEC.validate_python(job.spec, strict=False),
         records=records,
         inputs=inputs,
-        resume=[
-            Input(name=file["name"], url=store.link(file["key"]), sha256=file["sha256"], size=file["size"])
-            for file in checkpoint["files"]
-        ],
+        resume=[_input(store, file["name"], file["key"], file["sha256"], file["size"]) for file in checkpoint["files"]],
         resume_step=checkpoint["step"],
         scratch=str(scratch),
         cache=str(cache),
@@ -88,4 +86,8 @@ def _files(session: Session, store: Store, row: Named) -> list[Input]:
     ).all()
     if len(found) != len(row.files):
         raise DataError(f"{row.name} ({row.id}) lacks some of its files")
-    return [Input(name=file.name, url=store.link(file.key), sha256=file.sha256, size=file.size) for file in found]
+    return [_input(store, file.name, file.key, file.sha256, file.size) for file in found]
+
+
+def _input(store: Store, name: str, key: str, sha256: str, size: int) -> Input:
+    return Input(name=name, url=store.link(key, lasts=PRESIGNED_FOR_RUNNERS), sha256=sha256, size=size)

@@ -16,7 +16,7 @@ from clew_spec.runner import Cancel, RunJob
 
 _PASSED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SSL_CERT_FILE")
 _PASSED_PREFIXES = ("LC_", "PYTHON", "OMP_", "MKL_", "NVIDIA_", "CUDA_", "TORCH_", "HF_HOME", "XDG_CACHE_HOME")
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _spawner = ThreadPoolExecutor(1, "spawner")
 """The kernel sends the death signal when the *thread* that forked ends: this one lives as long as the process."""
@@ -147,6 +147,12 @@ def clean_environment(device: str, *, offline: bool) -> dict[str, str]:
         environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     # A thread that waits by spinning takes the core from the one it waits for: thrice the time on busy cores.
     return {"OMP_WAIT_POLICY": "PASSIVE"} | environ | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+
+
+def hide() -> None:
+    """Memory and environment of this process are closed to its own user, who is the runner's too. Linux only."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def die_with_parent() -> Callable[[], None] | None:

@@ -1,5 +1,6 @@
 """Read the events that a runner appends to its file."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from clew_spec.runner import Event
 
 EVENT: TypeAdapter[Any] = TypeAdapter(Event)
 MAX_LINE_BYTES = 64 * 2**20
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""The escape in JSON, and not the letters `u0000` after a backslash that is itself escaped."""
 
 
 class ProtocolError(ClewError):
@@ -20,7 +23,10 @@ class ProtocolError(ClewError):
 
 
 class Tail:
-    """New complete lines of a growing file; a line that is still being written waits for its end."""
+    """New complete lines of a growing file; a line that is still being written waits for its end.
+
+    No string in them holds NUL, which Postgres cannot store: tokens of real vocabularies do, and prompts may.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -44,7 +50,7 @@ class Tail:
 
     def _event(self, line: bytes) -> Any:
         try:
-            event = EVENT.validate_json(line)
+            event = EVENT.validate_json(_NUL.sub(rb"\1\\ufffd", line))
         except ValidationError as error:
             raise ProtocolError(
                 f"event {self._next} is not one: {error.errors(include_input=False)[0]['msg']}"

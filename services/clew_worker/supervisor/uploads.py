@@ -4,15 +4,18 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from clew_lab.catalogue.publish import Uploaded
 from clew_lab.storage import Store, checked_name
+from clew_lab.storage.store import Stored
 from clew_spec.errors import DataError, Unavailable
 from clew_spec.runner import File
 
 log = structlog.get_logger("clew_worker.uploads")
+T = TypeVar("T")
 RETRY_S = 1.0
 
 
@@ -44,7 +47,7 @@ class Uploads:
         """Raises `DataError` where the file is not as announced, `Unavailable` where the store stays away too long."""
         path = self._path(file)
         key = self._known(file.sha256, file.size)
-        if key is None:
+        if key is None or not self._holds(key, file):
             key = self._put(self._key_of(checked_name(file.name)), path, file)
         return Uploaded(file.name, key, file.sha256, file.size, file.media_type)
 
@@ -73,11 +76,19 @@ class Uploads:
             raise DataError(f"{file.name} is not what was announced", expected=f"{file.size} bytes")
         return path
 
+    def _holds(self, key: str, file: File) -> bool:
+        """What the catalogue knows may be gone: a bucket that was restored, an object that was deleted by hand."""
+        there = self._patiently(key, lambda: self._store.stat(key))
+        return there == Stored(key, file.size, file.sha256)
+
     def _put(self, key: str, path: Path, file: File) -> str:
+        return self._patiently(key, lambda: self._store.put(key, path, file.sha256, media_type=file.media_type)).key
+
+    def _patiently(self, key: str, ask: Callable[[], T]) -> T:
         give_up_at = time.monotonic() + self._patience_s
         while True:
             try:
-                return self._store.put(key, path, file.sha256, media_type=file.media_type).key
+                return ask()
             except Unavailable as error:
                 if time.monotonic() > give_up_at:
                     raise

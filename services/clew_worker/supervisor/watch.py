@@ -10,6 +10,7 @@ from types import FrameType
 
 import structlog
 
+from clew_worker.supervisor.exits import DRAINED, NAME_TAKEN
 from clew_worker.supervisor.process import die_with_parent
 
 log = structlog.get_logger("clew_worker.watch")
@@ -18,7 +19,10 @@ HEALTHY_S = 60.0
 
 
 class Watch:
-    """Starts the command again whenever it ends, until told to stop; then passes the signal on and waits."""
+    """Starts the command again whenever it ends, until told to stop; then passes the signal on and waits.
+
+    One that ended because it was drained, or because another has its name, is not started again: its code is ours.
+    """
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
@@ -36,7 +40,7 @@ class Watch:
             if self._stopping.is_set():  # the signal came while there was no child
                 self._child.terminate()
             code = self._child.wait()
-            if self._stopping.is_set():
+            if self._stopping.is_set() or code in (DRAINED, NAME_TAKEN):
                 return code
             backoff = 1.0 if time.monotonic() - started > HEALTHY_S else min(2 * backoff, MAX_BACKOFF_S)
             log.error("worker_ended", code=code, again_in_s=backoff)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from clew.circuits.frozen import FrozenNetwork
-from clew.circuits.graph import Edges, Graph, NodeKind
+from clew.circuits.graph import Edges, Graph, NodeKind, Nodes
 from clew.circuits.influence import explained_share, influence
 from clew.circuits.replacement import Coder
 from clew.circuits.sweep import Rows, merge, sweep, tiles
@@ -50,7 +50,7 @@ def attribute(
     start[logits] = torch.tensor(network.logits.probabilities, dtype=torch.float64)
     n_active = int(features.sum())
     wanted = min(max_nodes, n_active)
-    _check_size((wanted + int(logits.sum())) * len(nodes), wanted)
+    _check_size(_most_edges(nodes, features, wanted) + int(logits.sum()) * len(nodes), wanted)
 
     swept: list[Rows] = []
     done = 0
@@ -95,6 +95,15 @@ def attribute(
         n_selected=int(selected.sum()),
         explained_share=explained_share(_flow(rows, start), features, selected),
     )
+
+
+def _most_edges(nodes: Nodes, features: Tensor, wanted: int) -> int:
+    """Edges into the `wanted` features that can have most: none comes from a later layer or position."""
+    layer, position = nodes.layer.long() + 1, nodes.position.long().clamp_min(0)
+    cells = torch.zeros(int(layer.max()) + 1, int(position.max()) + 1, dtype=torch.int64)
+    cells.index_put_((layer, position), torch.ones_like(layer), accumulate=True)
+    upstream = cells.cumsum(0).cumsum(1)[layer[features], position[features]]
+    return int(upstream.topk(min(wanted, len(upstream))).values.sum())
 
 
 def _check_size(edges: int, rows: int) -> None:

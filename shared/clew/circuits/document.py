@@ -36,8 +36,10 @@ def summarise(graph: Graph) -> GraphSummary:
 
 
 def document(graph: Graph, name: str, view_nodes: int, n_paths: int = 20) -> GraphDocument:
-    """The `n_paths` strongest paths and the picture of `graph` (see `pruning.picture`)."""
-    paths = strongest_paths(graph, n_paths)
+    """The `n_paths` strongest paths, as many through features, and the picture of `graph` (see `pruning.picture`)."""
+    found = strongest_paths(graph, n_paths) + strongest_paths(graph, n_paths, through_features=True)
+    by_nodes = {tuple(step.node for step in path.steps): path for path in found}
+    paths = sorted(by_nodes.values(), key=lambda path: -path.score)
     nodes, edges = picture(graph, view_nodes, paths)
     triples = zip(
         graph.edges.sources[edges].tolist(),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clew.circuits.graph import Graph, NodeKind
-from clew_spec.graph import GraphScores
+from clew_spec.graph import ErrorParts, GraphScores
 
 
 def influence(targets: Tensor, offsets: Tensor, sources: Tensor, weights: Tensor, start: Tensor) -> Tensor:
@@ -89,10 +89,22 @@ def scores(graph: Graph) -> GraphScores:
     given = float(flow[graph.nodes.where(NodeKind.TOKEN, NodeKind.POSITION)].sum())
     unexplained = float(flow[graph.unexplained].sum())
     leaves = float(flow[graph.leaves].sum())
+    nodes = graph.nodes
+    error, coded = nodes.where(NodeKind.ERROR), torch.isin(nodes.layer, torch.tensor(graph.coder_layers))
+
+    def part(of: Tensor) -> float:
+        return float(flow[of & graph.unexplained].sum()) / leaves if leaves > 0 else 0.0
+
     # Every unit of flow into an unexplained node came over an edge from some target n: infl = sum_n flow[n] N[n, it].
     everything = float(flow.sum())
     return GraphScores(
         replacement=given / (given + unexplained) if given + unexplained > 0 else 1.0,
         completeness=1.0 - unexplained / everything if everything > 0 else 1.0,
         error_share=unexplained / leaves if leaves > 0 else 0.0,
+        error_parts=ErrorParts(
+            no_coder=part(error & ~coded),
+            position_0=part(error & coded & (nodes.position == 0)),
+            coder_error=part(error & coded & (nodes.position > 0)),
+            unselected=part(~error),
+        ),
     )

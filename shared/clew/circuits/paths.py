@@ -11,8 +11,10 @@ from clew.circuits.influence import independent_rows
 from clew_spec.graph import Path, PathStep
 
 
-def strongest_paths(graph: Graph, k: int = 20) -> list[Path]:
+def strongest_paths(graph: Graph, k: int = 20, *, through_features: bool = False) -> list[Path]:
     """The `k` paths of highest score from any leaf to the logit of the most probable target, strongest first.
+
+    `through_features` asks for circuits alone: paths that run through at least one feature.
 
     The score of a path is the product over its steps of |edge| / sum |edges into the same target|: the part of that
     logit's influence that takes exactly this route. A leaf is any node without a row: token, position, error, bias,
@@ -20,7 +22,8 @@ def strongest_paths(graph: Graph, k: int = 20) -> list[Path]:
     each node to the logit is found from the logit down, and a best-first search from the leaves up follows it.
     """
     root = int(graph.start.argmax())
-    best = _best_to(graph, root)
+    shares = _without_direct_edges(graph, root) if through_features else graph.edges.shares
+    best = _best_to(graph, root, shares)
     leaves = graph.leaves.nonzero().squeeze(1)
     found: list[Path] = []
     # (-bound, nodes, edges): the bound is the score of the best path that begins with these nodes. Equal ones are tried
@@ -35,7 +38,7 @@ def strongest_paths(graph: Graph, k: int = 20) -> list[Path]:
             found.append(_path(graph, nodes, edges))
             continue
         outgoing = graph.edges.out(here)
-        through = graph.edges.shares[outgoing] * best[graph.edges.target_of[outgoing]]
+        through = shares[outgoing] * best[graph.edges.target_of[outgoing]]
         # Exactly 1 along the best continuation, so that rounding cannot make the search stray among equal paths.
         for ratio, edge in zip(*_top(through / best[here], outgoing, k), strict=True):
             following = int(graph.edges.target_of[edge])
@@ -43,14 +46,22 @@ def strongest_paths(graph: Graph, k: int = 20) -> list[Path]:
     return sorted(found, key=lambda path: -path.score)
 
 
-def _best_to(graph: Graph, root: int) -> Tensor:
+def _without_direct_edges(graph: Graph, root: int) -> Tensor:
+    """The shares of all edges, but 0 from a leaf straight to `root`: only features stand between the two."""
+    shares = graph.edges.shares.clone()
+    span = graph.edges.span(root)
+    shares[span] *= ~graph.leaves[graph.edges.sources[span].long()]
+    return shares
+
+
+def _best_to(graph: Graph, root: int, shares: Tensor) -> Tensor:
     """float64[N]: the best product of shares from each node to `root`; 0 where no path leads there."""
     edges = graph.edges
     best = torch.zeros(len(graph.nodes), dtype=torch.float64)
     best[root] = 1.0
     for first, last in independent_rows(edges.targets, edges.offsets, edges.sources):
         span = slice(int(edges.offsets[first]), int(edges.offsets[last]))
-        through = edges.shares[span] * best[edges.target_of[span]]
+        through = shares[span] * best[edges.target_of[span]]
         best.scatter_reduce_(0, edges.sources[span].long(), through, "amax")
     return best
 

@@ -51,14 +51,18 @@ def prune(graph: Graph, node_threshold: float = 0.8, edge_threshold: float = 0.9
 def picture(graph: Graph, view_nodes: int, paths: list[Path]) -> tuple[Tensor, Tensor]:
     """Nodes int64[n] and edges int64[e], ascending indices, of the graph as a page shows it.
 
-    The nodes are all tokens and logits, the `view_nodes` most influential others, and all those on `paths`. The edges
+    The nodes are all tokens and logits, the `view_nodes` most influential others, and all those on `paths`. Half of the
+    `view_nodes` are kept for features: where layers have no coder, errors alone would fill the picture. The edges
     are those on `paths`, the strongest into and out of every node, and, up to `EDGES_PER_NODE` a node in all, those
     between the nodes that carry the most influence.
     """
     edges, flow = graph.edges, node_influence(graph)
     nodes = graph.nodes.where(NodeKind.TOKEN, NodeKind.LOGIT)
     others = (~nodes & (flow > 0)).nonzero().squeeze(1)
-    nodes[others[flow[others].argsort(descending=True, stable=True)[:view_nodes]]] = True
+    ranked = others[flow[others].argsort(descending=True, stable=True)]
+    features = ranked[graph.nodes.where(NodeKind.FEATURE)[ranked]][: view_nodes // 2]
+    nodes[features] = True
+    nodes[ranked[~nodes[ranked]][: view_nodes - len(features)]] = True
     steps = [step.node for path in paths for step in path.steps]
     nodes[steps] = True
 

@@ -1,15 +1,18 @@
 """A dataset from a source of text: read, split by document, tokenise, pack, write."""
 
 import hashlib
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from clew.data.bos import bos_token_id
-from clew.data.dataset import MANIFEST_FILE, DatasetManifest
+from clew.data.dataset import MANIFEST_FILE, DatasetManifest, Split
+from clew.data.overlap import WINDOW, Passages, cut
 from clew.data.packing import Packer
-from clew.data.pydoc import documents, find_package
+from clew.data.pydoc import Document, documents, find_package
 from clew.files import file_sha256, whole_folder
 from clew.reporting import Report, Silent, StopRequested
 from clew_spec.datasets import BuildDatasetSpec
@@ -28,8 +31,10 @@ def build_dataset(
 ) -> DatasetManifest:
     """Write the dataset that `spec` describes to the folder `out`, whole or not at all.
 
-    Documents come in an order that the seed decides and are read only as far as `max_tokens` needs. Every document, and
-    every docstring, is in one split only. The last tokens of a split that do not fill a row are dropped.
+    Documents come in an order that the seed decides and are read only as far as `max_tokens` needs. Whether one is held
+    out is decided by its content and `heldout_fraction` alone: what one dataset holds out, none with the same fraction
+    or a larger one trains on. Within a dataset, no 16 tokens in a row are in both splits: paragraphs that the other
+    split was first to hold are left out. The last tokens of a split that do not fill a row are dropped.
 
     Raises:
         InvalidSpec: the first token, or `max_tokens`, cannot be had with this tokenizer and context.
@@ -54,26 +59,34 @@ def build_dataset(
     with whole_folder(out) as folder:
         train = Packer(folder, "train", context=spec.context, bos_id=bos_id)
         heldout = Packer(folder, "heldout", context=spec.context, bos_id=bos_id)
+        packers: dict[Split, Packer] = {"train": train, "heldout": heldout}
+        shared: dict[Split, int] = dict.fromkeys(packers, 0)
+        passages = Passages()
         files = documents(packages, spec.seed)
         while (budget is None or n_tokens < budget) and (batch := list(islice(files, FILES_AT_A_TIME))):
             if report.stop_requested():
                 raise StopRequested
             files_read += len(batch)
             found = [document for documents_of_file, _ in batch for document in documents_of_file]
-            texts = [document.text for document in found]
-            for document, ids in zip(found, _tokenise(tokenizer, texts), strict=True):
+            for document, (ids, units, headings) in zip(found, _tokenise(tokenizer, found), strict=True):
                 if budget is not None and n_tokens >= budget:
                     break
-                ids = [*ids, separator_id][: None if budget is None else budget - n_tokens]
-                (heldout if _is_held_out(n_documents, spec.heldout_fraction) else train).add(ids)
+                split: Split = "heldout" if document.draw < spec.heldout_fraction else "train"
+                kept_T = cut(passages, split, ids, units, headings)
+                shared[split] += len(ids) - len(kept_T)
+                if not len(kept_T):
+                    continue
+                passages.add(split, kept_T)
+                kept = [*kept_T.tolist(), separator_id][: None if budget is None else budget - n_tokens]
+                packers[split].add(kept)
                 text_digest.update(f"{document.name}\0{document.text}\0".encode())
                 n_documents += 1
-                n_tokens += len(ids)
+                n_tokens += len(kept)
             if budget is None:
                 report.progress("reading and tokenising", files_read, n_files, "files")
             else:
                 report.progress("reading and tokenising", n_tokens, budget, "tokens")
-        for packer in (train, heldout):
+        for split, packer in packers.items():
             packer.close()
             if packer.n_rows == 0:
                 raise DataError(
@@ -84,7 +97,8 @@ def build_dataset(
                 )
             report.log(
                 f"{packer.split}: {packer.n_rows} rows of {spec.context} tokens from {packer.n_documents} documents; "
-                f"a tail of {packer.dropped} tokens dropped"
+                f"left out: {shared[split]} tokens in paragraphs that share {WINDOW} tokens in a row with the other "
+                f"split, and a tail of {packer.dropped}"
             )
         names = [*train.files, *heldout.files]
         manifest = DatasetManifest(
@@ -100,6 +114,7 @@ def build_dataset(
             largest_id=max(train.largest_id, heldout.largest_id),
             seed=spec.seed,
             heldout_fraction=spec.heldout_fraction,
+            shared_tokens={**shared},
             source={
                 **spec.source.model_dump(),
                 "versions": {package.name: package.version for package in packages},
@@ -112,19 +127,25 @@ def build_dataset(
     return manifest
 
 
-def _is_held_out(number: int, fraction: float) -> bool:
-    """Spreads the held-out documents evenly over the (already shuffled) sequence, at exactly their share."""
-    return int((number + 1) * fraction + 0.5) > int(number * fraction + 0.5)
-
-
-def _tokenise(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    if not texts:
-        return []
+def _tokenise(
+    tokenizer: PreTrainedTokenizerBase, found: list[Document]
+) -> Iterator[tuple[list[int], list[int], list[int]]]:
+    """Of each document its token ids, the unit each is in, and the heading of each unit."""
+    if not found:
+        return
     # Special tokens that the text speaks of are text: none of them may end a document or begin a turn.
     encoded = tokenizer(
-        texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False, verbose=False
+        [document.text for document in found],
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_attention_mask=False,
+        return_offsets_mapping=True,
+        verbose=False,
     )
-    return list(encoded["input_ids"])
+    for document, ids, offsets in zip(found, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        starts, headings = document.units()
+        units = np.searchsorted(starts, [start for start, _ in offsets], side="right") - 1
+        yield ids, units.tolist(), headings
 
 
 def _separator_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -5,6 +5,7 @@ the document that a token belongs to. What was put first in a row belongs to seg
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,9 @@ class DatasetManifest(BaseModel):
     largest_id: int
     seed: int
     heldout_fraction: float
+    """Share of the documents, before paragraphs that both splits would hold are left out of one."""
+    shared_tokens: dict[Split, int] = {}
+    """Tokens left out of each split because the other was first to hold their passage."""
     source: dict[str, Any]
     """The source's spec, package versions, sha256 of the text."""
     files: dict[str, Digest]
@@ -77,6 +81,11 @@ class Rows:
     def __getitem__(self, rows: Sequence[int] | slice) -> Tensor:
         """Token ids [len(rows), context] int64."""
         return self._take(self.tokens_NT, rows).long()
+
+    def spread(self, tokens: int) -> list[int]:
+        """Numbers of as many rows as hold `tokens`, rounded up to whole rows (or all), evenly over the split."""
+        n_rows = min(len(self), math.ceil(tokens / self.context))
+        return [i * len(self) // n_rows for i in range(n_rows)]
 
     def segments(self, rows: Sequence[int] | slice) -> Tensor:
         """Number of each token's document within its row, [len(rows), context] int16."""

@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import platform
+import re
 import sys
 import tokenize
 import warnings
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from clew_spec.errors import DataError
 
+PARAGRAPHS = re.compile(r"\n(?:[^\S\n]*\n)+")
 Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -32,7 +34,27 @@ class Package:
 @dataclass(frozen=True)
 class Document:
     name: str
-    text: str
+    docstrings: tuple[tuple[str, str], ...]
+    """(qualified name, text) of those that were not met before."""
+    draw: float
+    """In [0, 1), uniform over contents: a hash of all its docstrings, met before or not, and of nothing else."""
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(f"{qualified}\n{text}" for qualified, text in self.docstrings)
+
+    def units(self) -> tuple[list[int], list[int]]:
+        """Where in the text each unit begins, a qualified name or a paragraph, and the number of its name's unit."""
+        starts: list[int] = []
+        headings: list[int] = []
+        at = 0
+        for qualified, text in self.docstrings:
+            body = at + len(qualified)
+            units = [max(0, at - 2), body, *(body + 1 + gap.start() for gap in PARAGRAPHS.finditer(text))]
+            headings += [len(starts)] * len(units)
+            starts += units  # each with the line breaks before it
+            at = body + 1 + len(text) + 2
+        return starts, headings
 
 
 def find_package(name: str, *, where: str) -> Package:
@@ -42,7 +64,8 @@ def find_package(name: str, *, where: str) -> Package:
         DataError: it is not installed, or holds no Python source.
     """
     try:
-        spec = importlib.util.find_spec(name)  # of a top-level name: looks, and executes nothing
+        # Of a top-level name this looks, and executes nothing. `__main__` is whatever program runs now.
+        spec = None if name == "__main__" else importlib.util.find_spec(name)
     except ValueError:
         spec = None
     if spec is None:
@@ -79,35 +102,37 @@ def documents(packages: Sequence[Package], seed: int) -> Iterator[tuple[list[Doc
 
 
 def _documents_of(tree: ast.Module, module: str, seen: set[bytes]) -> Iterator[Document]:
-    own = [_unseen(tree, seen)]
-    groups = [(module, [(module, text) for text in own if text])]
+    groups = [(module, [(module, text)] if (text := _docstring(tree)) else [])]
     for node in tree.body:
         if isinstance(node, Documented):
             name = f"{module}.{node.name}"
-            groups.append((name, list(_docstrings(node, name, seen))))
+            groups.append((name, list(_docstrings(node, name))))
     for name, docstrings in groups:
-        if docstrings:
-            yield Document(name, "\n\n".join(f"{qualified}\n{text}" for qualified, text in docstrings))
+        content = hashlib.sha256("\0".join(text for _, text in docstrings).encode()).digest()
+        if fresh := tuple(each for each in docstrings if _is_new(each[1], seen)):
+            yield Document(name, fresh, draw=int.from_bytes(content[:6], "big") / 2**48)
 
 
-def _docstrings(node: Documented, name: str, seen: set[bytes]) -> Iterator[tuple[str, str]]:
-    if text := _unseen(node, seen):
+def _docstrings(node: Documented, name: str) -> Iterator[tuple[str, str]]:
+    if text := _docstring(node):
         yield name, text
     if isinstance(node, ast.ClassDef):
         for child in node.body:
             if isinstance(child, Documented):
-                yield from _docstrings(child, f"{name}.{child.name}", seen)
+                yield from _docstrings(child, f"{name}.{child.name}")
 
 
-def _unseen(node: Documented | ast.Module, seen: set[bytes]) -> str:
-    """The docstring of `node`, or nothing where the same text was met before."""
+def _docstring(node: Documented | ast.Module) -> str:
     text = (ast.get_docstring(node) or "").strip()
-    text = text.encode(errors="ignore").decode()  # lone surrogates, which no tokenizer takes
+    return text.encode(errors="ignore").decode()  # lone surrogates, which no tokenizer takes
+
+
+def _is_new(text: str, seen: set[bytes]) -> bool:
     digest = hashlib.sha256(text.encode()).digest()
     if digest in seen:
-        return ""
+        return False
     seen.add(digest)
-    return text
+    return True
 
 
 def _parse(path: Path) -> ast.Module | None:

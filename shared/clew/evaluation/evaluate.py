@@ -5,7 +5,6 @@ FVU, L0 and dead features are over positions 1 .. T-1; cross-entropies are over 
 token after it. Position T-1 has none.
 """
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -32,7 +31,9 @@ def evaluate(
     rows_per_batch: int = 4,
     report: Report | None = None,
 ) -> list[CoderMetrics]:
-    """The metrics of each coder, alone in the model, on the first rows that hold `tokens` (or on all there are).
+    """The metrics of each coder, alone in the model, on as many rows as hold `tokens` (or on all there are).
+
+    Rows are spread evenly over the split, and always the same.
 
     One pass of the model a batch; each splice goes on from its layer's cached residual stream. Sums are float64, so the
     results do not depend on `rows_per_batch` beyond the rounding of the model itself.
@@ -44,12 +45,13 @@ def evaluate(
     report = report or Silent()
     context = rows.context
     _check(model, coders, context)
-    n_rows = min(len(rows), math.ceil(tokens / context))
+    chosen = rows.spread(tokens)
+    n_rows = len(chosen)
     tallies = {layer: _Tally(coder) for layer, coder in sorted(coders.items())}
     ce_original = 0.0
     done, passes = 0, n_rows * len(tallies)
     for start in range(0, n_rows, rows_per_batch):
-        tokens_BT = rows[slice(start, min(start + rows_per_batch, n_rows))].to(model.device)
+        tokens_BT = rows[chosen[start : start + rows_per_batch]].to(model.device)
         seen = trace(model, tokens_BT, list(tallies))
         ce_original += _cross_entropy(seen.logits_BTV, tokens_BT)
         for layer, tally in tallies.items():

@@ -1,6 +1,5 @@
 """How well coders do on text that they never learn from, while they train."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -16,12 +15,12 @@ from clew.training.activations import activations, route
 def heldout_fvu(
     model: Model, coders: Mapping[str, Coder], rows: Rows, *, tokens: int, rows_per_batch: int
 ) -> dict[str, float]:
-    """FVU by key of coder on the first rows of `rows`: as many as hold `tokens`, or all."""
-    n_rows = min(len(rows), math.ceil(tokens / rows.context))
+    """FVU by key of coder on rows spread evenly over `rows`, always the same: as many as hold `tokens`, or all."""
+    chosen = rows.spread(tokens)
     fvu = {key: Fvu() for key in coders}
     routes = {key: route(coder.layer, coder.hooks) for key, coder in coders.items()}
-    for start in range(0, n_rows, rows_per_batch):
-        tokens_BT = rows[slice(start, min(start + rows_per_batch, n_rows))]
+    for start in range(0, len(chosen), rows_per_batch):
+        tokens_BT = rows[chosen[start : start + rows_per_batch]]
         for each, x_ND, y_ND in activations(model, tokens_BT, list(routes.values())):
             for key, coder in coders.items():
                 if routes[key] == each:

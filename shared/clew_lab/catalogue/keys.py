@@ -88,9 +88,14 @@ def actor_of_key(session: Session, plain: str, *, secret_key: SecretStr) -> Acto
     return _used(session, *found)
 
 
-def is_live(session: Session, key_id: UUID) -> bool:
-    """Whether the key is still good."""
-    return session.execute(_live_keys().where(ApiKey.id == key_id)).first() is not None
+def is_live(session: Session, key_id: UUID, session_digest: str | None = None) -> bool:
+    """Whether the key is still good, and so is the browser session that spoke for it, if one did."""
+    live = _live_keys().where(ApiKey.id == key_id)
+    if session_digest is not None:
+        live = live.join(BrowserSession, BrowserSession.key_id == ApiKey.id).where(
+            BrowserSession.digest == session_digest, BrowserSession.expires_at > func.now()
+        )
+    return session.execute(live).first() is not None
 
 
 def open_session(session: Session, actor: Actor, *, secret_key: SecretStr) -> tuple[BrowserSession, str]:

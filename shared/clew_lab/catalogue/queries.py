@@ -78,10 +78,8 @@ def list_datasets(session: Session, actor: Actor, **options: Any) -> Page[Datase
     return _list(session, actor, Dataset, views.dataset_view, **options)
 
 
-def list_coders(
-    session: Session, actor: Actor, *, job: UUID | None = None, model: UUID | None = None, **options: Any
-) -> Page[CoderView]:
-    wanted = [column == value for column, value in ((Coder.job_id, job), (Coder.model_id, model)) if value]
+def list_coders(session: Session, actor: Actor, *, model: UUID | None = None, **options: Any) -> Page[CoderView]:
+    wanted = [Coder.model_id == model] if model else []
     return _list(session, actor, Coder, views.coder_view, *wanted, **options)
 
 
@@ -200,12 +198,15 @@ def _list(
     view: Callable[[Any, str], V],
     *wanted: Any,
     name: str | None = None,
+    job: UUID | None = None,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[V]:
     statement = readable(actor, table).join(Project, Project.id == table.project_id).add_columns(Project.name)
     if name is not None:
         statement = statement.where(table.name == name)
+    if job is not None:
+        statement = statement.where(table.job_id == job)
     return page(session, statement.where(*wanted), table, lambda row: view(*row), cursor=cursor, limit=limit)
 
 

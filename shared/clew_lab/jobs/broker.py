@@ -55,15 +55,17 @@ def make_app(redis_url: str) -> Celery:
     return app
 
 
-def ring(app: Celery, bell: Bell, *, expires_s: float) -> None:
-    """Tell the pool's workers. Raises `Unavailable` where Redis does not answer."""
+def ring(app: Celery, bell: Bell) -> None:
+    """Tell the pool's workers. Raises `Unavailable` where Redis does not answer.
+
+    No bell expires: that would be judged by the clocks of two machines, and a stale one finds nothing to claim.
+    """
     try:
         app.send_task(
             TASK,
             args=(str(bell.job_id), bell.fence),
             task_id=f"{bell.job_id}.{bell.fence}",
             queue=bell.pool,
-            expires=expires_s,
             retry=False,
         )
     except (KombuError, RedisError, OSError) as error:

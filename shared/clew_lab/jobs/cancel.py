@@ -1,4 +1,4 @@
-"""Ask a job to stop. Who runs it learns of it with its next beat."""
+"""Ask a job to stop. Who runs it learns of it within about a second."""
 
 from uuid import UUID
 

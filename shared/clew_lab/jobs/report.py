@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -39,6 +39,18 @@ def beat(session: Session, job_id: UUID, fence: int, *, lease_s: float) -> Order
     if renewed is None:
         raise Fenced(f"attempt {fence} of job {job_id} has lost its lease")
     return Orders(*renewed)
+
+
+def orders(session: Session, job_id: UUID, fence: int) -> Orders:
+    """What is asked of the holder now; writes nothing and waits for no lock. Raises `Fenced`."""
+    asked = session.execute(
+        select(Job.cancel_requested, Job.preempt_requested).where(
+            Job.id == job_id, Job.fence == fence, Job.state == JobState.RUNNING.value
+        )
+    ).one_or_none()
+    if asked is None:
+        raise Fenced(f"attempt {fence} of job {job_id} has lost its lease")
+    return Orders(*asked)
 
 
 def report(

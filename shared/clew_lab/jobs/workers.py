@@ -1,5 +1,6 @@
 """Who is there to work. A worker is one slot, alive while its beat is fresh."""
 
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import func, update
@@ -8,13 +9,17 @@ from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.tables import Worker
 from clew_lab.jobs.notify import notify_queue
+from clew_spec.errors import Conflict
 from clew_spec.jobs import Pool
 
 
 def register(session: Session, name: str, pool: Pool, *, device: str, memory_bytes: int) -> UUID:
-    """Announce a worker. One that comes back under its name keeps its row."""
+    """Announce a worker. One that comes back under its name keeps its row, and is not draining any more.
+
+    The row is its newest holder's: whoever held it before finds another `started_at` there, and lets go.
+    """
     described = {"pool": pool, "device": device, "memory_bytes": memory_bytes}
-    fresh = {"draining": False, "started_at": func.now(), "beat_at": func.now()}
+    fresh = {"draining": False, "started_at": func.clock_timestamp(), "beat_at": func.now()}
     statement = insert(Worker).values(name=name, **described)
     id = session.scalars(
         statement.on_conflict_do_update(index_elements=[Worker.name], set_={**described, **fresh}).returning(Worker.id)
@@ -23,12 +28,24 @@ def register(session: Session, name: str, pool: Pool, *, device: str, memory_byt
     return id
 
 
-def beat(session: Session, worker_id: UUID) -> bool:
-    """Say that the worker lives; returns whether it is asked to take no more work."""
-    statement = update(Worker).where(Worker.id == worker_id).values(beat_at=func.now()).returning(Worker.draining)
-    return session.scalars(statement).one()
+def beat(session: Session, worker_id: UUID, since: datetime) -> bool:
+    """Say that the worker lives; returns whether it is asked to take no more work.
+
+    since: the row's `started_at` when it was registered. Raises `Conflict` where another took the name after that.
+    """
+    mine = update(Worker).where(Worker.id == worker_id, Worker.started_at == since)
+    asked = session.scalars(mine.values(beat_at=func.now()).returning(Worker.draining)).one_or_none()
+    if asked is None:
+        raise Conflict("another worker has registered under the same name")
+    return asked
 
 
-def drain(session: Session, worker_id: UUID) -> None:
-    """Give the worker no more work."""
-    session.execute(update(Worker).where(Worker.id == worker_id).values(draining=True))
+def drain(session: Session, worker_id: UUID, since: datetime | None = None) -> None:
+    """Give the worker no more work: it gives back what it has, and ends.
+
+    since: as for `beat`; without it, whoever holds the row now is meant.
+    """
+    statement = update(Worker).where(Worker.id == worker_id)
+    if since is not None:
+        statement = statement.where(Worker.started_at == since)
+    session.execute(statement.values(draining=True))

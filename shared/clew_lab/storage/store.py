@@ -17,6 +17,8 @@ from clew_lab.settings import Settings
 from clew_spec.errors import Conflict, DataError, NotFound, Unavailable
 
 PRESIGNED = timedelta(minutes=15)
+PRESIGNED_FOR_RUNNERS = timedelta(hours=24)
+"""They fetch one file after another, and wait for a store that is away."""
 PART_BYTES = 16 * 2**20
 _DIGEST = "x-amz-meta-sha256"
 _GONE = ("NoSuchKey", "NoSuchObject", "NoSuchBucket")
@@ -125,13 +127,13 @@ class Store:
                 answer.close()
                 answer.release_conn()
 
-    def link(self, key: str, *, download_as: str | None = None) -> str:
-        """A URL from which anyone may read the object for 15 minutes. Asks no server."""
+    def link(self, key: str, *, download_as: str | None = None, lasts: timedelta = PRESIGNED) -> str:
+        """A URL from which anyone may read the object for a while. Asks no server."""
         headers: dict[str, str | list[str] | tuple[str]] | None = None
         if download_as:
             headers = {"response-content-disposition": f'attachment; filename="{download_as}"'}
         return self._public.presigned_get_object(
-            bucket_name=self.bucket, object_name=key, expires=PRESIGNED, response_headers=headers
+            bucket_name=self.bucket, object_name=key, expires=lasts, response_headers=headers
         )
 
     def keys(self, prefix: str) -> Iterator[str]:

@@ -68,7 +68,9 @@ def test_rows_of_zeros_and_of_tiny_numbers() -> None:
     graph = random_graph(3)
     zeros = with_weights(graph, torch.zeros_like(graph.edges.weights))
     assert torch.equal(node_influence(zeros), graph.start)
-    assert scores(zeros).model_dump() == {"replacement": 1.0, "completeness": 1.0, "error_share": 0.0}
+    nothing = {"no_coder": 0.0, "position_0": 0.0, "coder_error": 0.0, "unselected": 0.0}
+    expected = {"replacement": 1.0, "completeness": 1.0, "error_share": 0.0, "error_parts": nothing}
+    assert scores(zeros).model_dump() == expected
     tiny = with_weights(graph, graph.edges.weights * 1e-305)
     torch.testing.assert_close(node_influence(tiny), node_influence(graph), rtol=1e-9, atol=0)
 
@@ -90,6 +92,7 @@ def test_scores_are_the_dense_formulas(graph: Graph) -> None:
     if given_ + unexplained > 0:
         assert found.replacement == pytest.approx(given_ / (given_ + unexplained), abs=1e-12)
     assert found.completeness == pytest.approx(completeness, abs=1e-12)
+    assert sum(found.error_parts.model_dump().values()) == pytest.approx(found.error_share, abs=1e-12)
 
 
 @few

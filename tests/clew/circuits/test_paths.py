@@ -41,6 +41,15 @@ def test_equals_exhaustive_enumeration(graph: Graph, k: int) -> None:
         assert path.score == pytest.approx(every[route], rel=1e-12)
 
 
+@many
+@given(graphs(), st.integers(1, 40))
+def test_through_features_equals_enumeration_of_circuits(graph: Graph, k: int) -> None:
+    circuits = {path: score for path, score in every_path(graph).items() if len(path) > 2}
+    found = strongest_paths(graph, k, through_features=True)
+    assert [path.score for path in found] == pytest.approx(sorted(circuits.values(), reverse=True)[:k], rel=1e-12)
+    assert {tuple(step.node for step in path.steps) for path in found} <= circuits.keys()
+
+
 def test_all_of_them_share_out_the_whole_logit() -> None:
     graph = random_graph(7, n_layers=2, density=0.7)
     assert math.fsum(path.score for path in strongest_paths(graph, 10**6)) == pytest.approx(1.0)

@@ -1,5 +1,6 @@
 """Nothing is lost, made up or shared between the splits on the way from text to rows."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from clew.data import Dataset, DatasetManifest, bos_token_id, build_dataset
+from clew.data.dataset import Rows, Split
+from clew.data.overlap import Passages, cut
 from clew.data.packing import Packer
+from clew.data.pydoc import documents, find_package
 from clew.reporting import Silent, StopRequested
 from clew_spec.datasets import BuildDatasetSpec, PydocSource
 from clew_spec.errors import DataError, InvalidSpec
@@ -21,6 +25,15 @@ pytestmark = pytest.mark.science
 
 DIGEST = "a" * 64
 EOS = 1
+WINDOW = 64
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_passage_is_a_dozen_words() -> Iterator[None]:
+    """16 tokens are about that, but here a token is a byte."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clew.data.overlap.WINDOW", WINDOW)
+        yield
 
 
 def byte_tokenizer(**special: str) -> PreTrainedTokenizerFast:
@@ -56,10 +69,108 @@ def test_rows_are_the_documents_end_to_end_and_no_document_is_in_both_splits(tmp
     assert train
     assert heldout
     assert not train & heldout
-    assert manifest.n_heldout_documents == int(manifest.n_documents * 0.3 + 0.5)
+    assert 0 < manifest.n_heldout_documents < manifest.n_documents
     assert len(dataset.train) * 64 == manifest.train_tokens
     letters = byte_tokenizer().convert_ids_to_tokens(list(min(train)))
     assert "".join(letters).startswith(("json", "textwrap"))
+
+
+def passages(rows: Rows, n: int = WINDOW) -> set[tuple[int, ...]]:
+    """All n tokens in a row that a row of a split shows, separators aside."""
+    every = (row[i : i + n] for row in rows[:].tolist() for i in range(len(row) - n + 1))
+    return {tuple(passage) for passage in every if EOS not in passage}
+
+
+def copies(n: int) -> str:
+    """Classes as large libraries have them: near copies, with a sentence of their own."""
+    shared = "Arguments are read from the left, and what cannot be read is kept as it stands, without a warning."
+    return "".join(
+        f'class Reader{i}:\n    """Reader{i} reads number {i}.\n\n    {shared}\n\n'
+        f"    Of all readers it is only {'abcdefghij'[i % 10] * 40}{i} that {'klmnopqrst'[i % 10] * 50}{i}.\n"
+        f'    """\n    def go(self):\n        """{shared} {"Then again. " * (i % 3)}"""\n'
+        for i in range(n)
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("fraction", [0.2, 0.5])
+def test_no_passage_of_a_heldout_row_stands_in_a_training_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, fraction: float
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / f"clewtoy_copies{seed}.py").write_text(copies(80))
+    source = PydocSource(packages=[f"clewtoy_copies{seed}", "json", "argparse", "textwrap"])
+    kinds: dict[str, Any] = {"source": source, "seed": seed, "heldout_fraction": fraction, "context": 128}
+    manifest = build(tmp_path / "cut", **kinds)
+    dataset = Dataset.open(tmp_path / "cut")
+    heldout = passages(dataset.heldout)
+    assert len(heldout) > 1000
+    assert not heldout & passages(dataset.train)
+    assert sum(manifest.shared_tokens.values()) > 2000
+
+    monkeypatch.setattr("clew.data.overlap.Passages.foreign", lambda *_: set())
+    assert build(tmp_path / "whole", **kinds).shared_tokens == {"train": 0, "heldout": 0}
+    whole = Dataset.open(tmp_path / "whole")
+    assert passages(whole.heldout) & passages(whole.train), "the law is one that this text would break"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    documents=st.lists(
+        st.tuples(st.booleans(), st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=2, max_size=6)),
+        max_size=12,
+    )
+)
+def test_a_cut_leaves_nothing_foreign_and_takes_nothing_else(documents: list[tuple[bool, list[list[int]]]]) -> None:
+    def found(ids: list[int]) -> set[tuple[int, ...]]:
+        return {tuple(ids[i : i + 4]) for i in range(len(ids) - 3)}
+
+    held: dict[Split, set[tuple[int, ...]]] = {"train": set(), "heldout": set()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clew.data.overlap.WINDOW", 4)
+        index = Passages()
+        for is_heldout, paragraphs in documents:
+            split, other = ("heldout", "train") if is_heldout else ("train", "heldout")
+            ids = [token for paragraph in paragraphs for token in paragraph]
+            units = [number for number, paragraph in enumerate(paragraphs) for _ in paragraph]
+            kept = cut(index, cast(Split, split), ids, units, [0] * len(paragraphs)).tolist()
+            index.add(cast(Split, split), np.asarray(kept))
+            others = held[cast(Split, other)]
+            assert not found(kept) & others
+            assert kept == ids or found(ids) & others
+            assert len(kept) == 0 or kept[: len(paragraphs[0])] == paragraphs[0] or found(ids) & others
+            held[cast(Split, split)] |= found(kept)
+
+
+def names_in(rows: Rows) -> set[str]:
+    """The first lines of the documents that a split shows."""
+    tokenizer = byte_tokenizer()
+    texts = ("".join(tokenizer.convert_ids_to_tokens(list(ids))) for ids in documents_in(rows, len(rows)))
+    return {text.split("Ċ")[0] for text in texts}  # a line break, as byte-level tokenizers spell it
+
+
+def test_what_one_dataset_holds_out_no_other_trains_on(tmp_path: Path) -> None:
+    source = PydocSource(packages=["json", "argparse", "logging", "textwrap"])
+    packages = [find_package(name, where="/") for name in source.packages]
+    known = {document.name for found, _ in documents(packages, 0) for document in found}
+    splits = []
+    for seed, fraction, max_tokens in [
+        (0, 0.2, None),
+        (1, 0.2, 20000),
+        (2, 0.4, None),
+        (3, 0.6, 30000),
+        (4, 0.1, None),
+    ]:
+        folder = tmp_path / str(seed)
+        build(folder, source=source, seed=seed, heldout_fraction=fraction, max_tokens=max_tokens)
+        dataset = Dataset.open(folder)
+        splits.append((fraction, names_in(dataset.heldout) & known, names_in(dataset.train) & known))
+    assert all(heldout and train for _, heldout, train in splits)
+    for fraction, heldout, _ in splits:
+        for other, _, train in splits:
+            if other >= fraction:
+                assert not heldout & train
+    assert splits[2][1] & splits[4][2], "a smaller share holds out less"
 
 
 def test_segments_change_exactly_after_a_separator(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import importlib.machinery
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,9 @@ def read(*names: str, seed: int = 0) -> list[Document]:
 
 def test_a_document_is_a_class_a_function_or_a_module(package: Callable[..., None]) -> None:
     package("clewtoy_a", b=MODULE)
-    assert read("clewtoy_a") == [
-        Document("clewtoy_a.b", "clewtoy_a.b\nWhat a.b is for."),
-        Document(
+    assert [(document.name, document.text) for document in read("clewtoy_a")] == [
+        ("clewtoy_a.b", "clewtoy_a.b\nWhat a.b is for."),
+        (
             "clewtoy_a.b.Knot",
             "clewtoy_a.b.Knot\nTies.\n\n    Indented text keeps its own indent.\n\nThe rest does not.\n\n"
             "clewtoy_a.b.Knot.tie\nTie it.\n\n"
@@ -67,6 +68,36 @@ def test_a_document_is_a_class_a_function_or_a_module(package: Callable[..., Non
     ], "the second `Tie it.` is gone, and with it the document of `untie`"
     assert "clewtoy_a" not in sys.modules
     assert "clewtoy_a.b" not in sys.modules
+
+
+def test_units_are_names_and_paragraphs(package: Callable[..., None]) -> None:
+    package("clewtoy_e", b=MODULE)
+    _, knot = read("clewtoy_e")
+    starts, headings = knot.units()
+    parts = [knot.text[a:b] for a, b in pairwise([*starts, len(knot.text)])]
+    name = "clewtoy_e.b.Knot"
+    assert parts == [
+        name,
+        "\nTies.",
+        "\n\n    Indented text keeps its own indent.",
+        "\n\nThe rest does not.",
+        f"\n\n{name}.tie",
+        "\nTie it.",
+        f"\n\n{name}.Loop",
+        "\nA loop.",
+    ]
+    assert headings == [0, 0, 0, 0, 4, 4, 6, 6]
+
+
+def test_the_draw_is_of_the_content_and_of_nothing_else(package: Callable[..., None]) -> None:
+    package("clewtoy_f", b=MODULE)
+    package("clewtoy_g", a=MODULE.replace("async def untie", "class Untie: pass\n\nasync def undo"))
+    first, other = read("clewtoy_f"), read("clewtoy_g", seed=3)
+    assert [document.draw for document in first] == [document.draw for document in other]
+    package("clewtoy_h", **{f"m{i}": f'"""Module {i}."""' for i in range(400)})
+    draws = sorted(document.draw for document in read("clewtoy_h"))
+    assert all(abs(draw - i / 400) < 0.1 for i, draw in enumerate(draws)), "uniform (Kolmogorov-Smirnov, p < 0.001)"
+    assert draws == sorted(document.draw for document in read("clewtoy_h", seed=1))
 
 
 def test_what_python_cannot_parse_is_passed_over(package: Callable[..., None]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -14,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 from tests.support.servers import S3
+from tests.support.waiting import until
 
 from clew_lab.jobs.moves import Fenced
 from clew_lab.jobs.report import Orders
 from clew_lab.storage import Store
 from clew_spec.errors import DataError, InvalidSpec
 from clew_spec.runner import File, Log
+from clew_worker.supervisor.arguments import parse
 from clew_worker.supervisor.batch import MAX_MESSAGE, Batch
 from clew_worker.supervisor.lease import Lease
 from clew_worker.supervisor.process import Runner, clean_environment
@@ -99,6 +102,7 @@ def test_a_fenced_lease_is_lost_at_once_and_once() -> None:
         renew, claimed_at=time.monotonic(), beat_s=0.02, fence_after_s=60, on_lost=lambda: calls.append(1)
     ) as lease:
         assert lease.lost.wait(10)
+        until(lambda: bool(calls), "the loss is told")
     assert calls == [1]
 
 
@@ -111,9 +115,9 @@ def test_a_deaf_runner_and_its_children_are_ended(tmp_path: Path) -> None:
         "time.sleep(1000)\n"
     )
     runner = Runner([sys.executable, "-c", script], environ=dict(os.environ), cwd=tmp_path, log=tmp_path / "log")
-    until = time.monotonic() + 30
+    deadline = time.monotonic() + 30
     while not (said := runner.last_words().strip()):
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     threads = [Thread(target=runner.end, args=(0.2,)) for _ in range(3)]
     for thread in threads:
@@ -123,7 +127,7 @@ def test_a_deaf_runner_and_its_children_are_ended(tmp_path: Path) -> None:
     assert not runner.alive
     assert runner.how_it_ended() == "was ended by SIGKILL"
     while Path(f"/proc/{said}/stat").exists() and Path(f"/proc/{said}/stat").read_text().split()[2] != "Z":
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
@@ -160,6 +164,29 @@ def test_a_runner_cannot_name_files_outside_its_scratch(s3: S3, tmp_path: Path) 
     assert list(store.keys("projects/")) == ["projects/p/a"]
 
 
+def test_known_content_is_uploaded_again_where_it_is_not_there(s3: S3, tmp_path: Path) -> None:
+    (tmp_path / "good").write_bytes(b"tokens")
+    digest = sha256(b"tokens").hexdigest()
+    store = Store(s3.endpoint, s3.access_key, s3.secret_key, s3.bucket)
+    uploads = Uploads(
+        store,
+        tmp_path,
+        "projects/p/2/{}".format,
+        known=lambda *_: "projects/p/1/a",
+        keep_trying=lambda: None,
+        patience_s=0,
+    )
+    file = File(name="a", path="good", sha256=digest, size=6)
+    assert uploads.artifact(file).key == "projects/p/2/a", "the catalogue knows it, the store has lost it"
+    (tmp_path / "other").write_bytes(b"others")
+    store.put("projects/p/1/a", tmp_path / "other", sha256(b"others").hexdigest())
+    assert uploads.artifact(file).key == "projects/p/2/a", "something else lies there"
+    store.delete("projects/p/1/a")
+    store.put("projects/p/1/a", tmp_path / "good", digest)
+    assert uploads.artifact(file).key == "projects/p/1/a"
+    assert store.read("projects/p/2/a") == b"tokens"
+
+
 def test_a_message_is_bounded_and_holds_nothing_that_postgres_refuses() -> None:
     batch = Batch(1)
     batch.add(Log(n=0, t=0.0, message="\x00" + "x" * (2 * MAX_MESSAGE) + "\x00"))
@@ -174,3 +201,9 @@ def test_the_cache_forgets_what_was_used_longest_ago(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (1000 - age, 1000 - age))
     trim(tmp_path, 25)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["middle", "new"]
+
+
+def test_a_host_may_have_a_worker_for_each_gpu_without_naming_them() -> None:
+    names = {parse(["--pool", "train", "--device", device]).name for device in ("cpu", "cuda:0", "cuda:1")}
+    assert len(names) == 3
+    assert all(name.startswith(f"{socket.gethostname()}-train") for name in names)

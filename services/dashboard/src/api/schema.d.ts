@@ -938,6 +938,32 @@ export interface components {
             /** Weight */
             weight: number;
         };
+        /**
+         * ErrorParts
+         * @description What `error_share` is made of; the four add up to it.
+         */
+        ErrorParts: {
+            /**
+             * Coder Error
+             * @description What the coders missed elsewhere: the part that better coders would explain.
+             */
+            coder_error: number;
+            /**
+             * No Coder
+             * @description MLPs of layers without a coder.
+             */
+            no_coder: number;
+            /**
+             * Position 0
+             * @description MLPs of layers with a coder, at position 0, where coders do not apply.
+             */
+            position_0: number;
+            /**
+             * Unselected
+             * @description Active features whose incoming edges were not computed.
+             */
+            unselected: number;
+        };
         /** EvaluateSpec */
         EvaluateSpec: {
             /**
@@ -1048,7 +1074,8 @@ export interface components {
             nodes: components["schemas"]["Node"][];
             /**
              * Paths
-             * @description The strongest paths of the whole graph, strongest first; every node on them is in `nodes`.
+             * @description The strongest paths of the whole graph, and the strongest of those through features, strongest first; every node
+             *     on them is in `nodes`.
              */
             paths: components["schemas"]["Path"][];
             summary: components["schemas"]["GraphSummary"];
@@ -1060,6 +1087,7 @@ export interface components {
         GraphScores: {
             /** Completeness */
             completeness: number;
+            error_parts: components["schemas"]["ErrorParts"];
             /**
              * Error Share
              * @description Influence on the logits that starts at error nodes or at unselected features, over that of all leaves.
@@ -2006,7 +2034,7 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
-                /** @description only those of this training job */
+                /** @description only what this job made */
                 job?: string | null;
                 /** @description items on a page */
                 limit?: number;
@@ -2122,6 +2150,8 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description only what this job made */
+                job?: string | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description only things of this name */
@@ -2234,6 +2264,8 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description only what this job made */
+                job?: string | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description only things of this name */
@@ -2906,6 +2938,8 @@ export interface operations {
             query?: {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description only what this job made */
+                job?: string | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description only things of this name */

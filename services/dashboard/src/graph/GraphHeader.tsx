@@ -35,10 +35,11 @@ export function GraphHeader({ summary }: { summary: GraphSummary }) {
 }
 
 function scores({ scores, conservation, selection }: GraphSummary): [string, string, string][] {
+  const parts = scores.error_parts;
   return [
     ["Replacement", percent(scores.replacement), "Share of the paths from tokens to logits that run through features alone, weighted by influence. What features leave unexplained counts against it."],
     ["Completeness", percent(scores.completeness), "Share of the nodes' inputs, weighted by influence, that come from features and tokens and not from errors."],
-    ["Error share", percent(scores.error_share), "Influence on the logits that starts at errors, or at features whose inputs were not computed, over that of all leaves. High after a short training."],
+    ["Error share", percent(scores.error_share), "Influence on the logits that starts at errors, or at features whose inputs were not computed, over that of all leaves. " + `Layers without a coder ${percent(parts.no_coder)}, coder error ${percent(parts.coder_error)}, position 0 ${percent(parts.position_0)}, features not opened ${percent(parts.unselected)}.`],
     ["Selected", `${count(selection.selected)} of ${count(selection.active)}`, `Features active on the prompt whose incoming edges were computed; ${percent(selection.explained_share)} of the influence through active features runs through them.`],
     ["Conservation", conservation.max_relative_to_edges.toExponential(1), `Edges into a node must add up to its value. This is the largest miss over ${count(conservation.nodes)} nodes, relative to the sum of |edges| (${conservation.dtype}). Relative to the value, 99% of nodes miss by less than ${conservation.p99_relative_to_value.toExponential(1)}.`],
   ];

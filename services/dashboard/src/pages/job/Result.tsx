@@ -35,7 +35,7 @@ export function Result({ job }: { job: JobView }) {
     case "evaluation":
       return <Evaluation rows={result.coders as Evaluated[]} />;
     case "graph":
-      return <GraphLink job={job} name={String(result.name)} />;
+      return <GraphLink job={job} />;
     default:
       return null;
   }
@@ -45,12 +45,12 @@ function Made({ title, link }: { title: string; link: React.ReactNode }) {
   return <Card title={title}>{link}</Card>;
 }
 
-function GraphLink({ job, name }: { job: JobView; name: string }) {
+function GraphLink({ job }: { job: JobView }) {
   const { data } = useQuery({
     queryKey: ["job", job.id, "graph"],
-    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/graphs", { params: { query: { name } }, signal })),
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/graphs", { params: { query: { job: job.id } }, signal })),
   });
-  const graph = data?.items.find((item) => item.job_id === job.id);
+  const graph = data?.items[0];
   if (!graph) return null;
   return (
     <Made
