@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from clew.coders import Coder
 from clew.data import Dataset
 from clew.models import Model
 from clew_spec.errors import InvalidSpec
@@ -35,3 +36,10 @@ def check_finite(step: int, values: Mapping[str, float]) -> None:
                 where="/spec/optimizer/lr",
                 hint="lower the learning rate or lengthen the warm-up",
             )
+
+
+def check_weights(step: int, coders: Mapping[str, Coder]) -> None:
+    """Raises InvalidSpec where a weight of a coder is not finite: a run that went on from it could only fail."""
+    for key, coder in coders.items():
+        largest = {name: float(parameter.abs().max()) for name, parameter in coder.parameters().items()}
+        check_finite(step, {f"{key}/largest |{name}|": value for name, value in largest.items()})

@@ -16,7 +16,7 @@ from clew.models import Model
 from clew.reporting import Report, Silent, StopRequested
 from clew.training.activations import activations, coder_key, route
 from clew.training.checkpoint import CoderState, Memory, RunState, read_checkpoint, write_checkpoint
-from clew.training.checks import check, check_finite
+from clew.training.checks import check, check_finite, check_weights
 from clew.training.gradients import Step, loss_and_gradients
 from clew.training.heldout import heldout_fvu
 from clew.training.initial import first_coders
@@ -57,8 +57,8 @@ def train(
     learnt from, `lr`, `tokens_per_s`; `L03/heldout_fvu` after it.
 
     Raises:
-        InvalidSpec: a layer, the batch or the dataset does not fit the model; `resume` is of another run; or the loss
-            is no longer finite.
+        InvalidSpec: a layer, the batch or the dataset does not fit the model; `resume` is of another run; or the loss,
+            a weight or a held-out FVU is no longer finite, which no checkpoint ever holds.
         StopRequested: the report asked to stop; a checkpoint of the last complete step has been handed over, unless its
             `step` is None: then there was nothing yet to keep.
     """
@@ -79,6 +79,7 @@ def train(
         coders, units = first_coders(model, stream, spec, dataset, model_digest, tokenizer_digest, report)
         silence = {key: _no_silence(coder) for key, coder in coders.items() if _loss(coder).auxk}
         fvu = on_heldout(coders)
+        check_finite(0, _named("heldout_fvu", fvu))
         states = {
             key: CoderState(config=coder.config, units=units[key], fvu_first=fvu[key], fvu_last=fvu[key])
             for key, coder in coders.items()
@@ -94,6 +95,7 @@ def train(
     routes = {key: route(coder.layer, coder.hooks) for key, coder in coders.items()}
 
     def checkpoint() -> None:
+        check_weights(state.step, coders)
         folder = out / "checkpoints" / f"{state.step:08d}"
         write_checkpoint(folder, state, coders, silence, optimizer)
         if on_checkpoint is not None:
@@ -138,13 +140,13 @@ def train(
                 terms = {"fvu": of_coder.fvu} | of_coder.terms | {"l0": of_coder.l0}
                 metrics |= {f"{key}/{name}": float(value) for name, value in terms.items()}
             metrics |= {"lr": rate, "tokens_per_s": speed.lap()}
-            check_finite(state.step, metrics)
         if state.step % spec.evaluate_every == 0 or last:
             with speed.paused():
                 fvu = on_heldout(coders)
             for key, of_state in state.coders.items():
                 of_state.fvu_last = fvu[key]
             metrics |= _named("heldout_fvu", fvu)
+        check_finite(state.step, metrics)
         if metrics:
             report.metric(state.step, metrics)
         report.progress("training", state.step * tokens_per_step, spec.steps * tokens_per_step, "tokens")

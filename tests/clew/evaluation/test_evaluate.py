@@ -176,6 +176,14 @@ def test_tokens_are_rounded_up_to_rows_and_other_coders_do_not_matter(model: Mod
     assert evaluate(model, {2: coders[2]}, rows, tokens=CONTEXT + 1) == together[1:]
 
 
+def test_rows_are_taken_from_all_over_the_split(model: Model, rows: Rows) -> None:
+    assert [rows.spread(n * CONTEXT) for n in (1, 2, 3)] == [[0], [0, 3], [0, 2, 4]]
+    assert rows.spread(TOKENS) == rows.spread(100 * TOKENS) == list(range(N_ROWS))
+    chosen = Rows((rows[[0, 3]].int(),), (torch.zeros(2, CONTEXT),))
+    coder = {1: random_coder(1)}
+    assert evaluate(model, coder, rows, tokens=2 * CONTEXT) == evaluate(model, coder, chosen, tokens=TOKENS)
+
+
 def test_what_cannot_be_measured_is_refused(model: Model, rows: Rows) -> None:
     with pytest.raises(InvalidSpec, match="no layer 3"):
         evaluate(model, {3: random_coder(3)}, rows, tokens=TOKENS)

@@ -1,6 +1,7 @@
 """One stream, many coders; and a run that was interrupted is the run that was not."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from tests.clew.toys import toy_model
 
 from clew.coders import load_coder
 from clew.data import Dataset
 from clew.models import Model
 from clew.reporting import Silent, StopRequested
-from clew.training import train
+from clew.training import RunState, train
 from clew.training.activations import activations, route
 from clew.training.checks import check_finite
 from clew.training.gradients import loss_and_gradients
+from clew.training.optimizer import rate_at
 from clew.training.stream import TokenStream
 from clew_spec.coders import CoderSpec, TopK
 from clew_spec.errors import DataError, InvalidSpec
@@ -83,6 +86,7 @@ def run(
     report: Recorder | None = None,
     *,
     resume: Path | None = None,
+    model_digest: str = "m" * 64,
     **changes: Any,
 ) -> list[TrainedCoder]:
     report = report or Recorder()
@@ -90,7 +94,7 @@ def run(
         model,
         dataset,
         spec(**changes),
-        model_digest="m" * 64,
+        model_digest=model_digest,
         tokenizer_digest="t" * 64,
         lineage=LINEAGE,
         out=out,
@@ -141,6 +145,64 @@ def test_metrics_come_when_they_should(whole: Whole) -> None:
     first, last = report.metrics[0][1], report.metrics[-1][1]
     assert [(each.fvu_first, each.fvu_last) for each in trained] == [(first[n], last[n]) for n in sorted(heldout)]
     assert all(0 < values["L00/l0"] <= 4 for _, values in report.metrics if "L00/l0" in values)
+
+
+def test_training_learns_from_the_training_split_and_measures_on_rows_all_over_the_other(
+    model: Model, larger_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[list[int]]] = []
+
+    def spy(model: Model, tokens_BT: torch.Tensor, layers: Sequence[int]) -> Any:
+        seen.append(tokens_BT.tolist())
+        return activations(model, tokens_BT, layers)
+
+    for module in ("initial", "trainer"):
+        monkeypatch.setattr(f"clew.training.{module}.activations", spy)
+    run(model, larger_dataset, tmp_path / "a")
+    train_rows = {tuple(row) for row in larger_dataset.train[:].tolist()}
+    heldout_rows = [tuple(row) for row in larger_dataset.heldout[:].tolist()]
+    assert not train_rows & set(heldout_rows)
+    learnt = [tuple(row) for batch in seen for row in batch]
+    assert len(seen) > STEPS
+    assert set(learnt) <= train_rows
+    assert len(set(learnt)) >= 3 * STEPS, "rows are not shown twice before all were shown once"
+
+    seen.clear()
+    monkeypatch.undo()
+    monkeypatch.setattr("clew.training.heldout.activations", spy)
+    run(model, larger_dataset, tmp_path / "b", evaluate_tokens=40)
+    measured = [tuple(row) for batch in seen for row in batch]
+    expected = [heldout_rows[0], heldout_rows[1], heldout_rows[3]]  # 40 tokens are three rows of 16, among five
+    assert measured == expected * 4, "before the first step, after 5 and 10, and at the end"
+
+
+def test_the_logged_rate_is_the_schedules_at_the_step_that_it_was_used_for(whole: Whole) -> None:
+    logged = {step: values["lr"] for step, values in whole[1].metrics if "lr" in values}
+    assert sorted(logged) == [2, 4, 6, 8, 10, 12, STEPS]
+    assert logged == {step: rate_at(spec().optimizer, step - 1, STEPS) for step in logged}
+    assert len(set(logged.values())) > 2
+
+
+@pytest.mark.parametrize(("log_every", "evaluate_every"), [(1, 1000), (1000, 1), (1000, 1000)])
+def test_a_run_that_diverges_ends_with_the_reason_and_leaves_no_checkpoint_of_it(
+    model: Model, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_every: int, evaluate_every: int
+) -> None:
+    monkeypatch.setattr("clew.training.trainer.rate_at", lambda _spec, step, _steps: 4e-3 if step < 3 else 1e200)
+    report = Recorder()
+    often: dict[str, Any] = {"log_every": log_every, "evaluate_every": evaluate_every, "checkpoint_every": 1}
+    with pytest.raises(InvalidSpec, match=r"training diverged: L0\d/.* is (nan|inf) at step \d+") as diverged:
+        run(model, dataset, tmp_path, report, **often)
+    assert diverged.value.where == "/spec/optimizer/lr"
+    assert len(report.checkpoints) >= 3
+    assert all(math.isfinite(value) for _, values in report.metrics for value in values.values())
+    for folder in report.checkpoints:
+        state = RunState.model_validate_json((folder / "state.json").read_text())
+        assert all(math.isfinite(each.fvu_last) for each in state.coders.values())
+        for file in state.files:
+            assert all(tensor.isfinite().all() for tensor in load_file(folder / file).values()), folder.name
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == [
+        folder.name for folder in report.checkpoints
+    ]
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -238,6 +300,11 @@ def test_damaged_checkpoints_and_those_of_other_runs_are_refused(
     folder = report.checkpoints[-1]
     with pytest.raises(InvalidSpec, match="another run"):
         run(model, dataset, tmp_path, resume=folder, seed=5)
+    other = replace(dataset, manifest=dataset.manifest.model_copy(update={"digest": "n" * 64}))
+    with pytest.raises(InvalidSpec, match="another run"):
+        run(model, other, tmp_path, resume=folder)
+    with pytest.raises(InvalidSpec, match="another run"):
+        run(model, dataset, tmp_path, resume=folder, model_digest="n" * 64)
     weights = folder / "L02.safetensors"
     data = weights.read_bytes()
     weights.write_bytes(data[:-1])
