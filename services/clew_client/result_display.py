@@ -31,7 +31,10 @@ def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
         return
     match known:
         case CodersResult():
-            rows = [(str(c.layer), number(c.fvu_first), number(c.fvu_last)) for c in known.coders]
+            rows = [
+                (".".join(filter(None, (str(c.layer), c.variant))), number(c.fvu_first), number(c.fvu_last))
+                for c in known.coders
+            ]
             yield Text(f"{len(rows)} coders, {number(known.steps)} steps, {number(known.tokens_seen)} tokens")
             yield table(["layer>", "FVU first>", "FVU last>"], rows)
         case EvaluationResult():

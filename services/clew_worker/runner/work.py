@@ -21,7 +21,7 @@ class Work(Generic[S]):
     job: RunJob
     spec: S
     inputs: Path
-    """Holds `model/`, `dataset/`, `coders/L03/`, as far as the spec refers to them."""
+    """Holds `model/`, `dataset/`, `coders/L03/` or `coders/L03.k16/`, as far as the spec refers to them."""
     resume: Path | None
     """The last registered checkpoint's files."""
     out: Path

@@ -1,8 +1,9 @@
 """Edges by one downward sweep, without autograd.
 
 The frozen network is linear in the residual stream, so the edges into a target are its reading vector carried down:
-at each layer contracted with what is written there, then passed through attention. A batch of targets shares the
-matrix products; a target joins at its own layer, and positions after the last target of a tile are never touched.
+at each layer contracted with what is written there, then passed through skip paths and attention. A batch of targets
+shares the matrix products; a target joins at its own layer, and positions after the last target of a tile are never
+touched.
 """
 
 from dataclasses import dataclass
@@ -75,6 +76,9 @@ def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
             vectors_TSD, columns_TS = network.writers(layer, T)
             edges_TNS = torch.bmm(g_TND, vectors_TSD.transpose(1, 2))
             rows[:n, columns_TS.flatten()] = edges_TNS.transpose(0, 1).reshape(n, -1)
+            skipped_TND = network.through_skip(layer, g_TND)
+            if skipped_TND is not None:
+                g_TND = g_TND + skipped_TND
         new = order[layers == layer]
         if len(new):
             features_N, positions_N = nodes.feature[new].long(), nodes.position[new].long()

@@ -116,7 +116,10 @@ class _Extra:
             written_D = nodes.value[here].to(b_dec) @ decoders
         if kind == NodeKind.FEATURE:
             return _Extra(position, layer=layer, mlp_D=written_D)
-        return _Extra(position, layer=layer, mlp_D=pinned.mlp_out[layer][position] - written_D - b_dec)
+        skipped_D = torch.zeros_like(b_dec)
+        if coder is not None and coder.W_skip is not None and position > 0:
+            skipped_D = coder.W_skip.to(b_dec) @ pinned.mlp_in[layer][position]
+        return _Extra(position, layer=layer, mlp_D=pinned.mlp_out[layer][position] - written_D - b_dec - skipped_D)
 
 
 class _PinnedModel:
@@ -124,6 +127,7 @@ class _PinnedModel:
         hf = copy.deepcopy(model.hf)
         self.model = prepare_model(cast(Any, nn.Module.to(hf, torch.float64)))
         self.tokens_T = tokens_T.to(model.device)
+        self.mlp_in: dict[int, Tensor] = {}
         self.mlp_out: dict[int, Tensor] = {}
         self._gains: dict[nn.Module, Tensor] = {}
         anatomy = self.model.anatomy
@@ -133,8 +137,8 @@ class _PinnedModel:
             self.embed_TD = output[0]
 
         def keep_mlp(layer: int) -> Callable[..., None]:
-            def hook(_m: nn.Module, _a: Any, _k: Any, output: Any) -> None:
-                self.mlp_out[layer] = written_by(output)[0]
+            def hook(_m: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+                self.mlp_in[layer], self.mlp_out[layer] = read_by(args, kwargs)[0], written_by(output)[0]
 
             return hook
 
@@ -160,7 +164,7 @@ class _PinnedModel:
 
     def read(self, extras: Sequence[_Extra], graph: Graph, coders: Mapping[int, Coder], targets: Tensor) -> Tensor:
         """float64 [extras, targets]: target values with each extra, less those without."""
-        mlp_in, logits_BV = self._run(extras)
+        mlp_in, logits_BV = self._run(extras, coders)
         moved_BV = logits_BV[:-1] - logits_BV[-1]
         demeaned_BV = moved_BV - moved_BV.mean(-1, keepdim=True)
         moved = {layer: x_BTD[:-1] - x_BTD[-1] for layer, x_BTD in mlp_in.items()}
@@ -175,7 +179,7 @@ class _PinnedModel:
             effects[:, i] = (moved[layer][:, position] @ encoder_D).cpu()
         return effects
 
-    def _run(self, extras: Sequence[_Extra]) -> tuple[dict[int, Tensor], Tensor]:
+    def _run(self, extras: Sequence[_Extra], coders: Mapping[int, Coder]) -> tuple[dict[int, Tensor], Tensor]:
         """One row of the batch for each extra and a last one without; MLP inputs by layer and last logits."""
         B = len(extras) + 1
         mlp_in: dict[int, Tensor] = {}
@@ -191,6 +195,10 @@ class _PinnedModel:
             def hook(_m: nn.Module, args: Any, kwargs: Any, _output: Any) -> Tensor:
                 mlp_in[layer] = read_by(args, kwargs)
                 out_BTD = self.mlp_out[layer].expand(B, -1, -1).clone()
+                coder = coders.get(layer)
+                if coder is not None and coder.W_skip is not None:  # the one path through an MLP that is not pinned
+                    moved_BTD = mlp_in[layer] - self.mlp_in[layer]
+                    out_BTD[:, 1:] += moved_BTD[:, 1:] @ coder.W_skip.to(out_BTD).T
                 for b, extra in enumerate(extras):
                     if extra.layer == layer and extra.mlp_D is not None:
                         out_BTD[b, extra.position] += extra.mlp_D

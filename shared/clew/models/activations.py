@@ -1,6 +1,6 @@
-"""Read MLP activations, and continue a forward pass from the middle. Shape letters as in `clew.models.anatomy`."""
+"""Read activations, and continue a forward pass from the middle. Shape letters as in `clew.models.anatomy`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -23,29 +23,51 @@ class _Deepest(Exception):
     """Not an error: how a forward pass ends early."""
 
 
+Place = tuple[int, str]
+"""Layer and hook: `mlp.in`, `mlp.out`, or `resid`, the residual stream after the block."""
+
+
 @torch.inference_mode()
-def mlp_activations(model: Model, tokens_BT: Tensor, layers: Sequence[int]) -> dict[int, MlpActivations]:
-    """MLP inputs and outputs of some layers, from one forward pass that ends after the deepest of them.
+def hook_activations(model: Model, tokens_BT: Tensor, places: Collection[Place]) -> dict[Place, Tensor]:
+    """[B, T, D] at each of `places`, from one forward pass that ends after the deepest of them.
 
     `tokens_BT` int64, on any device; the activations are in the model's dtype on its device.
     """
-    found: dict[int, MlpActivations] = {}
-    deepest = max(layers)
+    found: dict[Place, Tensor] = {}
+    deepest = max(layer for layer, _ in places)
+    resid_is_last = (deepest, "resid") in places
 
-    def keep(layer: int) -> Callable[..., None]:
+    def keep_mlp(layer: int) -> Callable[..., None]:
         def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            found[layer] = MlpActivations(read_by(args, kwargs), written_by(output))
+            found[layer, "mlp.in"], found[layer, "mlp.out"] = read_by(args, kwargs), written_by(output)
+            if layer == deepest and not resid_is_last:
+                raise _Deepest
+
+        return hook
+
+    def keep_resid(layer: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
+            found[layer, "resid"] = written_by(output)
             if layer == deepest:
                 raise _Deepest
 
         return hook
 
+    blocks = model.anatomy.blocks
+    hooks = [(blocks[i].mlp, keep_mlp(i)) for i in {layer for layer, hook in places if hook != "resid"}]
+    hooks += [(blocks[i].module, keep_resid(i)) for i in {layer for layer, hook in places if hook == "resid"}]
     try:
-        with hooked(*((model.anatomy.blocks[i].mlp, keep(i)) for i in set(layers))):
+        with hooked(*hooks):
             model.anatomy.decoder(input_ids=tokens_BT.to(model.device), use_cache=False)
     except _Deepest:
         pass
-    return {layer: found[layer] for layer in layers}
+    return {place: found[place] for place in places}
+
+
+def mlp_activations(model: Model, tokens_BT: Tensor, layers: Sequence[int]) -> dict[int, MlpActivations]:
+    """MLP inputs and outputs of some layers, as `hook_activations` finds them."""
+    found = hook_activations(model, tokens_BT, [(layer, hook) for layer in layers for hook in ("mlp.in", "mlp.out")])
+    return {layer: MlpActivations(found[layer, "mlp.in"], found[layer, "mlp.out"]) for layer in layers}
 
 
 @dataclass

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from clew.coders import Coder
 from clew.data import Dataset
 from clew.models import Model
-from clew.reporting import layer_metric
 from clew_spec.errors import InvalidSpec
 from clew_spec.training import TrainSpec
 
@@ -39,8 +38,8 @@ def check_finite(step: int, values: Mapping[str, float]) -> None:
             )
 
 
-def check_weights(step: int, coders: Mapping[int, Coder]) -> None:
+def check_weights(step: int, coders: Mapping[str, Coder]) -> None:
     """Raises InvalidSpec where a weight of a coder is not finite: a run that went on from it could only fail."""
-    for layer, coder in coders.items():
+    for key, coder in coders.items():
         largest = {name: float(parameter.abs().max()) for name, parameter in coder.parameters().items()}
-        check_finite(step, {layer_metric(layer, f"largest |{name}|"): value for name, value in largest.items()})
+        check_finite(step, {f"{key}/largest |{name}|": value for name, value in largest.items()})

@@ -18,7 +18,7 @@ from clew.data import Dataset
 from clew.models import Model
 from clew.reporting import Silent, StopRequested
 from clew.training import RunState, train
-from clew.training.activations import activations
+from clew.training.activations import activations, route
 from clew.training.checks import check_finite
 from clew.training.gradients import loss_and_gradients
 from clew.training.optimizer import rate_at
@@ -123,7 +123,7 @@ def test_heldout_fvu_falls_at_every_layer_and_is_the_stored_coders_own(
         assert each.fvu_last < 0.85 * each.fvu_first
         coder = load_coder(tmp_path / "coders" / f"L{each.layer:02d}")
         assert coder.config == each.config
-        ((_, x_ND, y_ND),) = activations(model, larger_dataset.heldout[:], [each.layer])
+        ((_, x_ND, y_ND),) = activations(model, larger_dataset.heldout[:], [route(each.layer, ("mlp.in", "mlp.out"))])
         assert len(x_ND) == 5 * 15, "position 0 of each row is left out"
         error, spread = (y_ND - coder.forward(x_ND)).square().sum(), (y_ND - y_ND.mean(0)).square().sum()
         assert each.fvu_last == pytest.approx(float(error / spread), rel=1e-10)
@@ -197,7 +197,7 @@ def test_a_run_that_diverges_ends_with_the_reason_and_leaves_no_checkpoint_of_it
     assert all(math.isfinite(value) for _, values in report.metrics for value in values.values())
     for folder in report.checkpoints:
         state = RunState.model_validate_json((folder / "state.json").read_text())
-        assert all(math.isfinite(layer.fvu_last) for layer in state.layers.values())
+        assert all(math.isfinite(each.fvu_last) for each in state.coders.values())
         for file in state.files:
             assert all(tensor.isfinite().all() for tensor in load_file(folder / file).values()), folder.name
     assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == [

@@ -69,6 +69,24 @@ def trained(queue: Queue) -> list[Coder]:
         return session.query(Coder).where(Coder.job_id == job.id).order_by(Coder.layer).all()
 
 
+def test_variants_of_a_layer_are_sets_of_their_own(queue: Queue) -> None:
+    job = queue.running()
+    give_inputs(queue, job, model=MODEL, dataset=DATASET)
+    made = [
+        coder(3).model_copy(update={"variant": name, "files": [f"coders/L03.{name}/cfg.json"]}) for name in ("a", "b")
+    ]
+    result = CodersResult(name="set", coders=made, steps=9, tokens_seen=90, lineage=LINEAGE)
+    with queue.sessions.begin() as session:
+        files = [uploaded(job, job.fence, name) for each in made for name in each.files]
+        finalise.succeed(session, job.id, job.fence, result, files)
+    with queue.sessions() as session:
+        found = session.query(Coder).where(Coder.job_id == job.id).order_by(Coder.name).all()
+    assert [(each.name, each.layer, each.files) for each in found] == [
+        ("set.a", 3, ["coders/L03.a/cfg.json"]),
+        ("set.b", 3, ["coders/L03.b/cfg.json"]),
+    ]
+
+
 def evaluate(session: Session, job: Job, ids: list[UUID]) -> None:
     result = EvaluationResult(
         coders=[metrics(layer) for layer in range(len(ids))], coder_ids=[str(id) for id in ids], lineage=LINEAGE

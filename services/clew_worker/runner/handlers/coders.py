@@ -13,5 +13,6 @@ def load_coders(work: Work[Spec]) -> dict[int, Coder]:
         layer = int(record["layer"])
         if layer in coders:
             raise InvalidSpec(f"two coders for layer {layer}", where="/spec/coders", expected="one coder a layer")
-        coders[layer] = load_coder(work.inputs / "coders" / f"L{layer:02d}").to(work.job.device, work.dtype)
+        folder = (work.inputs / record["files"][0]).parent  # `coders/L03`, or `coders/L03.k16` of one among several
+        coders[layer] = load_coder(folder).to(work.job.device, work.dtype)
     return coders
