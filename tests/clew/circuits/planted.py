@@ -5,7 +5,8 @@
 
 The MLPs are ReLU networks that the coders equal, so nothing is left to errors. Directions are zero-mean and
 orthogonal, so a LayerNorm subtracts nothing from them. Every layer also has decoy features, active and inactive, that
-read and write directions of their own, and tokens have those directions in them.
+read and write directions of their own, and tokens have those directions in them. Parallel blocks also have a trap: a
+head of layer 3 that would carry SEES_A to JOINS if the MLP of that layer read its attention.
 """
 
 from typing import Any, cast
@@ -31,7 +32,7 @@ A, B, ANSWER, OTHER, OPPOSITE = 3, 4, 7, 8, 9
 TOKENS_T = torch.tensor([5, 6, A, 10, 11, B])
 SEES_A, SEES_B, TWO, JOINS = (0, 4), (0, 7), (1, 2), (3, 5)
 """(layer, feature)"""
-HEAD = (2, 1)
+HEAD, TRAP = (2, 1), (3, 0)
 GAIN, ATTENTION, INHIBITION = 1.3, 12.0, 0.4
 """Of every norm, of the head, of the inhibitory edge."""
 
@@ -96,9 +97,11 @@ def planted(kind: str) -> tuple[Model, dict[int, ToyCoder]]:
     anatomy.W_U_VD[ANSWER] = 8 * answer
     # two tokens that read a decoy with opposite signs leave the mean over the vocabulary alone
     anatomy.W_U_VD[OTHER], anatomy.W_U_VD[OPPOSITE] = 0.5 * decoys[0], -0.5 * decoys[0]
-    head = anatomy.blocks[HEAD[0]].attention
-    head.W_V_KED[HEAD[1], 2] = two
-    head.W_O_DHE[:, HEAD[1], 2] = ATTENTION * moved
+    heads = [(HEAD, two)] + ([(TRAP, one)] if anatomy.blocks[0].parallel else [])
+    for (layer, head), reads in heads:
+        attention = anatomy.blocks[layer].attention
+        attention.W_V_KED[head, 2] = reads
+        attention.W_O_DHE[:, head, 2] = ATTENTION * moved
 
     coders = {}
     for layer, block in enumerate(anatomy.blocks):

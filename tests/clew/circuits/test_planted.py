@@ -66,6 +66,8 @@ def test_weights_alone_show_what_goes_in_and_what_comes_out(case: Case) -> None:
     )
     expected = torch.zeros(p.LAYERS, p.HEADS, dtype=torch.float64)
     expected[p.HEAD] = p.GAIN * p.ATTENTION
+    if model.anatomy.blocks[0].parallel:
+        expected[p.TRAP] = p.GAIN * p.ATTENTION
     torch.testing.assert_close(ov_norms(model), expected, atol=1e-12, rtol=0)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.clew.families import FAMILIES, LAYERS, VOCAB, WINDOW, family_hf, family_model
 from tests.clew.toys import toy_tokenizer, toy_tokens
 
@@ -208,3 +209,31 @@ def test_a_folder_is_imported_and_loads_as_it_was(family: str, tmp_path: Any) ->
     expected = family_model(family, dtype=torch.float32)
     with torch.inference_mode():
         assert model.hf(input_ids=TOKENS_BT).logits.equal(expected.hf(input_ids=TOKENS_BT).logits)
+
+
+def _gpt2_of_the_hub(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the prefix, and with masks that were once stored."""
+    masks = {"h.0.attn.bias": torch.ones(1, 1, 48, 48).tril()}
+    return {name.removeprefix("transformer."): weight for name, weight in weights.items()} | masks
+
+
+def _pythia_of_the_hub(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """With the unembedding under its old name, and with masks and frequencies that were once stored."""
+    attention = "gpt_neox.layers.0.attention"
+    masks = {f"{attention}.bias": torch.ones(1, 1, 48, 48).tril(), f"{attention}.masked_bias": torch.tensor(-1e9)}
+    renamed = {name.replace("lm_head", "embed_out"): weight for name, weight in weights.items()}
+    return renamed | masks | {f"{attention}.rotary_emb.inv_freq": torch.ones(2)}
+
+
+@pytest.mark.parametrize(("family", "older"), [("gpt2", _gpt2_of_the_hub), ("neox-parallel", _pythia_of_the_hub)])
+def test_folders_of_older_layouts_are_imported(family: str, older: Any, tmp_path: Any) -> None:
+    folder = tmp_path / "roots" / "m"
+    family_hf(family, dtype=torch.float32).save_pretrained(folder)
+    toy_tokenizer().save_pretrained(folder)
+    weights = {name: weight.clone() for name, weight in older(load_file(folder / "model.safetensors")).items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    import_model(folder, tmp_path / "out", roots=[tmp_path / "roots"], report=Silent())
+    expected = family_model(family, dtype=torch.float32)
+    with torch.inference_mode():
+        logits = load_model(tmp_path / "out").hf(input_ids=TOKENS_BT).logits
+        assert logits.equal(expected.hf(input_ids=TOKENS_BT).logits)
