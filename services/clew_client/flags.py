@@ -48,7 +48,9 @@ class Flag:
 
 
 def flags_of(spec: type[BaseModel]) -> list[Flag]:
-    """A flag for every field of `spec` and of the specs inside it, but the `kind` at the top, which is given."""
+    """A flag for every field of `spec` and of the specs inside it, but the `kind` at the top, which is given.
+
+    Lists of specs have none: they are written in a file."""
     found: dict[tuple[str, ...], Flag] = {}
     for flag in _flags(spec, ()):
         if flag.path == ("kind",):
@@ -141,7 +143,7 @@ def _flags(spec: type[BaseModel], above: tuple[str, ...]) -> Iterator[Flag]:
         if any(_is_spec(member) for member in members):
             for member in members:
                 yield from _flags(member, (*above, name))
-        else:
+        elif not any(_is_list_of_specs(member) for member in members):
             yield _flag((*above, name), field, members, nested=bool(above))
 
 
@@ -182,6 +184,10 @@ def _members(annotation: Any) -> Iterator[Any]:
 
 def _is_spec(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _is_list_of_specs(annotation: Any) -> bool:
+    return get_origin(annotation) is list and any(_is_spec(item) for item in _members(get_args(annotation)[0]))
 
 
 def _shown(default: Any) -> str | None:

@@ -1,10 +1,20 @@
-"""What a coder is: its kind, its activation function, its width."""
+"""What a coder is: its kind, where it reads and writes, its activation function, its width."""
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from clew_spec.base import Spec
+from clew_spec.losses import LossSpec
+
+Kind = Literal["transcoder", "skip-transcoder", "sae"]
+Hook = Literal["mlp.in", "mlp.out", "resid"]
+
+
+class ReLU(Spec):
+    """Every positive pre-activation speaks."""
+
+    kind: Literal["relu"] = "relu"
 
 
 class TopK(Spec):
@@ -14,38 +24,102 @@ class TopK(Spec):
     k: int = Field(default=32, ge=1)
 
 
+class BatchTopK(Spec):
+    """Training keeps the k N largest pre-activations of a batch of N tokens (Bussmann et al. 2024).
+
+    Use keeps those above one threshold, the running mean of the least that was kept: it is stored with the weights.
+    """
+
+    kind: Literal["batchtopk"] = "batchtopk"
+    k: int = Field(default=32, ge=1)
+
+
+class JumpReLU(Spec):
+    """`z = pre * 1[pre > threshold]`, one learned threshold a feature, never below 0 (Rajamanoharan et al. 2024)."""
+
+    kind: Literal["jumprelu"] = "jumprelu"
+    threshold: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    """Where thresholds start. Pre-activations start with a spread of about 1."""
+    bandwidth: float = Field(default=0.05, gt=0, allow_inf_nan=False)
+    """Width of the rectangle through which thresholds get gradients, in the same unit. Of no effect in use."""
+
+
+def _kind(value: Any) -> str | None:
+    """TopK needs no `kind`."""
+    return value.get("kind", "topk") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+Activation = Annotated[
+    Annotated[ReLU, Tag("relu")]
+    | Annotated[TopK, Tag("topk")]
+    | Annotated[BatchTopK, Tag("batchtopk")]
+    | Annotated[JumpReLU, Tag("jumprelu")],
+    Discriminator(_kind),
+]
+
+
 class CoderSpec(Spec):
-    kind: Literal["transcoder"] = "transcoder"
-    """`transcoder` reads a block's MLP input and writes its MLP output."""
-    activation: TopK = TopK()
+    kind: Kind = "transcoder"
+    """`transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
+    `sae` writes what it reads."""
+    hook_in: Hook = "mlp.in"
+    """`mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what it returns, before any post-norm and the
+    residual addition. `resid`: the residual stream after the block."""
+    hook_out: Hook | None = None
+    """If not given, `hook_in` for an SAE and `mlp.out` for the others."""
+    activation: Activation = TopK()
     n_features: int = Field(default=2304, ge=1, le=2**22)
+    loss: LossSpec = LossSpec()
+
+    @property
+    def writes(self) -> Hook:
+        return self.hook_out or (self.hook_in if self.kind == "sae" else "mlp.out")
 
     @model_validator(mode="after")
     def _k_within_features(self) -> Self:
-        if self.activation.k > self.n_features:
+        if isinstance(self.activation, TopK | BatchTopK) and self.activation.k > self.n_features:
             raise ValueError(f"activation.k = {self.activation.k} is above n_features = {self.n_features}")
+        return self
+
+    @model_validator(mode="after")
+    def _hooks_fit_the_kind(self) -> Self:
+        if self.kind == "sae" and self.writes != self.hook_in:
+            raise ValueError(f"an SAE writes what it reads: hook_in {self.hook_in}, hook_out {self.hook_out}")
+        if self.kind != "sae" and self.writes == self.hook_in:
+            raise ValueError(f"a {self.kind} cannot read and write {self.hook_in}: choose two hooks, or kind sae")
+        return self
+
+    @model_validator(mode="after")
+    def _l0_has_thresholds(self) -> Self:
+        if self.loss.sparsity == "l0" and not isinstance(self.activation, JumpReLU):
+            raise ValueError("loss.sparsity = l0 teaches thresholds, which only activation jumprelu has")
         return self
 
 
 class CoderConfig(Spec):
     """The `cfg.json` of a stored coder: all that is needed to use its weights.
 
-    Weights are canonical: `W_enc` [F, d_in], `W_dec` [F, d_out], `b_enc` [F], `b_dec` [d_out];
-    `z = activation(x @ W_enc.T + b_enc)`, `y_hat = z @ W_dec + b_dec`. The input is not centred by `b_dec`.
+    Weights are canonical: `W_enc` [F, d_in], `W_dec` [F, d_out], `b_enc` [F], `b_dec` [d_out]; skip transcoders have
+    `W_skip` [d_out, d_in]; JumpReLU has `threshold` [F] and BatchTopK `threshold` [1].
+    `z = activation(x @ W_enc.T + b_enc)`, `y_hat = z @ W_dec + b_dec (+ x @ W_skip.T)`; x is `x - b_dec` if `centred`.
     """
 
     format: Literal["clew-coder/1"] = "clew-coder/1"
-    kind: Literal["transcoder"] = "transcoder"
-    activation: TopK
+    kind: Kind = "transcoder"
+    activation: Activation
     n_features: int
     d_in: int
     d_out: int
     layer: int
     """Block index, from 0."""
     hook_in: str = "mlp.in"
-    """`mlp.in`: what the MLP module receives, after its norm."""
+    """`mlp.in`: what the MLP module receives, after its norm. `resid`: the residual stream after the block."""
     hook_out: str = "mlp.out"
     """`mlp.out`: what the MLP module returns, before any post-norm and the residual addition."""
+    centred: bool = False
+    """Whether the encoder reads `x - b_dec`: SAEs may, nothing else does."""
+    loss: LossSpec | None = None
+    """What it was trained on; null where that is not known."""
     dtype: str = "float32"
     model_digest: str
     tokenizer_digest: str
@@ -53,3 +127,9 @@ class CoderConfig(Spec):
     bos: str
     positions_excluded: list[int] = [0]
     """Row positions never trained on and never counted: position 0 is an attention sink."""
+
+    @model_validator(mode="after")
+    def _only_saes_are_centred(self) -> Self:
+        if self.centred and (self.kind != "sae" or self.d_in != self.d_out):
+            raise ValueError(f"a {self.kind} from {self.d_in} to {self.d_out} dimensions cannot be centred by b_dec")
+        return self

@@ -33,8 +33,8 @@ class CoderMetrics(Spec):
     dead_fraction: float
     ce_original: float
     ce_spliced: float
-    """The coder's output in place of this layer's MLP output at every position but 0."""
+    """The coder's output in place of what its `hook_out` holds (this layer's MLP output) at every position but 0."""
     ce_zero: float
-    """Zero in place of this layer's MLP output at every position but 0."""
+    """Zero in place of the same."""
     loss_recovered: float | None
     """(ce_zero - ce_spliced) / (ce_zero - ce_original); baseline: zero ablation. None where zeroing changes nothing."""

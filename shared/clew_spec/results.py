@@ -76,6 +76,8 @@ class DatasetResult(Spec):
 
 class TrainedCoder(Spec):
     layer: int
+    variant: str | None = None
+    """Its name where a layer has several coders: it goes by `{name of the set}.{variant}` then."""
     digest: Digest
     config: CoderConfig
     files: list[str]

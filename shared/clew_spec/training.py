@@ -1,22 +1,41 @@
 """Train coders on one activation stream."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from clew_spec.base import Name, Ref, Seed, Spec
 from clew_spec.coders import CoderSpec
 
 
 class OptimizerSpec(Spec):
-    kind: Literal["adam"] = "adam"
+    kind: Literal["adam", "adamw"] = "adam"
     lr: float = Field(default=4e-3, gt=0, le=1)
     """In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """How the rate falls to 0 over the last `decay_fraction` of the steps; `constant`: it does not."""
     warmup_steps: int = Field(default=10, ge=0)
     """Linear from 0; counted in optimiser steps."""
     decay_fraction: float = Field(default=0.2, ge=0, le=1)
-    """Share of the steps, at the end, over which the rate falls linearly to 0."""
+    """Share of the steps, at the end, over which the rate falls to 0; 1 is a whole cosine or a whole line."""
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(default=[0.9, 0.999], min_length=2, max_length=2)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    """Of AdamW: each step takes this times the rate off encoder, decoder and skip weights, not off biases."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Bound on the norm of each coder's gradient, in units of its layer."""
+    decoder_rows: Literal["free", "unit-norm"] = "free"
+    """`unit-norm` keeps every decoder row at norm 1, gradients along the rows removed."""
+
+    @model_validator(mode="after")
+    def _adam_does_not_decay(self) -> Self:
+        if self.kind == "adam" and self.weight_decay:
+            raise ValueError("weight_decay needs kind = adamw")
+        return self
+
+
+class CoderVariant(CoderSpec):
+    name: Name
+    """Its coders are stored and found as `{name of the set}.{name}`."""
 
 
 class TrainSpec(Spec):
@@ -27,6 +46,8 @@ class TrainSpec(Spec):
     dataset: Ref
     layers: list[int] = Field(min_length=1)
     coder: CoderSpec = CoderSpec()
+    coders: list[CoderVariant] = []
+    """Several coders a layer, in place of `coder`; each is the one that it would be alone."""
     optimizer: OptimizerSpec = OptimizerSpec()
     steps: int = Field(ge=1, le=10_000_000)
     tokens_per_step: int = Field(default=1024, ge=16)
@@ -47,3 +68,17 @@ class TrainSpec(Spec):
         if min(layers) < 0:
             raise ValueError("layers count from 0")
         return sorted(layers)
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> Self:
+        names = [variant.name for variant in self.coders]
+        if len(set(names)) != len(names):
+            raise ValueError("the names of coders must be distinct")
+        if self.coders and self.coder != CoderSpec():
+            raise ValueError("give `coder` or `coders`, not both")
+        return self
+
+    @property
+    def variants(self) -> list[tuple[str | None, CoderSpec]]:
+        """What is trained at each layer, by name; `coder` alone has none."""
+        return [(variant.name, variant) for variant in self.coders] or [(None, self.coder)]

@@ -89,6 +89,8 @@ class ToyCoder:
     b_enc: Tensor
     b_dec: Tensor
     k: int
+    W_skip: Tensor | None = None
+    hooks: tuple[str, str] = ("mlp.in", "mlp.out")
 
     def encode(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         top = (x_ND.to(self.W_enc.dtype) @ self.W_enc.T + self.b_enc).topk(self.k, dim=-1)
@@ -96,7 +98,14 @@ class ToyCoder:
 
 
 def toy_coder(
-    model: Model, layer: int, *, n_features: int = 40, k: int = 6, seed: int = 0, biases: bool = True
+    model: Model,
+    layer: int,
+    *,
+    n_features: int = 40,
+    k: int = 6,
+    seed: int = 0,
+    biases: bool = True,
+    skip: bool = False,
 ) -> ToyCoder:
     generator = torch.Generator().manual_seed(1000 * seed + layer)
     d = model.d_model
@@ -111,6 +120,7 @@ def toy_coder(
         b_enc=0.2 * normal(n_features),
         b_dec=0.3 * normal(d) if biases else torch.zeros(d, dtype=model.dtype),
         k=k,
+        W_skip=0.5 * normal(d, d) / d**0.5 if skip else None,
     )
 
 

@@ -5,10 +5,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from clew_spec.attribution import AttributeSpec
-from clew_spec.coders import CoderSpec, TopK
+from clew_spec.coders import BatchTopK, CoderSpec, JumpReLU, ReLU, TopK
 from clew_spec.datasets import BuildDatasetSpec, PydocSource
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.jobs import JobRequest
+from clew_spec.losses import AuxK, LossSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.training import OptimizerSpec, TrainSpec
 
@@ -24,7 +25,24 @@ def counts(low: int = 1, high: int = 10**6) -> st.SearchStrategy[int]:
 
 
 coders = st.integers(1, 2**22).flatmap(
-    lambda width: st.builds(CoderSpec, activation=st.builds(TopK, k=st.integers(1, width)), n_features=st.just(width))
+    lambda width: st.builds(
+        CoderSpec,
+        kind=st.sampled_from(["transcoder", "skip-transcoder", "sae"]),
+        activation=st.one_of(
+            st.builds(TopK, k=st.integers(1, width)),
+            st.builds(BatchTopK, k=st.integers(1, width)),
+            st.builds(JumpReLU, threshold=st.floats(0, 9)),
+            st.builds(ReLU),
+        ),
+        n_features=st.just(width),
+        loss=st.builds(
+            LossSpec,
+            fidelity=st.sampled_from(["fvu", "mse", "norm-scaled"]),
+            sparsity=st.just("l1"),
+            sparsity_weight=st.floats(0, 9),
+            auxk=st.none() | st.builds(AuxK, k=counts()),
+        ),
+    )
 )
 
 optimizers = st.builds(
@@ -32,7 +50,7 @@ optimizers = st.builds(
     lr=st.floats(0, 1, exclude_min=True),
     warmup_steps=counts(0),
     decay_fraction=st.floats(0, 1),
-    betas=st.lists(st.floats(0, 1), min_size=2, max_size=2),
+    betas=st.lists(st.floats(0, 1, exclude_max=True), min_size=2, max_size=2),
 )
 
 specs: st.SearchStrategy[Any] = st.one_of(

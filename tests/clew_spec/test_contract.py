@@ -146,7 +146,7 @@ def test_nothing_passes_for_what_it_is_not(request: dict[str, Any], field: str) 
         {"name": "Name"},
         {"name": "name\n"},
         {"model": "../model"},
-        {"coder": {"kind": "sae"}},
+        {"coder": {"kind": "crosscoder"}},
     ],
     ids=str,
 )

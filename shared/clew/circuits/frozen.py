@@ -84,6 +84,20 @@ class FrozenNetwork:
         encoders_ND = W_enc[features_N.to(W_enc.device)].to(x_ND)
         return (x_ND * encoders_ND).sum(-1).cpu()
 
+    def through_skip(self, layer: int, g_TND: Tensor) -> Tensor | None:
+        """The adjoint of a skip transcoder's linear path: [T, N, D] after the MLP to what it adds before its norm.
+
+        None where there is no such path. At position 0 coders do not apply.
+        """
+        coder = self.coders.get(layer)
+        if coder is None or coder.W_skip is None:
+            return None
+        T = len(g_TND)
+        scale_T11 = self.seen.layers[layer].mlp_scale_T1[:T, :, None].to(self.dtype)
+        through_TND = self.anatomy.blocks[layer].mlp_norm.fold(g_TND @ coder.W_skip.to(g_TND)) * scale_T11
+        through_TND[0] = 0
+        return through_TND
+
     def through_attention(self, layer: int, g_TND: Tensor) -> Tensor:
         """The adjoint of one attention sublayer: [T, N, D] after it to [T, N, D] before its norm.
 
@@ -119,6 +133,13 @@ def _check(model: Model, coders: Mapping[int, Coder], tokens_T: Tensor) -> None:
     for layer, coder in coders.items():
         if not 0 <= layer < model.n_layers:
             raise InvalidSpec(f"there is a coder for layer {layer}, the model has {model.n_layers}")
+        if coder.hooks != ("mlp.in", "mlp.out"):
+            raise InvalidSpec(
+                f"the coder of layer {layer} reads {coder.hooks[0]} and writes {coder.hooks[1]}",
+                where="/spec/coders",
+                expected="transcoders, which write mlp.out from mlp.in",
+                hint="an SAE describes activations; it does not stand in for the MLP that makes them",
+            )
         if coder.W_enc.shape[1] != model.d_model or coder.W_dec.shape[1] != model.d_model:
             raise InvalidSpec(
                 f"the coder of layer {layer} reads {coder.W_enc.shape[1]} and writes {coder.W_dec.shape[1]} dimensions",

@@ -207,6 +207,11 @@ def _run(
     def write(layer: int) -> Any:
         def hook(_m: nn.Module, _args: Any, _kwargs: Any, output: Any) -> Tensor:
             out_TD = written_by(output)[0] if seen is None else seen.layers[layer].mlp_out_TD
+            W_skip = coders[layer].W_skip if layer in coders else None
+            if seen is not None and W_skip is not None:  # the one path through an MLP that a graph does not freeze
+                moved_TD = mlp_in[layer] - seen.layers[layer].mlp_in_TD
+                moved_TD[0] = 0
+                out_TD = out_TD + moved_TD @ W_skip.to(moved_TD).T
             here = [edit for edit in edits if edit.layer == layer]
             if here:
                 # frozen, a feature is what it was on the clean prompt, as its MLP is

@@ -19,11 +19,15 @@ class Coder(Protocol):
     @property
     def layer(self) -> int: ...
     @property
+    def hooks(self) -> tuple[str, str]: ...
+    @property
     def W_enc(self) -> Tensor: ...
     @property
     def W_dec(self) -> Tensor: ...
     @property
     def b_dec(self) -> Tensor: ...
+    @property
+    def W_skip(self) -> Tensor | None: ...
 
     def encode(self, x_ND: Tensor) -> tuple[Tensor, Tensor]: ...
 
@@ -37,8 +41,9 @@ class Replacement:
     z_TS: Tensor
     """Their activations; 0 where a slot is empty."""
     b_dec_TD: Tensor
+    """With what the bias of the norm before the MLP writes through a skip path."""
     error_TD: Tensor
-    """All of the MLP's output without a coder, and at position 0."""
+    """All of the MLP's output without a coder, and at position 0. What a skip path writes is no part of it."""
     attention_bias_TD: Tensor | None
     """What the biases of the attention before this MLP write."""
 
@@ -65,6 +70,11 @@ def replace_mlp(anatomy: Anatomy, seen: Recording, layer: int, coder: Coder | No
     # position 0 is an attention sink: coders are not trained on it and do not apply there
     z_TS[0], b_dec_TD[0] = 0, 0
     written_TD = torch.einsum("ts,tsd->td", z_TS, coder.W_dec[ids_TS.to(coder.W_dec.device)].to(out_TD)) + b_dec_TD
+    if coder.W_skip is not None:
+        written_TD[1:] += here.mlp_in_TD[1:].to(out_TD) @ coder.W_skip.to(out_TD).T
+        norm_bias_D = anatomy.blocks[layer].mlp_norm.bias_D
+        if norm_bias_D is not None:  # passes the skip path whatever the prompt: a bias, already in what is written
+            b_dec_TD[1:] += coder.W_skip.to(out_TD) @ norm_bias_D.to(out_TD)
     return Replacement(ids_TS.to(coder.W_dec.device), z_TS, b_dec_TD, out_TD - written_TD, attention_bias_TD)
 
 

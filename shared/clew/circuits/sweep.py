@@ -1,8 +1,9 @@
 """Edges by one downward sweep, without autograd.
 
 The frozen network is linear in the residual stream, so the edges into a target are its reading vector carried down:
-at each layer contracted with what is written there, then passed through attention. A batch of targets shares the
-matrix products; a target joins at its own layer, and positions after the last target of a tile are never touched.
+at each layer contracted with what is written there, then passed through skip paths and attention. A batch of targets
+shares the matrix products; a target joins at its own layer, and positions after the last target of a tile are never
+touched.
 """
 
 from dataclasses import dataclass
@@ -76,6 +77,9 @@ def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
             vectors_TSD, columns_TS = network.writers(layer, T)
             edges_TNS = torch.bmm(g_TND, vectors_TSD.transpose(1, 2))
             rows[:n, columns_TS.flatten()] = edges_TNS.transpose(0, 1).reshape(n, -1)
+        skipped_TND = network.through_skip(layer, g_TND) if n else None
+        if skipped_TND is not None and not parallel:
+            g_TND = g_TND + skipped_TND
         new = order[layers == layer]
         features_N, positions_N = nodes.feature[new].long(), nodes.position[new].long()
         if len(new):
@@ -86,7 +90,10 @@ def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
         if bias_TD is not None:
             rows[: g_TND.shape[1], network.columns[layer].biases_T[:T]] += _contract(g_TND, bias_TD[:T])
         g_TND = g_TND + network.through_attention(layer, g_TND)
-        if len(new) and parallel:  # these do not read their own layer's attention
+        # in a parallel block neither the skip path nor the features read the layer's own attention
+        if skipped_TND is not None and parallel:
+            g_TND = g_TND + skipped_TND
+        if len(new) and parallel:
             g_TND = join(network.encoders(layer, features_N, positions_N), positions_N)
     rows[:, :T] = _contract(g_TND, network.embed_TD[:T])
     if network.position_TD is not None:

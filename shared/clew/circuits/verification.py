@@ -106,6 +106,13 @@ class _Extra:
         b_dec = torch.zeros_like(pinned.embed_TD[0])
         if coder is not None and position > 0:
             b_dec = coder.b_dec.to(b_dec)
+        skip_D = torch.zeros_like(b_dec)
+        if coder is not None and coder.W_skip is not None and position > 0:
+            skip_D = coder.W_skip.to(b_dec) @ pinned.mlp_in[layer][position]
+            norm_bias_D = pinned.model.anatomy.blocks[layer].mlp_norm.bias_D
+            if norm_bias_D is not None:  # read by the skip path on any prompt: part of the bias
+                bias_D = coder.W_skip.to(b_dec) @ norm_bias_D
+                b_dec, skip_D = b_dec + bias_D, skip_D - bias_D
         if kind == NodeKind.BIAS:
             return _Extra(position, layer=layer, mlp_D=b_dec, attention_bias=True)
         if kind == NodeKind.FEATURE:
@@ -119,7 +126,7 @@ class _Extra:
             written_D = nodes.value[here].to(b_dec) @ decoders
         if kind == NodeKind.FEATURE:
             return _Extra(position, layer=layer, mlp_D=written_D)
-        return _Extra(position, layer=layer, mlp_D=pinned.mlp_out[layer][position] - written_D - b_dec)
+        return _Extra(position, layer=layer, mlp_D=pinned.mlp_out[layer][position] - written_D - b_dec - skip_D)
 
 
 class _PinnedModel:
@@ -127,6 +134,7 @@ class _PinnedModel:
         hf = copy.deepcopy(model.hf)
         self.model = prepare_model(cast(Any, nn.Module.to(hf, torch.float64)))
         self.tokens_T = tokens_T.to(model.device)
+        self.mlp_in: dict[int, Tensor] = {}
         self.mlp_out: dict[int, Tensor] = {}
         self._gains: dict[nn.Module, Tensor] = {}
         anatomy = self.model.anatomy
@@ -139,7 +147,13 @@ class _PinnedModel:
         def keep_position(_m: nn.Module, _a: Any, _k: Any, output: Tensor) -> None:
             self.position_TD = output[0]
 
-        def keep_mlp(layer: int) -> Callable[..., None]:
+        def keep_read(layer: int) -> Callable[..., None]:
+            def hook(_m: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
+                self.mlp_in[layer] = read_by(args, kwargs)[0]
+
+            return hook
+
+        def keep_written(layer: int) -> Callable[..., None]:
             def hook(_m: nn.Module, _a: Any, _k: Any, output: Any) -> None:
                 self.mlp_out[layer] = written_by(output)[0]
 
@@ -156,7 +170,8 @@ class _PinnedModel:
         hooks: list[Hook] = [(anatomy.embed, keep_embed)]
         if anatomy.position_embed is not None:
             hooks.append((anatomy.position_embed, keep_position))
-        hooks += [(block.mlp_writer, keep_mlp(i)) for i, block in enumerate(anatomy.blocks)]
+        hooks += [(block.mlp, keep_read(i)) for i, block in enumerate(anatomy.blocks)]
+        hooks += [(block.mlp_writer, keep_written(i)) for i, block in enumerate(anatomy.blocks)]
         hooks += [(module, keep_norm) for module in self._norms]
         with hooked(*hooks):
             clean: Any = self.model.hf(input_ids=self.tokens_T[None], use_cache=False, output_attentions=True)
@@ -168,7 +183,7 @@ class _PinnedModel:
 
     def read(self, extras: Sequence[_Extra], graph: Graph, coders: Mapping[int, Coder], targets: Tensor) -> Tensor:
         """float64 [extras, targets]: target values with each extra, less those without."""
-        mlp_in, logits_BV = self._run(extras)
+        mlp_in, logits_BV = self._run(extras, coders)
         moved_BV = logits_BV[:-1] - logits_BV[-1]
         demeaned_BV = moved_BV - moved_BV.mean(-1, keepdim=True)
         moved = {layer: x_BTD[:-1] - x_BTD[-1] for layer, x_BTD in mlp_in.items()}
@@ -183,7 +198,7 @@ class _PinnedModel:
             effects[:, i] = (moved[layer][:, position] @ encoder_D).cpu()
         return effects
 
-    def _run(self, extras: Sequence[_Extra]) -> tuple[dict[int, Tensor], Tensor]:
+    def _run(self, extras: Sequence[_Extra], coders: Mapping[int, Coder]) -> tuple[dict[int, Tensor], Tensor]:
         """One row of the batch for each extra and a last one without; MLP inputs by layer and last logits."""
         B = len(extras) + 1
         mlp_in: dict[int, Tensor] = {}
@@ -205,6 +220,10 @@ class _PinnedModel:
         def mlp(layer: int) -> Callable[..., Tensor]:
             def hook(_m: nn.Module, _args: Any, _kwargs: Any, _output: Any) -> Tensor:
                 out_BTD = self.mlp_out[layer].expand(B, -1, -1).clone()
+                coder = coders.get(layer)
+                if coder is not None and coder.W_skip is not None:  # the one path through an MLP that is not pinned
+                    moved_BTD = mlp_in[layer] - self.mlp_in[layer]
+                    out_BTD[:, 1:] += moved_BTD[:, 1:] @ coder.W_skip.to(out_BTD).T
                 for b, extra in enumerate(extras):
                     if extra.layer == layer and extra.mlp_D is not None:
                         out_BTD[b, extra.position] += extra.mlp_D

@@ -1,4 +1,4 @@
-"""A transcoder: reads what an MLP reads, writes what it writes, through few features at a time."""
+"""A coder: what one place of a model holds, or what another makes of it, through few features at a time."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -8,20 +8,16 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag, linear
 
 from clew.coders.activations import activate
-from clew_spec.coders import CoderConfig
+from clew_spec.coders import BatchTopK, CoderConfig, JumpReLU
 from clew_spec.errors import ModelError
-
-PARAMETERS = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
 @dataclass(frozen=True, eq=False)
 class Coder:
-    """`z = activation(x @ W_enc.T + b_enc)`, `y_hat = z @ W_dec + b_dec`, laid out as `CoderConfig` says.
-
-    A new kind of coder is a class with these methods and a case in `clew.coders.store`.
+    """`z = activation(x @ W_enc.T + b_enc)`, `y_hat = z @ W_dec + b_dec`, with what else `CoderConfig` says.
 
     Raises:
-        ModelError: a weight's shape is not what the configuration says.
+        ModelError: a weight is missing or too many, or its shape is not what the configuration says.
     """
 
     config: CoderConfig
@@ -33,10 +29,19 @@ class Coder:
     """[F, d_out]"""
     b_dec: Tensor
     """[d_out]"""
+    W_skip: Tensor | None = None
+    """[d_out, d_in], of skip transcoders: `y_hat` also holds `x @ W_skip.T`."""
+    threshold: Tensor | None = None
+    """[F] of JumpReLU, [1] of BatchTopK."""
 
     def __post_init__(self) -> None:
         expected = shapes(self.config)
-        for name, parameter in self.parameters().items():
+        found = self.parameters()
+        if set(found) != set(expected):
+            raise ModelError(
+                f"the coder at layer {self.layer} has the weights {', '.join(found)}", expected=", ".join(expected)
+            )
+        for name, parameter in found.items():
             if tuple(parameter.shape) != expected[name]:
                 raise ModelError(
                     f"{name} of the coder at layer {self.layer} has the shape {tuple(parameter.shape)}",
@@ -47,35 +52,62 @@ class Coder:
     def layer(self) -> int:
         return self.config.layer
 
+    @property
+    def hooks(self) -> tuple[str, str]:
+        """Where it reads and where it writes."""
+        return self.config.hook_in, self.config.hook_out
+
     def parameters(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name) for name in PARAMETERS}
+        """All that is stored, by name."""
+        named = {name: getattr(self, name) for name in PARAMETERS}
+        return {name: parameter for name, parameter in named.items() if parameter is not None}
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         moved = {name: parameter.to(device=device, dtype=dtype) for name, parameter in self.parameters().items()}
         return type(self)(self.config, **moved)
 
+    def encoder_input(self, x_ND: Tensor) -> Tensor:
+        """[N, d_in]: what the encoder reads of x."""
+        return x_ND - self.b_dec if self.config.centred else x_ND
+
     def pre_activations(self, x_ND: Tensor) -> Tensor:
         """[N, F]"""
-        return linear(x_ND, self.W_enc, self.b_enc)
+        return linear(self.encoder_input(x_ND), self.W_enc, self.b_enc)
 
     def encode(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         """(indices_NK int64, values_NK), largest first; a value of 0 is padding."""
-        return activate(self.config.activation, self.pre_activations(x_ND))
+        return activate(self.config.activation, self.pre_activations(x_ND), self.threshold)
 
-    def decode(self, indices_NK: Tensor, values_NK: Tensor) -> Tensor:
-        """[N, d_out]"""
-        return embedding_bag(indices_NK, self.W_dec, per_sample_weights=values_NK, mode="sum") + self.b_dec
+    def decode(self, indices_NK: Tensor, values_NK: Tensor, x_ND: Tensor | None = None) -> Tensor:
+        """[N, d_out]. A skip transcoder also needs the `x_ND` that was encoded: ValueError without."""
+        y_hat_ND = embedding_bag(indices_NK, self.W_dec, per_sample_weights=values_NK, mode="sum") + self.b_dec
+        if self.W_skip is None:
+            return y_hat_ND
+        if x_ND is None:
+            raise ValueError("a skip transcoder decodes with its input")
+        return y_hat_ND + linear(x_ND, self.W_skip)
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """[N, d_out]"""
-        return self.decode(*self.encode(x_ND))
+        return self.decode(*self.encode(x_ND), x_ND)
+
+
+PARAMETERS = ("W_enc", "b_enc", "W_dec", "b_dec", "W_skip", "threshold")
 
 
 def shapes(config: CoderConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of each weight, by name."""
-    return {
+    """The shape of each weight that a coder of this configuration has, by name."""
+    found: dict[str, tuple[int, ...]] = {
         "W_enc": (config.n_features, config.d_in),
         "b_enc": (config.n_features,),
         "W_dec": (config.n_features, config.d_out),
         "b_dec": (config.d_out,),
     }
+    if config.kind == "skip-transcoder":
+        found["W_skip"] = (config.d_out, config.d_in)
+    match config.activation:
+        case JumpReLU():
+            found["threshold"] = (config.n_features,)
+        case BatchTopK():
+            found["threshold"] = (1,)
+    return found

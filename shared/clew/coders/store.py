@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from clew.coders.coder import PARAMETERS, Coder
+from clew.coders.coder import Coder, shapes
 from clew.files import digest_of, file_sha256, whole_folder
 from clew_spec.base import Digest
 from clew_spec.coders import CoderConfig
@@ -65,8 +65,8 @@ def load_coder(folder: Path, *, device: str = "cpu") -> Coder:
         weights = load_file(folder / WEIGHTS_FILE, device=device)
     except (ValidationError, SafetensorError, UnicodeDecodeError) as error:
         raise DataError(f"the coder in {folder.name} cannot be read: {error}") from error
-    if set(weights) != set(PARAMETERS):
-        raise ModelError(f"{WEIGHTS_FILE} holds {', '.join(sorted(weights))}", expected=", ".join(PARAMETERS))
+    if set(weights) != set(shapes(config)):
+        raise ModelError(f"{WEIGHTS_FILE} holds {', '.join(sorted(weights))}", expected=", ".join(shapes(config)))
     if (dtype := str(weights["W_enc"].dtype).removeprefix("torch.")) != config.dtype:
         raise ModelError(f"{WEIGHTS_FILE} is stored in {dtype}", expected=config.dtype)
     return Coder(config, **weights)

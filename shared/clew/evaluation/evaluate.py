@@ -1,6 +1,6 @@
-"""Measure coders on held-out tokens: how much of an MLP's output they miss, and what that costs the model.
+"""Measure coders on held-out tokens: how much of what they should write they miss, and what that costs the model.
 
-Position 0 of a row is an attention sink: it keeps its true MLP output in every splice and ablation and never counts.
+Position 0 of a row is an attention sink: it keeps its true activation in every splice and ablation and never counts.
 FVU, L0 and dead features are over positions 1 .. T-1; cross-entropies are over positions 1 .. T-2, each predicting the
 token after it. Position T-1 has none.
 """
@@ -16,6 +16,7 @@ from clew.coders import Coder
 from clew.data import Rows
 from clew.evaluation.fvu import Fvu
 from clew.models import Model, Trace, logits_from, trace
+from clew.models.recording import written_by
 from clew.reporting import Report, Silent, StopRequested
 from clew_spec.errors import InvalidSpec
 from clew_spec.evaluation import CoderMetrics
@@ -71,18 +72,20 @@ class _Tally:
         self.ce_spliced = self.ce_zero = 0.0
 
     def update(self, model: Model, seen: Trace, layer: int, tokens_BT: Tensor) -> None:
-        y_BTD = seen.mlp_out[layer]
-        x_ND, y_ND = seen.mlp_in[layer][:, 1:].flatten(0, 1), y_BTD[:, 1:].flatten(0, 1)
-        indices_NK, values_NK = self.coder.encode(x_ND.to(self.coder.W_enc.dtype))
-        y_hat_ND = self.coder.decode(indices_NK, values_NK)
+        hook_in, hook_out = self.coder.hooks
+        y_BTD = _held(seen, layer, hook_out)
+        x_ND, y_ND = _held(seen, layer, hook_in)[:, 1:].flatten(0, 1), y_BTD[:, 1:].flatten(0, 1)
+        x_ND = x_ND.to(self.coder.W_enc.dtype)
+        indices_NK, values_NK = self.coder.encode(x_ND)
+        y_hat_ND = self.coder.decode(indices_NK, values_NK, x_ND)
         self.fvu.update(y_ND, y_hat_ND)
         self.active_F += torch.bincount(indices_NK[values_NK > 0], minlength=len(self.active_F))
 
         spliced_BTD, zero_BTD = y_BTD.clone(), y_BTD.clone()
         spliced_BTD[:, 1:] = y_hat_ND.view_as(y_BTD[:, 1:]).to(y_BTD.dtype)
         zero_BTD[:, 1:] = 0
-        self.ce_spliced += _cross_entropy(logits_from(model, seen, layer, spliced_BTD), tokens_BT)
-        self.ce_zero += _cross_entropy(logits_from(model, seen, layer, zero_BTD), tokens_BT)
+        self.ce_spliced += _cross_entropy(_logits(model, seen, layer, hook_out, spliced_BTD), tokens_BT)
+        self.ce_zero += _cross_entropy(_logits(model, seen, layer, hook_out, zero_BTD), tokens_BT)
 
     def metrics(self, layer: int, ce_original: float, predictions: int) -> CoderMetrics:
         ce_spliced, ce_zero = self.ce_spliced / predictions, self.ce_zero / predictions
@@ -102,6 +105,27 @@ class _Tally:
         )
 
 
+def _held(seen: Trace, layer: int, hook: str) -> Tensor:
+    """[B, T, D] at one hook."""
+    match hook:
+        case "mlp.in":
+            return seen.mlp_in[layer]
+        case "mlp.out":
+            return seen.mlp_out[layer]
+        case _:
+            return seen.resid_mid[layer] + seen.mlp_out[layer]
+
+
+def _logits(model: Model, seen: Trace, layer: int, hook: str, instead_BTD: Tensor) -> Tensor:
+    """[B, T, V] with other activations at one hook."""
+    match hook:
+        case "mlp.in":
+            instead_BTD = written_by(model.anatomy.blocks[layer].mlp(instead_BTD))
+        case "resid":
+            instead_BTD = instead_BTD - seen.resid_mid[layer]
+    return logits_from(model, seen, layer, instead_BTD)
+
+
 def _cross_entropy(logits_BTV: Tensor, tokens_BT: Tensor) -> float:
     """Sum over positions 1 .. T-2 of -log p(next token), in nats. Row by row: logits are the largest thing here."""
     total = torch.zeros((), dtype=torch.float64, device=logits_BTV.device)
@@ -119,6 +143,12 @@ def _check(model: Model, coders: Mapping[int, Coder], context: int) -> None:
                 f"the model has no layer {layer}",
                 where="/spec/coders",
                 expected=f"layers between 0 and {model.n_layers - 1}",
+            )
+        if not {*coder.hooks} <= {"mlp.in", "mlp.out", "resid"}:
+            raise InvalidSpec(
+                f"the coder at layer {layer} reads {coder.hooks[0]} and writes {coder.hooks[1]}",
+                where="/spec/coders",
+                expected="hooks mlp.in, mlp.out or resid",
             )
         if (coder.config.d_in, coder.config.d_out) != (model.d_model, model.d_model):
             raise InvalidSpec(

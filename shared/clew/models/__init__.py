@@ -1,6 +1,6 @@
 """Language models: load them, know their anatomy, read their activations."""
 
-from clew.models.activations import MlpActivations, Trace, logits_from, mlp_activations, trace
+from clew.models.activations import MlpActivations, Place, Trace, hook_activations, logits_from, mlp_activations, trace
 from clew.models.anatomy import Anatomy
 from clew.models.importing import ImportedModel, import_model
 from clew.models.model import Model, load_model, prepare_model
@@ -11,8 +11,10 @@ __all__ = [
     "ImportedModel",
     "MlpActivations",
     "Model",
+    "Place",
     "Recording",
     "Trace",
+    "hook_activations",
     "import_model",
     "load_model",
     "logits_from",

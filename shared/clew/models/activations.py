@@ -1,6 +1,6 @@
-"""Read MLP activations, and continue a forward pass from the middle. Shape letters as in `clew.models.anatomy`."""
+"""Read activations, and continue a forward pass from the middle. Shape letters as in `clew.models.anatomy`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,41 +23,52 @@ class _Deepest(Exception):
     """Not an error: how a forward pass ends early."""
 
 
+Place = tuple[int, str]
+"""Layer and hook: `mlp.in`, `mlp.out`, or `resid`, the residual stream after the block."""
+
+
 @torch.inference_mode()
-def mlp_activations(model: Model, tokens_BT: Tensor, layers: Sequence[int]) -> dict[int, MlpActivations]:
-    """MLP inputs and outputs of some layers, from one forward pass that ends after the deepest of them.
+def hook_activations(model: Model, tokens_BT: Tensor, places: Collection[Place]) -> dict[Place, Tensor]:
+    """[B, T, D] at each of `places`, from one forward pass that ends after the deepest of them.
 
     `tokens_BT` int64, on any device; the activations are in the model's dtype on its device.
     """
-    found: dict[int, MlpActivations] = {}
-    deepest = max(layers)
-
-    read: dict[int, Tensor] = {}
+    found: dict[Place, Tensor] = {}
+    deepest = max(layer for layer, _ in places)
+    resid_is_last = (deepest, "resid") in places
 
     def keep_read(layer: int) -> Callable[..., None]:
         def hook(_module: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
-            read[layer] = read_by(args, kwargs)
+            found[layer, "mlp.in"] = read_by(args, kwargs)
 
         return hook
 
-    def keep(layer: int) -> Callable[..., None]:
+    def keep_written(layer: int, name: str, last: bool) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
-            found[layer] = MlpActivations(read[layer], written_by(output))
-            if layer == deepest:
+            found[layer, name] = written_by(output)
+            if last:
                 raise _Deepest
 
         return hook
 
-    blocks = model.anatomy.blocks
+    hooks = []
+    for layer in {layer for layer, hook in places if hook != "resid"}:
+        block, last = model.anatomy.blocks[layer], layer == deepest and not resid_is_last
+        hooks += [(block.mlp, keep_read(layer)), (block.mlp_writer, keep_written(layer, "mlp.out", last))]
+    for layer in {layer for layer, hook in places if hook == "resid"}:
+        hooks.append((model.anatomy.blocks[layer].module, keep_written(layer, "resid", layer == deepest)))
     try:
-        with hooked(
-            *((blocks[i].mlp, keep_read(i)) for i in set(layers)),
-            *((blocks[i].mlp_writer, keep(i)) for i in set(layers)),
-        ):
+        with hooked(*hooks):
             model.anatomy.decoder(input_ids=tokens_BT.to(model.device), use_cache=False)
     except _Deepest:
         pass
-    return {layer: found[layer] for layer in layers}
+    return {place: found[place] for place in places}
+
+
+def mlp_activations(model: Model, tokens_BT: Tensor, layers: Sequence[int]) -> dict[int, MlpActivations]:
+    """MLP inputs and outputs of some layers, as `hook_activations` finds them."""
+    found = hook_activations(model, tokens_BT, [(layer, hook) for layer in layers for hook in ("mlp.in", "mlp.out")])
+    return {layer: MlpActivations(found[layer, "mlp.in"], found[layer, "mlp.out"]) for layer in layers}
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A run, stopped: for each layer a safetensors file with weights and Adam's moments, and `state.json` with the rest."""
+"""A run, stopped: for each coder a safetensors file with weights and Adam's moments, and `state.json` with the rest."""
 
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clew.coders import Coder
 from clew.files import file_sha256, whole_folder
-from clew.training.initial import Units
+from clew.training.optimizer import Units, learned
 from clew_spec.base import Digest
 from clew_spec.coders import CoderConfig
 from clew_spec.errors import DataError, InvalidSpec
@@ -21,9 +21,10 @@ STATE_FILE = "state.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 Memory = dict[Tensor, dict[str, Tensor]]
 """What Adam remembers of each parameter."""
+SILENCE = "silence.tokens"
 
 
-class LayerState(BaseModel):
+class CoderState(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     config: CoderConfig
@@ -39,7 +40,7 @@ class RunState(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal["clew-checkpoint/1"] = "clew-checkpoint/1"
+    format: Literal["clew-checkpoint/2"] = "clew-checkpoint/2"
     spec: TrainSpec
     model_digest: str
     dataset_digest: str
@@ -48,31 +49,39 @@ class RunState(BaseModel):
     epoch: int = 0
     cursor: int = 0
     """Where the next step begins: the row within the order of its epoch."""
-    layers: dict[int, LayerState]
+    coders: dict[str, CoderState]
+    """By key: `L03`, `L03.k16`."""
     files: dict[str, Digest] = {}
 
 
-def write_checkpoint(folder: Path, state: RunState, coders: dict[int, Coder], optimizer: torch.optim.Adam) -> None:
-    """Write `folder`, whole or not at all."""
+def write_checkpoint(
+    folder: Path,
+    state: RunState,
+    coders: dict[str, Coder],
+    silence: dict[str, Tensor],
+    optimizer: torch.optim.Adam,
+) -> None:
+    """Write `folder`, whole or not at all. `silence` is int64 [F] of the coders that count it."""
     with whole_folder(folder) as fresh:
         files = {}
-        for layer, coder in coders.items():
-            tensors: dict[str, Tensor] = {}
-            for name, parameter in coder.parameters().items():
+        for key, coder in coders.items():
+            tensors = {name: parameter.cpu() for name, parameter in coder.parameters().items()}
+            for name, parameter in learned(coder).items():
                 moments = optimizer.state.get(parameter, {})
-                tensors[name] = parameter.cpu()
                 for moment in MOMENTS:
                     tensors[f"{name}.{moment}"] = moments.get(moment, torch.zeros_like(parameter)).cpu()
-            save_file(tensors, fresh / _file(layer))
-            files[_file(layer)] = file_sha256(fresh / _file(layer))
+            if key in silence:
+                tensors[SILENCE] = silence[key].cpu()
+            save_file(tensors, fresh / _file(key))
+            files[_file(key)] = file_sha256(fresh / _file(key))
         whole = state.model_copy(update={"files": files})
         (fresh / STATE_FILE).write_text(whole.model_dump_json(indent=1) + "\n")
 
 
 def read_checkpoint(
     folder: Path, *, spec: TrainSpec, model_digest: str, dataset_digest: str, device: torch.device
-) -> tuple[RunState, dict[int, Coder], Memory]:
-    """The state, the coders and what Adam remembers of each parameter.
+) -> tuple[RunState, dict[str, Coder], dict[str, Tensor], Memory]:
+    """The state, the coders, how long features were silent and what Adam remembers of each parameter.
 
     Raises:
         DataError: a file is missing or damaged.
@@ -86,23 +95,26 @@ def read_checkpoint(
         raise InvalidSpec(
             "the checkpoint is of another run", expected="the spec, model and dataset that it was begun with"
         )
-    coders: dict[int, Coder] = {}
+    coders: dict[str, Coder] = {}
+    silence: dict[str, Tensor] = {}
     memory: Memory = {}
-    for layer, of_layer in state.layers.items():
-        path = folder / _file(layer)
+    for key, of_coder in state.coders.items():
+        path = folder / _file(key)
         if not path.is_file() or file_sha256(path) != state.files.get(path.name):
             raise DataError(f"{path.name} of the checkpoint is missing, changed or cut short")
         try:
             tensors = load_file(path, device=str(device))
-            coders[layer] = coder = Coder(of_layer.config, **{k: v for k, v in tensors.items() if "." not in k})
-            for name, parameter in coder.parameters().items():
+            coders[key] = coder = Coder(of_coder.config, **{k: v for k, v in tensors.items() if "." not in k})
+            for name, parameter in learned(coder).items():
                 memory[parameter] = {moment: tensors[f"{name}.{moment}"] for moment in MOMENTS}
                 # A tensor, as Adam keeps it where it is fused.
                 memory[parameter]["step"] = torch.tensor(float(state.step), device=device)
+            if SILENCE in tensors:
+                silence[key] = tensors[SILENCE]
         except (SafetensorError, KeyError, TypeError) as error:
             raise DataError(f"{path.name} of the checkpoint cannot be read: {error}") from error
-    return state, coders, memory
+    return state, coders, silence, memory
 
 
-def _file(layer: int) -> str:
-    return f"L{layer:02d}.safetensors"
+def _file(key: str) -> str:
+    return f"{key}.safetensors"

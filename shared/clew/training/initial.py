@@ -1,40 +1,32 @@
 """Where training starts: features that already stand for something seen.
 
-A feature begins as one token of the first batches: its encoder is the direction in which that token's MLP input departs
-from the mean, its decoder the direction in which the MLP output does. The encoder bias takes the mean off the input,
-one scale fitted by least squares makes the first reconstruction sane whatever the layer's units, and `b_dec` is the
-mean output.
+A feature begins as one token of the first batches: its encoder is the direction in which that token's x departs from
+the mean, its decoder the direction in which its y does. The encoder bias takes the mean off the input, one scale fitted
+by least squares makes the first reconstruction sane whatever the layer's units, `b_dec` is the mean output, and
+`W_skip` is 0. Coders of one width at one place begin alike, whatever else they are asked to be.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from clew.coders import Coder
+from clew.coders import Coder, activate
 from clew.data import Dataset
 from clew.models import Model
 from clew.reporting import Report, StopRequested
-from clew.training.activations import activations
+from clew.training.activations import Route, activations, coder_key, route
+from clew.training.losses import fidelity_unit
+from clew.training.optimizer import Units
 from clew.training.stream import TokenStream, seeded
-from clew_spec.coders import CoderConfig
+from clew.training.watch import calibrate
+from clew_spec.coders import BatchTopK, CoderConfig, CoderSpec, JumpReLU
+from clew_spec.losses import LossSpec
 from clew_spec.training import TrainSpec
 
 MAX_TOKENS = 8192
 """Tokens to draw features from. Features beyond that start as random directions."""
-
-
-@dataclass(frozen=True)
-class Units:
-    """Root mean square of an element about its mean. Adam's steps are taken in these units."""
-
-    x: float
-    y: float
-
-    def of(self, parameter: str) -> float:
-        """The unit of a parameter: with x and y measured in units, pre-activations have none."""
-        return {"W_enc": 1 / self.x, "b_enc": 1.0, "W_dec": self.y, "b_dec": self.y}[parameter]
 
 
 def first_coders(
@@ -45,46 +37,74 @@ def first_coders(
     model_digest: str,
     tokenizer_digest: str,
     report: Report,
-) -> tuple[dict[int, Coder], dict[int, Units]]:
-    """A coder and the units of each layer, from the batches that the first steps will see."""
+) -> tuple[dict[str, Coder], dict[str, Units]]:
+    """The coders and their units by key, from the batches that the first steps will see."""
     in_batch = stream.rows_per_step * (dataset.manifest.context - 1)
-    # One batch more than the features are drawn from, to fit their scale on.
-    n_batches = math.ceil(min(spec.coder.n_features, MAX_TOKENS) / in_batch) + 1
-    seen: dict[int, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in spec.layers}
+
+    def tokens_for(coder: CoderSpec) -> int:
+        # One batch more than the features are drawn from, to fit their scale on.
+        return (math.ceil(min(coder.n_features, MAX_TOKENS) / in_batch) + 1) * in_batch
+
+    wanted = {
+        coder_key(layer, variant): (route(layer, (coder.hook_in, coder.writes)), coder)
+        for layer in spec.layers
+        for variant, coder in spec.variants
+    }
+    seen: dict[Route, list[tuple[Tensor, Tensor]]] = {each: [] for each, _ in wanted.values()}
+    n_batches = max(tokens_for(coder) for _, coder in wanted.values()) // in_batch
     for step in range(n_batches):
         if report.stop_requested():
             raise StopRequested
         report.progress("first look at the activations", step, n_batches, "batches")
-        for layer, x_ND, y_ND in activations(model, stream.batch(step), spec.layers):
-            seen[layer].append((x_ND, y_ND))
+        for each, x_ND, y_ND in activations(model, stream.batch(step), list(seen)):
+            seen[each].append((x_ND, y_ND))
     coders, units = {}, {}
-    for layer in spec.layers:
-        x_ND, y_ND = (torch.cat(parts) for parts in zip(*seen.pop(layer), strict=True))
-        config = CoderConfig(
-            kind=spec.coder.kind,
-            activation=spec.coder.activation,
-            n_features=spec.coder.n_features,
-            d_in=x_ND.shape[1],
-            d_out=y_ND.shape[1],
-            layer=layer,
-            dtype=str(x_ND.dtype).removeprefix("torch."),
-            model_digest=model_digest,
-            tokenizer_digest=tokenizer_digest,
-            dataset_digest=dataset.manifest.digest,
-            bos=dataset.manifest.bos,
-        )
-        fit = slice(-in_batch, None)
-        coders[layer], units[layer] = first_coder(config, x_ND, y_ND, fit, seeded(spec.seed, f"first/{layer}"))
-    return coders, units
+    for each in list(seen):
+        x_ND, y_ND = (torch.cat(parts) for parts in zip(*seen.pop(each), strict=True))
+        for key, (of_coder, coder) in wanted.items():
+            if of_coder != each:
+                continue
+            ((layer, hook_in), (_, hook_out)) = each
+            config = CoderConfig(
+                kind=coder.kind,
+                activation=coder.activation,
+                n_features=coder.n_features,
+                d_in=x_ND.shape[1],
+                d_out=y_ND.shape[1],
+                layer=layer,
+                hook_in=hook_in,
+                hook_out=hook_out,
+                centred=coder.kind == "sae",
+                loss=coder.loss,
+                dtype=str(x_ND.dtype).removeprefix("torch."),
+                model_digest=model_digest,
+                tokenizer_digest=tokenizer_digest,
+                dataset_digest=dataset.manifest.digest,
+                bos=dataset.manifest.bos,
+            )
+            own, fit = slice(tokens_for(coder)), slice(-in_batch, None)
+            generator = seeded(spec.seed, f"first/{layer}")
+            coders[key], units[key] = first_coder(
+                config, x_ND[own], y_ND[own], fit, generator, unit_norm=spec.optimizer.decoder_rows == "unit-norm"
+            )
+    return {key: coders[key] for key in wanted}, {key: units[key] for key in wanted}
 
 
 def first_coder(
-    config: CoderConfig, x_ND: Tensor, y_ND: Tensor, fit: slice, generator: torch.Generator
+    config: CoderConfig,
+    x_ND: Tensor,
+    y_ND: Tensor,
+    fit: slice,
+    generator: torch.Generator,
+    *,
+    unit_norm: bool = False,
 ) -> tuple[Coder, Units]:
-    """A coder made from MLP inputs and outputs, and the units of its layer. Tokens of `fit` set the scale alone."""
+    """A coder made from inputs and outputs, and its units. Tokens of `fit` only set scale and threshold."""
     device, dtype = x_ND.device, x_ND.dtype
     mean_x_D, mean_y_D = x_ND.mean(0), y_ND.mean(0)
-    units = Units(x=_spread(x_ND - mean_x_D), y=_spread(y_ND - mean_y_D))
+    fidelity = (config.loss or LossSpec()).fidelity
+    x, y = _spread(x_ND - mean_x_D), _spread(y_ND - mean_y_D)
+    units = Units(x=x, y=y, loss=fidelity_unit(fidelity, y, config.d_out))
 
     candidates = torch.ones(len(x_ND), dtype=torch.bool)
     candidates[fit] = False
@@ -100,11 +120,36 @@ def first_coder(
 
     W_enc = directions(x_ND, mean_x_D) / units.x
     W_dec = directions(y_ND, mean_y_D) * units.y
-    coder = Coder(config, W_enc, -W_enc @ mean_x_D, W_dec, mean_y_D)
+    b_enc = -W_enc @ mean_x_D
+    weights = {"W_enc": W_enc, "b_enc": torch.zeros_like(b_enc) if config.centred else b_enc}
+    weights |= {"W_dec": W_dec, "b_dec": mean_y_D}
+    if config.kind == "skip-transcoder":
+        weights["W_skip"] = W_dec.new_zeros(config.d_out, config.d_in)
+    if isinstance(config.activation, JumpReLU):
+        weights["threshold"] = W_dec.new_full((config.n_features,), config.activation.threshold)
+    if isinstance(config.activation, BatchTopK):
+        weights["threshold"] = W_dec.new_zeros(1)
+    coder = Coder(config, **weights)
+    if isinstance(config.activation, BatchTopK):
+        _, values_NK = activate(config.activation, coder.pre_activations(x_ND[fit]), learning=True)
+        calibrate(coder, values_NK, step=0)
     reading_ND, target_ND = coder.forward(x_ND[fit]) - mean_y_D, y_ND[fit] - mean_y_D
     scale = (reading_ND * target_ND).sum() / reading_ND.square().sum().clamp_min(torch.finfo(dtype).tiny)
     W_dec *= scale
-    return coder, units
+    return _with_unit_rows(coder, units) if unit_norm else (coder, units)
+
+
+def _with_unit_rows(coder: Coder, units: Units) -> tuple[Coder, Units]:
+    """The same function with decoder rows of norm 1: all rows have one norm, which goes to what they read."""
+    norm = max(float(coder.W_dec.norm(dim=1).max()), torch.finfo(coder.W_dec.dtype).tiny)
+    weights = coder.parameters()
+    weights |= {name: weights[name] * norm for name in ("W_enc", "b_enc", "threshold") if name in weights}
+    weights["W_dec"] = weights["W_dec"] / norm
+    config = coder.config
+    if isinstance(jump := config.activation, JumpReLU):
+        scaled = JumpReLU(threshold=jump.threshold * norm, bandwidth=jump.bandwidth * norm)
+        config = config.model_copy(update={"activation": scaled})
+    return Coder(config, **weights), replace(units, z=norm)
 
 
 def _spread(centred_ND: Tensor) -> float:

@@ -1,30 +1,68 @@
-"""Adam in the units of each layer's activations, and how its rate moves."""
+"""Adam in the units of each layer's activations, how its rate moves, and what holds weights where they belong."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from clew.coders import Coder
-from clew.training.initial import Units
+from clew_spec.coders import BatchTopK
 from clew_spec.training import OptimizerSpec
 
 EPS = 1e-8
+DECAYED = ("W_enc", "W_dec", "W_skip")
 
 
-def adam(coders: Mapping[int, Coder], units: Mapping[int, Units], spec: OptimizerSpec) -> torch.optim.Adam:
-    """Adam over every parameter of every coder.
+@dataclass(frozen=True)
+class Units:
+    """Root mean square of an element about its mean. Adam's steps are taken in these units."""
+
+    x: float
+    y: float
+    z: float = 1.0
+    """Of a pre-activation: 1 unless decoder rows are held at norm 1, which leaves the scale of y to it."""
+    loss: float = 1.0
+
+    def of(self, parameter: str) -> float:
+        """The unit of a parameter."""
+        return {
+            "W_enc": self.z / self.x,
+            "b_enc": self.z,
+            "threshold": self.z,
+            "W_dec": self.y / self.z,
+            "b_dec": self.y,
+            "W_skip": self.y / self.x,
+        }[parameter]
+
+
+def learned(coder: Coder) -> dict[str, Tensor]:
+    """The parameters that get gradients. The threshold of BatchTopK is measured instead."""
+    measured = ("threshold",) if isinstance(coder.config.activation, BatchTopK) else ()
+    return {name: parameter for name, parameter in coder.parameters().items() if name not in measured}
+
+
+def adam(coders: Mapping[str, Coder], units: Mapping[str, Units], spec: OptimizerSpec) -> torch.optim.Adam:
+    """Adam, or AdamW, over every parameter that learns of every coder.
 
     Rate and epsilon are measured in the unit of each parameter: scaling a layer's inputs or outputs scales its coder,
     and changes nothing else.
     """
     beta1, beta2 = spec.betas
     groups = [
-        {"params": [parameter], "unit": unit, "eps": EPS / unit}
-        for layer, coder in coders.items()
-        for name, parameter in coder.parameters().items()
-        for unit in [units[layer].of(name)]
+        {
+            "params": [parameter],
+            "unit": unit,
+            "eps": EPS * units[key].loss / unit,
+            "weight_decay": spec.weight_decay / unit if name in DECAYED else 0.0,
+        }
+        for key, coder in coders.items()
+        for name, parameter in learned(coder).items()
+        for unit in [units[key].of(name)]
     ]
-    return torch.optim.Adam(groups, betas=(beta1, beta2), fused=True)
+    kind = torch.optim.AdamW if spec.kind == "adamw" else torch.optim.Adam
+    return kind(groups, betas=(beta1, beta2), fused=True)
 
 
 def set_rate(optimizer: torch.optim.Adam, rate: float) -> None:
@@ -33,12 +71,37 @@ def set_rate(optimizer: torch.optim.Adam, rate: float) -> None:
 
 
 def rate_at(spec: OptimizerSpec, step: int, steps: int) -> float:
-    """The learning rate of `step`, from 0, of `steps`: up linearly, flat, down linearly.
+    """The learning rate of `step`, from 0, of `steps`: up linearly, flat, down as `spec.schedule` says.
 
-    The first step of a warm-up over w takes 1/w of `lr` and the w-th the whole; the last step of a decay over d takes
-    1/d, so that no step is wasted at a rate of 0.
+    The first step of a warm-up over w takes 1/w of `lr` and the w-th the whole; the last step of a linear decay over d
+    takes 1/d, so that no step is wasted at a rate of 0. A cosine is (1 - cos(pi r)) / 2 of what a line r would be.
     """
     rising = min(1.0, (step + 1) / spec.warmup_steps) if spec.warmup_steps else 1.0
     decay_steps = spec.decay_fraction * steps
-    falling = min(1.0, (steps - step) / decay_steps) if decay_steps >= 1 else 1.0
+    falling = 1.0
+    if decay_steps >= 1 and spec.schedule != "constant":
+        falling = min(1.0, (steps - step) / decay_steps)
+    if spec.schedule == "cosine":
+        falling = (1 - math.cos(math.pi * falling)) / 2
     return spec.lr * rising * falling
+
+
+def prepare_gradients(coder: Coder, gradients: dict[str, Tensor], units: Units, spec: OptimizerSpec) -> None:
+    """In place: no gradient along unit-norm decoder rows, and none above the bound on the norm of all."""
+    if spec.decoder_rows == "unit-norm":
+        along_F1 = (gradients["W_dec"] * coder.W_dec).sum(1, keepdim=True)
+        gradients["W_dec"] -= along_F1 * coder.W_dec
+    if spec.clip_norm is not None:
+        squares = [gradient.double().square().sum() * units.of(name) ** 2 for name, gradient in gradients.items()]
+        norm = torch.stack(squares).sum().sqrt() / units.loss
+        for gradient in gradients.values():
+            gradient *= (spec.clip_norm / norm).clamp(max=1).to(gradient.dtype)
+
+
+@torch.no_grad()
+def hold(coder: Coder, spec: OptimizerSpec) -> None:
+    """After a step: decoder rows back to norm 1 where asked for, thresholds not below 0."""
+    if spec.decoder_rows == "unit-norm":
+        coder.W_dec.div_(coder.W_dec.norm(dim=1, keepdim=True).clamp_min(torch.finfo(coder.W_dec.dtype).tiny))
+    if coder.threshold is not None:
+        coder.threshold.clamp_(min=0)

@@ -105,7 +105,7 @@ def _records(
         case CodersResult():
             return [
                 Coder(
-                    **common,
+                    **(common | {"name": coder_name(result.name, coder.variant)}),
                     digest=coder.digest,
                     files=coder.files,
                     layer=coder.layer,
@@ -127,6 +127,11 @@ def _records(
                     summary=result.summary.model_dump(mode="json"),
                 )
             ]
+
+
+def coder_name(name: str, variant: str | None) -> str:
+    """Coders of a job that trains several a layer are sets of their own."""
+    return name if variant is None else f"{name}.{variant}"
 
 
 def _evaluated(session: Session, job: Job, result: EvaluationResult) -> list[UUID]:

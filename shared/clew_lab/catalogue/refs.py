@@ -172,7 +172,8 @@ def _coders_and_model(session: Session, actor: Actor, ref: str) -> tuple[list[Co
         coders = list(session.scalars(visible.where(Coder.job_id == as_id).order_by(Coder.layer)))
     if not coders:
         newest = _find(session, actor, Coder, ref, where)
-        coders = list(session.scalars(visible.where(Coder.job_id == newest.job_id).order_by(Coder.layer)))
+        named = visible.where(Coder.job_id == newest.job_id, Coder.name == newest.name)
+        coders = list(session.scalars(named.order_by(Coder.layer)))
     if len({coder.model_id for coder in coders}) > 1:
         raise InvalidSpec(f"the coders of {ref} belong to several models", where=where, expected="coders of one model")
     _same_bos(coders, coders[0].config["bos"], where, "the first of them")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clew.circuits import frozen as frozen_module
 from clew.circuits.graph import Graph, NodeKind
+from clew.circuits.interventions import Edit, compare
 from clew.circuits.verification import measure, pinned_patterns, verify_edges
 from clew.models import Model, record
 
@@ -59,6 +60,24 @@ def test_every_source_doubled_moves_every_target_by_its_edge(case: Case) -> None
     assert effects.abs().max() > 0.1
     checks = verify_edges(model, coders, graph, TOKENS_T, n=40)
     assert max(check.relative_error for check in checks) < 1e-7
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_skip_paths_pass_the_norms_of_the_family(family: str) -> None:
+    model = family_model(family)
+    coders = toy_coders(model, skip=True)
+    graph = graph_of(model, coders, TOKENS_T)
+    assert graph.conservation.max_relative_to_edges <= 1e-12
+    nodes, targets = graph.nodes, graph.edges.targets
+    final_bias = nodes.where(NodeKind.BIAS) & (nodes.layer == LAYERS)
+    sources = (~nodes.where(NodeKind.LOGIT) & ~final_bias).nonzero()[:, 0]
+    effects = measure(model, coders, graph, TOKENS_T, sources, targets)
+    torch.testing.assert_close(effects, dense(graph)[targets][:, sources].T, atol=1e-10, rtol=0)
+    node = int((nodes.where(NodeKind.FEATURE) & (nodes.layer == 0)).nonzero()[0])
+    edit = Edit(0, int(nodes.feature[node]), int(nodes.position[node]), "scale", 3.0)
+    found = compare(model, coders, graph, [edit], frozen=True)
+    torch.testing.assert_close(found.measured, found.predicted, atol=1e-10, rtol=0)
+    assert found.predicted.abs().max() > 0.05
 
 
 def test_edges_are_the_gradients_of_the_detached_model(case: Case) -> None:

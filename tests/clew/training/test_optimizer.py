@@ -39,7 +39,7 @@ def losses(x_ND: torch.Tensor, y_ND: torch.Tensor) -> list[float]:
         bos="none",
     )
     coder, units = first_coder(config, x_ND, y_ND, slice(-20, None), torch.Generator().manual_seed(0))
-    optimizer = adam({0: coder}, {0: units}, spec)
+    optimizer = adam({"L00": coder}, {"L00": units}, spec)
     found = []
     for step in range(30):
         result = loss_and_gradients(coder, x_ND, y_ND)

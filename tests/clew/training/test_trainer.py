@@ -16,7 +16,7 @@ from clew.data import Dataset
 from clew.models import Model
 from clew.reporting import Silent, StopRequested
 from clew.training import train
-from clew.training.activations import activations
+from clew.training.activations import activations, route
 from clew.training.checks import check_finite
 from clew.training.gradients import loss_and_gradients
 from clew.training.stream import TokenStream
@@ -119,7 +119,7 @@ def test_heldout_fvu_falls_at_every_layer_and_is_the_stored_coders_own(
         assert each.fvu_last < 0.85 * each.fvu_first
         coder = load_coder(tmp_path / "coders" / f"L{each.layer:02d}")
         assert coder.config == each.config
-        ((_, x_ND, y_ND),) = activations(model, larger_dataset.heldout[:], [each.layer])
+        ((_, x_ND, y_ND),) = activations(model, larger_dataset.heldout[:], [route(each.layer, ("mlp.in", "mlp.out"))])
         assert len(x_ND) == 5 * 15, "position 0 of each row is left out"
         error, spread = (y_ND - coder.forward(x_ND)).square().sum(), (y_ND - y_ND.mean(0)).square().sum()
         assert each.fvu_last == pytest.approx(float(error / spread), rel=1e-10)

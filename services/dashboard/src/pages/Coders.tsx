@@ -24,7 +24,12 @@ const COLUMNS: Column<CoderView>[] = [
   },
   { title: "Layer", align: "right", cell: (coder) => coder.layer },
   { title: "F", align: "right", help: "Features", cell: (coder) => count(coder.config.n_features) },
-  { title: "k", align: "right", help: "Features kept a token", cell: (coder) => coder.config.activation.k },
+  {
+    title: "k",
+    align: "right",
+    help: "Features kept a token",
+    cell: (coder) => ("k" in coder.config.activation ? coder.config.activation.k : "–"),
+  },
   {
     title: "FVU first → last",
     align: "right",
