@@ -1,4 +1,4 @@
-"""Attribution graphs: how they are made and checked, influence, paths, pruning, and how they are stored."""
+"""Circuits: attribution graphs, what the weights alone connect, and interventions that try it out."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,24 @@ from clew.circuits.storage import load_document, load_graph, save_graph
 
 if TYPE_CHECKING:
     from clew.circuits.attribution import attribute
+    from clew.circuits.connections import virtual_weights
+    from clew.circuits.interventions import Edit, compare, continuation, intervene
     from clew.circuits.verification import EdgeCheck, verify_edges
 
 __all__ = [
     "EdgeCheck",
     "Edges",
+    "Edit",
     "Graph",
     "Kept",
     "NodeKind",
     "Nodes",
     "attribute",
+    "compare",
+    "continuation",
     "document",
     "explained_share",
+    "intervene",
     "load_document",
     "load_graph",
     "node_influence",
@@ -34,10 +40,20 @@ __all__ = [
     "strongest_paths",
     "summarise",
     "verify_edges",
+    "virtual_weights",
 ]
 
 # These need a model, hence transformers, which takes seconds to import and which reading a graph does not need.
-_LAZY = {"attribute": "attribution", "EdgeCheck": "verification", "verify_edges": "verification"}
+_LAZY = {
+    "attribute": "attribution",
+    "virtual_weights": "connections",
+    "Edit": "interventions",
+    "compare": "interventions",
+    "continuation": "interventions",
+    "intervene": "interventions",
+    "EdgeCheck": "verification",
+    "verify_edges": "verification",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,10 @@ class FrozenNetwork:
             model.anatomy, self.seen, max_logits=max_logits, desired_logit_prob=desired_logit_prob, dtype=dtype
         )
         self.embed_TD = self.seen.embed_TD.to(dtype)
-        self.nodes, self.columns = number_nodes(tokens_T.cpu(), self.embed_TD, self.layers, self.logits, dtype)
+        self.position_TD = None if self.seen.position_TD is None else self.seen.position_TD.to(dtype)
+        self.nodes, self.columns = number_nodes(
+            tokens_T.cpu(), self.embed_TD, self.position_TD, self.layers, self.logits, dtype
+        )
         self.first_logit = int(self.nodes.where(NodeKind.LOGIT).nonzero()[0])
 
     @property
@@ -57,20 +60,26 @@ class FrozenNetwork:
         return torch.cat(vectors, 1), torch.cat(who, 1)
 
     def encoders(self, layer: int, features_N: Tensor, positions_N: Tensor) -> Tensor:
-        """[N, D]: what features read in the residual stream between attention and MLP, norm gain and scale folded."""
+        """[N, D]: what features read in the residual stream before the MLP's norm, its gain and scale folded."""
         W_enc = self.coders[layer].W_enc
         scale_N1 = self.seen.layers[layer].mlp_scale_T1[positions_N.to(self.device)].to(self.dtype)
-        gain_D = self.anatomy.blocks[layer].mlp_norm.gain_D.to(self.dtype)
-        return W_enc[features_N.to(W_enc.device)].to(gain_D) * gain_D * scale_N1
+        encoders_ND = W_enc[features_N.to(W_enc.device)].to(self.device, self.dtype)
+        return self.anatomy.blocks[layer].mlp_norm.fold(encoders_ND) * scale_N1
 
     def unembedders(self) -> Tensor:
         """[N, D]: what the logit targets read in the last residual stream at the last position."""
-        gain_D = self.anatomy.final_norm.gain_D.to(self.dtype)
-        return self.logits.vectors_ND * gain_D * self.seen.final_scale_T1[-1].to(self.dtype)
+        folded_ND = self.anatomy.final_norm.fold(self.logits.vectors_ND)
+        return folded_ND * self.seen.final_scale_T1[-1].to(self.dtype)
 
     def feature_values(self, layer: int, features_N: Tensor, positions_N: Tensor) -> Tensor:
-        """float64[N] on the CPU: `x . w_enc` of features, from what the model's MLP read."""
+        """float64[N] on the CPU: `x . w_enc` of features, from what the model's MLP read.
+
+        The bias of the norm before the MLP is not in x: with `b_enc` it is the feature's own.
+        """
         x_ND = self.seen.layers[layer].mlp_in_TD[positions_N.to(self.device)].double()
+        bias_D = self.anatomy.blocks[layer].mlp_norm.bias_D
+        if bias_D is not None:
+            x_ND = x_ND - bias_D.double()
         W_enc = self.coders[layer].W_enc
         encoders_ND = W_enc[features_N.to(W_enc.device)].to(x_ND)
         return (x_ND * encoders_ND).sum(-1).cpu()
@@ -85,26 +94,28 @@ class FrozenNetwork:
             return None
         T = len(g_TND)
         scale_T11 = self.seen.layers[layer].mlp_scale_T1[:T, :, None].to(self.dtype)
-        gain_D = self.anatomy.blocks[layer].mlp_norm.gain_D.to(self.dtype)
-        through_TND = (g_TND @ coder.W_skip.to(g_TND)) * gain_D * scale_T11
+        through_TND = self.anatomy.blocks[layer].mlp_norm.fold(g_TND @ coder.W_skip.to(g_TND)) * scale_T11
         through_TND[0] = 0
         return through_TND
 
     def through_attention(self, layer: int, g_TND: Tensor) -> Tensor:
         """The adjoint of one attention sublayer: [T, N, D] after it to [T, N, D] before its norm.
 
-        `sum_h A_h^T (g W_O_h^T) W_V_h^T`, the query heads of one key-value head summed before W_V.
+        `sum_h A_h^T (g W_O_h^T) W_V_h^T`, the query heads of one key-value head summed before W_V, and the norms around
+        it with their scales frozen.
         """
         block, seen = self.anatomy.blocks[layer], self.seen.layers[layer]
         attention = block.attention
         T, N, D = g_TND.shape
         K, G, E = attention.n_kv_heads, attention.group, attention.W_V_KED.shape[1]
+        if block.attn_post_norm is not None and seen.attn_post_scale_T1 is not None:
+            g_TND = block.attn_post_norm.fold(g_TND) * seen.attn_post_scale_T1[:T, :, None].to(self.dtype)
         pattern_HTT = seen.pattern_HTT[:, :T, :T].to(self.dtype)
         to_source = pattern_HTT.view(K, G, T, T).permute(0, 3, 1, 2).reshape(K, T, G * T)
         heads = (g_TND.reshape(T * N, D) @ attention.W_O_DHE.to(self.dtype).reshape(D, -1)).view(T, N, K, G, E)
         heads = heads.permute(2, 3, 0, 1, 4).reshape(K, G * T, N * E)
         values = torch.bmm(to_source, heads).view(K, T, N, E).permute(1, 2, 0, 3).reshape(T * N, K * E)
-        W_V = attention.W_V_KED.to(self.dtype).reshape(K * E, D) * block.attn_norm.gain_D.to(self.dtype)
+        W_V = block.attn_norm.fold(attention.W_V_KED.to(self.dtype).reshape(K * E, D))
         return (values @ W_V).view(T, N, D) * seen.attn_scale_T1[:T, :, None].to(self.dtype)
 
 

@@ -39,7 +39,7 @@ class Nodes:
     token_id: Tensor
     """int32[N]; -1 unless a token or a logit."""
     value: Tensor
-    """float[N]: activation of a feature, demeaned logit of a logit; else the norm of what is written."""
+    """float[N]: activation of a feature, demeaned logit (before a cap) of a logit; else the norm of what is written."""
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -60,7 +60,8 @@ class Edges:
     sources: Tensor
     """int32[E], node indices, strictly ascending within a row."""
     weights: Tensor
-    """float[E], signed contributions: a row sums to the target's value before its bias."""
+    """float[E], signed contributions: a row sums to the target's value before its own bias. A feature's is b_enc with
+    what the bias of the norm before its MLP gives it; a logit's biases are a node."""
 
     def __len__(self) -> int:
         return len(self.sources)

@@ -1,5 +1,5 @@
-"""Number the nodes of a graph in topological order: tokens; for each layer biases, errors, features; then the bias of
-the unembedding, and logits."""
+"""Number the nodes of a graph in topological order: tokens; learned positions; for each layer biases, errors, features;
+then the bias of the final norm and the unembedding, and logits."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,19 @@ class Columns:
 
 
 def number_nodes(
-    tokens_T: Tensor, embed_TD: Tensor, layers: list[Replacement], logits: LogitTargets, dtype: torch.dtype
+    tokens_T: Tensor,
+    embed_TD: Tensor,
+    position_TD: Tensor | None,
+    layers: list[Replacement],
+    logits: LogitTargets,
+    dtype: torch.dtype,
 ) -> tuple[Nodes, list[Columns]]:
     """All nodes, and for each layer who is where. Everything that is active is a node."""
     table, columns = _Table(), []
     every_T = torch.arange(len(tokens_T))
     table.add(NodeKind.TOKEN, -1, every_T, embed_TD.norm(dim=-1), token_ids=tokens_T)
+    if position_TD is not None:
+        table.add(NodeKind.POSITION, -1, every_T, position_TD.norm(dim=-1))
     for layer, here in enumerate(layers):
         norm_T = here.bias_TD.norm(dim=-1).cpu()
         biases_T = torch.full_like(every_T, -1)

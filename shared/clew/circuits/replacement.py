@@ -41,6 +41,7 @@ class Replacement:
     z_TS: Tensor
     """Their activations; 0 where a slot is empty."""
     b_dec_TD: Tensor
+    """With what the bias of the norm before the MLP writes through a skip path."""
     error_TD: Tensor
     """All of the MLP's output without a coder, and at position 0. What a skip path writes is no part of it."""
     attention_bias_TD: Tensor | None
@@ -55,7 +56,7 @@ def replace_mlp(anatomy: Anatomy, seen: Recording, layer: int, coder: Coder | No
     """Activations come from the model's own MLP input, in the dtype of the coder; the rest is in `dtype`."""
     here = seen.layers[layer]
     out_TD = here.mlp_out_TD.to(dtype)
-    attention_bias_TD = anatomy.blocks[layer].attention.bias_TD(here.pattern_HTT)
+    attention_bias_TD = anatomy.blocks[layer].attention_bias_TD(here.pattern_HTT, here.attn_post_scale_T1)
     if attention_bias_TD is not None:
         attention_bias_TD = attention_bias_TD.to(dtype)
     if coder is None:
@@ -71,6 +72,9 @@ def replace_mlp(anatomy: Anatomy, seen: Recording, layer: int, coder: Coder | No
     written_TD = torch.einsum("ts,tsd->td", z_TS, coder.W_dec[ids_TS.to(coder.W_dec.device)].to(out_TD)) + b_dec_TD
     if coder.W_skip is not None:
         written_TD[1:] += here.mlp_in_TD[1:].to(out_TD) @ coder.W_skip.to(out_TD).T
+        norm_bias_D = anatomy.blocks[layer].mlp_norm.bias_D
+        if norm_bias_D is not None:  # passes the skip path whatever the prompt: a bias, already in what is written
+            b_dec_TD[1:] += coder.W_skip.to(out_TD) @ norm_bias_D.to(out_TD)
     return Replacement(ids_TS.to(coder.W_dec.device), z_TS, b_dec_TD, out_TD - written_TD, attention_bias_TD)
 
 
@@ -81,9 +85,9 @@ class LogitTargets:
     vectors_ND: Tensor
     """Unembedding rows less their mean over the vocabulary."""
     biases_N: Tensor | None
-    """The unembedding's own bias, treated alike."""
+    """What the biases of the final norm and of the unembedding give, treated alike."""
     values_N: Tensor
-    """float64 on the CPU: logits demeaned over the vocabulary."""
+    """float64 on the CPU: logits, before any cap, demeaned over the vocabulary."""
 
 
 def choose_logits(
@@ -102,4 +106,7 @@ def choose_logits(
     if b_U_V is not None:
         biases_N = (b_U_V[ids_N] - b_U_V.mean(dtype=at_least_float32)).to(dtype)
         values_N = values_N + biases_N.double()
+    if anatomy.final_norm.bias_D is not None:  # the values have it already
+        through_N = vectors_ND @ anatomy.final_norm.bias_D.to(dtype)
+        biases_N = through_N if biases_N is None else biases_N + through_N
     return LogitTargets(ids_N.tolist(), top.values[:n].tolist(), vectors_ND, biases_N, values_N.cpu())

@@ -72,23 +72,32 @@ def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
             rows[: len(logits), network.first_logit - 1] = network.logits.biases_N[which]
     for layer in range(int(layers.max().clamp(max=n_layers - 1)), -1, -1):
         n = g_TND.shape[1]
+        parallel = network.anatomy.blocks[layer].parallel
         if n:
             vectors_TSD, columns_TS = network.writers(layer, T)
             edges_TNS = torch.bmm(g_TND, vectors_TSD.transpose(1, 2))
             rows[:n, columns_TS.flatten()] = edges_TNS.transpose(0, 1).reshape(n, -1)
-            skipped_TND = network.through_skip(layer, g_TND)
-            if skipped_TND is not None:
-                g_TND = g_TND + skipped_TND
+        skipped_TND = network.through_skip(layer, g_TND) if n else None
+        if skipped_TND is not None and not parallel:
+            g_TND = g_TND + skipped_TND
         new = order[layers == layer]
+        features_N, positions_N = nodes.feature[new].long(), nodes.position[new].long()
         if len(new):
-            features_N, positions_N = nodes.feature[new].long(), nodes.position[new].long()
-            g_TND = join(network.encoders(layer, features_N, positions_N), positions_N)
             values[n : n + len(new)] = network.feature_values(layer, features_N, positions_N)
+        if len(new) and not parallel:
+            g_TND = join(network.encoders(layer, features_N, positions_N), positions_N)
         bias_TD = network.layers[layer].attention_bias_TD
         if bias_TD is not None:
             rows[: g_TND.shape[1], network.columns[layer].biases_T[:T]] += _contract(g_TND, bias_TD[:T])
         g_TND = g_TND + network.through_attention(layer, g_TND)
+        # in a parallel block neither the skip path nor the features read the layer's own attention
+        if skipped_TND is not None and parallel:
+            g_TND = g_TND + skipped_TND
+        if len(new) and parallel:
+            g_TND = join(network.encoders(layer, features_N, positions_N), positions_N)
     rows[:, :T] = _contract(g_TND, network.embed_TD[:T])
+    if network.position_TD is not None:
+        rows[:, network.n_tokens : network.n_tokens + T] = _contract(g_TND, network.position_TD[:T])
     return _compress(order, rows[:, :-1], values)
 
 

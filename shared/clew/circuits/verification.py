@@ -18,6 +18,7 @@ from transformers.masking_utils import eager_mask
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.replacement import Coder
 from clew.models import Model, prepare_model
+from clew.models.anatomy import Norm
 from clew.models.recording import Hook, hooked, read_by, written_by
 
 PINNED = "clew-pinned"
@@ -99,10 +100,19 @@ class _Extra:
         kind, layer, position = int(nodes.kind[source]), int(nodes.layer[source]), int(nodes.position[source])
         if kind == NodeKind.TOKEN:
             return _Extra(position, embed_D=pinned.embed_TD[position])
+        if kind == NodeKind.POSITION:
+            return _Extra(position, embed_D=pinned.position_TD[position])
         coder = coders.get(layer)
         b_dec = torch.zeros_like(pinned.embed_TD[0])
         if coder is not None and position > 0:
             b_dec = coder.b_dec.to(b_dec)
+        skip_D = torch.zeros_like(b_dec)
+        if coder is not None and coder.W_skip is not None and position > 0:
+            skip_D = coder.W_skip.to(b_dec) @ pinned.mlp_in[layer][position]
+            norm_bias_D = pinned.model.anatomy.blocks[layer].mlp_norm.bias_D
+            if norm_bias_D is not None:  # read by the skip path on any prompt: part of the bias
+                bias_D = coder.W_skip.to(b_dec) @ norm_bias_D
+                b_dec, skip_D = b_dec + bias_D, skip_D - bias_D
         if kind == NodeKind.BIAS:
             return _Extra(position, layer=layer, mlp_D=b_dec, attention_bias=True)
         if kind == NodeKind.FEATURE:
@@ -116,10 +126,7 @@ class _Extra:
             written_D = nodes.value[here].to(b_dec) @ decoders
         if kind == NodeKind.FEATURE:
             return _Extra(position, layer=layer, mlp_D=written_D)
-        skipped_D = torch.zeros_like(b_dec)
-        if coder is not None and coder.W_skip is not None and position > 0:
-            skipped_D = coder.W_skip.to(b_dec) @ pinned.mlp_in[layer][position]
-        return _Extra(position, layer=layer, mlp_D=pinned.mlp_out[layer][position] - written_D - b_dec - skipped_D)
+        return _Extra(position, layer=layer, mlp_D=pinned.mlp_out[layer][position] - written_D - b_dec - skip_D)
 
 
 class _PinnedModel:
@@ -131,29 +138,41 @@ class _PinnedModel:
         self.mlp_out: dict[int, Tensor] = {}
         self._gains: dict[nn.Module, Tensor] = {}
         anatomy = self.model.anatomy
-        self._norms = [(norm.module, norm.gain_D) for norm in anatomy.norms]
+        self._norms = {norm.module: norm for norm in anatomy.frozen_norms}
+        self._biases = {block.attention.module: block.attn_norm.bias_D for block in anatomy.blocks}
 
         def keep_embed(_m: nn.Module, _a: Any, _k: Any, output: Tensor) -> None:
             self.embed_TD = output[0]
 
-        def keep_mlp(layer: int) -> Callable[..., None]:
-            def hook(_m: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-                self.mlp_in[layer], self.mlp_out[layer] = read_by(args, kwargs)[0], written_by(output)[0]
+        def keep_position(_m: nn.Module, _a: Any, _k: Any, output: Tensor) -> None:
+            self.position_TD = output[0]
+
+        def keep_read(layer: int) -> Callable[..., None]:
+            def hook(_m: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
+                self.mlp_in[layer] = read_by(args, kwargs)[0]
 
             return hook
 
-        def keep_norm(gain_D: Tensor) -> Callable[..., None]:
-            def hook(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
-                # the one factor per position by which the module multiplied, read off its input and output
-                plain_TD = read_by(args, kwargs)[0] * gain_D
-                scale_T1 = (output[0] * plain_TD).sum(-1, keepdim=True) / plain_TD.pow(2).sum(-1, keepdim=True)
-                self._gains[module] = scale_T1 * gain_D
+        def keep_written(layer: int) -> Callable[..., None]:
+            def hook(_m: nn.Module, _a: Any, _k: Any, output: Any) -> None:
+                self.mlp_out[layer] = written_by(output)[0]
 
             return hook
+
+        def keep_norm(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+            # the one factor per position by which the module multiplied, read off its input and output
+            norm = self._norms[module]
+            plain_TD = _centred(norm, read_by(args, kwargs)[0]) * norm.gain_D
+            unbiased_TD = output[0] if norm.bias_D is None else output[0] - norm.bias_D
+            scale_T1 = (unbiased_TD * plain_TD).sum(-1, keepdim=True) / plain_TD.pow(2).sum(-1, keepdim=True)
+            self._gains[module] = scale_T1 * norm.gain_D
 
         hooks: list[Hook] = [(anatomy.embed, keep_embed)]
-        hooks += [(block.mlp, keep_mlp(i)) for i, block in enumerate(anatomy.blocks)]
-        hooks += [(module, keep_norm(gain_D)) for module, gain_D in self._norms]
+        if anatomy.position_embed is not None:
+            hooks.append((anatomy.position_embed, keep_position))
+        hooks += [(block.mlp, keep_read(i)) for i, block in enumerate(anatomy.blocks)]
+        hooks += [(block.mlp_writer, keep_written(i)) for i, block in enumerate(anatomy.blocks)]
+        hooks += [(module, keep_norm) for module in self._norms]
         with hooked(*hooks):
             clean: Any = self.model.hf(input_ids=self.tokens_T[None], use_cache=False, output_attentions=True)
         self._patterns = {
@@ -183,6 +202,7 @@ class _PinnedModel:
         """One row of the batch for each extra and a last one without; MLP inputs by layer and last logits."""
         B = len(extras) + 1
         mlp_in: dict[int, Tensor] = {}
+        logits: list[Tensor] = []
 
         def embed(_m: nn.Module, _a: Any, _k: Any, output: Tensor) -> Tensor:
             output = output.clone()
@@ -191,9 +211,14 @@ class _PinnedModel:
                     output[b, extra.position] += extra.embed_D
             return output
 
-        def mlp(layer: int) -> Callable[..., Tensor]:
-            def hook(_m: nn.Module, args: Any, kwargs: Any, _output: Any) -> Tensor:
+        def mlp_read(layer: int) -> Callable[..., None]:
+            def hook(_m: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
                 mlp_in[layer] = read_by(args, kwargs)
+
+            return hook
+
+        def mlp(layer: int) -> Callable[..., Tensor]:
+            def hook(_m: nn.Module, _args: Any, _kwargs: Any, _output: Any) -> Tensor:
                 out_BTD = self.mlp_out[layer].expand(B, -1, -1).clone()
                 coder = coders.get(layer)
                 if coder is not None and coder.W_skip is not None:  # the one path through an MLP that is not pinned
@@ -212,6 +237,9 @@ class _PinnedModel:
                 if not doubled:
                     return output
                 nothing = torch.zeros_like(read_by(args, kwargs))
+                bias_D = self._biases[module]
+                if bias_D is not None:
+                    nothing = nothing + bias_D
                 rest = {k: v for k, v in kwargs.items() if k != "hidden_states"}
                 alone_BTD = written_by(module.forward(nothing, *args[1:], **rest))
                 out_BTD = written_by(output).clone()
@@ -222,17 +250,28 @@ class _PinnedModel:
             return hook
 
         def norm(module: nn.Module, args: Any, kwargs: Any, _output: Any) -> Tensor:
-            return read_by(args, kwargs) * self._gains[module]
+            described = self._norms[module]
+            y_BTD = _centred(described, read_by(args, kwargs)) * self._gains[module]
+            return y_BTD if described.bias_D is None else y_BTD + described.bias_D
+
+        def uncapped(_m: nn.Module, _args: Any, _kwargs: Any, output: Tensor) -> None:
+            logits.append(output[:, -1])
 
         anatomy = self.model.anatomy
         hooks: list[Hook] = [(anatomy.embed, embed)]
-        hooks += [(block.mlp, mlp(i)) for i, block in enumerate(anatomy.blocks)]
+        hooks += [(block.mlp, mlp_read(i)) for i, block in enumerate(anatomy.blocks)]
+        hooks += [(block.mlp_writer, mlp(i)) for i, block in enumerate(anatomy.blocks)]
         hooks += [(block.attention.module, attention(i)) for i, block in enumerate(anatomy.blocks)]
-        hooks += [(module, norm) for module, _ in self._norms]
+        hooks += [(module, norm) for module in self._norms]
+        hooks.append((anatomy.unembed, uncapped))
         with pinned_patterns(self.model, self._patterns), hooked(*hooks):
             tokens_BT = self.tokens_T.expand(B, -1)
-            logits: Tensor = self.model.hf(input_ids=tokens_BT, use_cache=False, logits_to_keep=1).logits
-        return mlp_in, logits[:, -1]
+            self.model.hf(input_ids=tokens_BT, use_cache=False, logits_to_keep=1)
+        return mlp_in, logits[0]
+
+
+def _centred(norm: Norm, x_TD: Tensor) -> Tensor:
+    return x_TD - x_TD.mean(-1, keepdim=True) if norm.centred else x_TD
 
 
 def _untouched(x: Tensor) -> Tensor:
@@ -244,7 +283,7 @@ def pinned_patterns(model: Model, patterns: Mapping[nn.Module, Tensor]) -> Itera
     """Attention multiplies these patterns with its values, whatever its queries and keys say."""
 
     def attend(module: nn.Module, _query: Tensor, _key: Tensor, value: Tensor, *_: Any, **__: Any) -> Any:
-        groups = cast(int, module.num_key_value_groups)
+        groups = getattr(module, "num_key_value_groups", 1)
         mixed_BHTE = patterns[module] @ value.repeat_interleave(groups, dim=1)
         return mixed_BHTE.transpose(1, 2).contiguous(), patterns[module]
 

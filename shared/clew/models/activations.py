@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ class MlpActivations:
     x_BTD: Tensor
     """What the MLP module receives, after its norm."""
     y_BTD: Tensor
-    """What the MLP module returns."""
+    """What is added to the residual stream: what the MLP returns, after the norm that some families put there."""
 
 
 class _Deepest(Exception):
@@ -37,25 +37,26 @@ def hook_activations(model: Model, tokens_BT: Tensor, places: Collection[Place])
     deepest = max(layer for layer, _ in places)
     resid_is_last = (deepest, "resid") in places
 
-    def keep_mlp(layer: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            found[layer, "mlp.in"], found[layer, "mlp.out"] = read_by(args, kwargs), written_by(output)
-            if layer == deepest and not resid_is_last:
-                raise _Deepest
+    def keep_read(layer: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
+            found[layer, "mlp.in"] = read_by(args, kwargs)
 
         return hook
 
-    def keep_resid(layer: int) -> Callable[..., None]:
+    def keep_written(layer: int, name: str, last: bool) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
-            found[layer, "resid"] = written_by(output)
-            if layer == deepest:
+            found[layer, name] = written_by(output)
+            if last:
                 raise _Deepest
 
         return hook
 
-    blocks = model.anatomy.blocks
-    hooks = [(blocks[i].mlp, keep_mlp(i)) for i in {layer for layer, hook in places if hook != "resid"}]
-    hooks += [(blocks[i].module, keep_resid(i)) for i in {layer for layer, hook in places if hook == "resid"}]
+    hooks = []
+    for layer in {layer for layer, hook in places if hook != "resid"}:
+        block, last = model.anatomy.blocks[layer], layer == deepest and not resid_is_last
+        hooks += [(block.mlp, keep_read(layer)), (block.mlp_writer, keep_written(layer, "mlp.out", last))]
+    for layer in {layer for layer, hook in places if hook == "resid"}:
+        hooks.append((model.anatomy.blocks[layer].module, keep_written(layer, "resid", layer == deepest)))
     try:
         with hooked(*hooks):
             model.anatomy.decoder(input_ids=tokens_BT.to(model.device), use_cache=False)
@@ -76,10 +77,10 @@ class Trace:
 
     logits_BTV: Tensor
     resid_mid: dict[int, Tensor] = field(default_factory=dict)
-    """By layer, [B, T, D]: the residual stream between attention and MLP."""
+    """By layer, [B, T, D]: the residual stream that the MLP's output is added to."""
     mlp_in: dict[int, Tensor] = field(default_factory=dict)
     mlp_out: dict[int, Tensor] = field(default_factory=dict)
-    block_kwargs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    block_inputs: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
     """What each block was called with beside the residual stream: mask, positions."""
 
 
@@ -94,24 +95,45 @@ def trace(model: Model, tokens_BT: Tensor, layers: Sequence[int]) -> Trace:
 
         return hook
 
-    def keep_mlp(layer: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            seen.mlp_in[layer], seen.mlp_out[layer] = read_by(args, kwargs), written_by(output)
+    def add_attention(layer: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
+            attention_out[layer] = written_by(output)
 
         return hook
 
-    def keep_kwargs(layer: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: Any, kwargs: dict[str, Any], _output: Any) -> None:
-            seen.block_kwargs[layer] = {k: v for k, v in kwargs.items() if k != "hidden_states"}
+    def keep_read(layer: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
+            seen.mlp_in[layer] = read_by(args, kwargs)
 
         return hook
 
+    def keep_written(layer: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
+            seen.mlp_out[layer] = written_by(output)
+
+        return hook
+
+    def keep_inputs(layer: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: Any, kwargs: dict[str, Any], _output: Any) -> None:
+            seen.block_inputs[layer] = args[1:], {k: v for k, v in kwargs.items() if k != "hidden_states"}
+
+        return hook
+
+    attention_out: dict[int, Tensor] = {}
     blocks = model.anatomy.blocks
-    hooks = [(block.module, keep_kwargs(i)) for i, block in enumerate(blocks)]
-    hooks += [(blocks[i].mlp_norm.module, keep_mid(i)) for i in set(layers)]
-    hooks += [(blocks[i].mlp, keep_mlp(i)) for i in set(layers)]
+    hooks = [(block.module, keep_inputs(i)) for i, block in enumerate(blocks)]
+    for i in set(layers):
+        hooks += [
+            (blocks[i].mlp_norm.module, keep_mid(i)),
+            (blocks[i].mlp, keep_read(i)),
+            (blocks[i].mlp_writer, keep_written(i)),
+        ]
+        if blocks[i].parallel:
+            hooks.append((blocks[i].attention.module, add_attention(i)))
     with hooked(*hooks):
         seen.logits_BTV = model.hf(input_ids=tokens_BT.to(model.device), use_cache=False).logits
+    for layer, out_BTD in attention_out.items():
+        seen.resid_mid[layer] = seen.resid_mid[layer] + out_BTD
     return seen
 
 
@@ -120,5 +142,6 @@ def logits_from(model: Model, seen: Trace, layer: int, mlp_out_BTD: Tensor) -> T
     """Logits [B, T, V] with `mlp_out_BTD` in place of what the MLP of `layer` wrote; layers below are not run again."""
     x_BTD = seen.resid_mid[layer] + mlp_out_BTD
     for i in range(layer + 1, model.n_layers):
-        x_BTD = written_by(model.anatomy.blocks[i].module(x_BTD, **seen.block_kwargs[i]))
-    return cast(Tensor, model.anatomy.unembed(model.anatomy.final_norm.module(x_BTD)))
+        args, kwargs = seen.block_inputs[i]
+        x_BTD = written_by(model.anatomy.blocks[i].module(x_BTD, *args, **kwargs))
+    return model.anatomy.logits(x_BTD)

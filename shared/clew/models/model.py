@@ -62,15 +62,20 @@ class Model:
 
 
 class ExactRmsNorm(nn.Module):
-    """RMSNorm in the dtype of its input. Hugging Face's rounds to float32 even inside a float64 model."""
+    """RMSNorm in the dtype of its input. Hugging Face's rounds to float32 even inside a float64 model.
+
+    Its attributes are those of the norms it stands in for, so that the model is described as before.
+    """
 
     def __init__(self, norm: Norm) -> None:
         super().__init__()
-        self.weight = cast(nn.Parameter, norm.gain_D)
-        self.variance_epsilon = norm.eps
+        self.weight = cast(nn.Parameter, norm.weight_D)
+        self.offset = norm.offset
+        self.eps = self.variance_epsilon = norm.eps
 
     def forward(self, x_TD: Tensor) -> Tensor:
-        return x_TD * torch.rsqrt(x_TD.pow(2).mean(-1, keepdim=True) + self.variance_epsilon) * self.weight
+        gain_D = self.weight + self.offset if self.offset else self.weight
+        return x_TD * torch.rsqrt(x_TD.pow(2).mean(-1, keepdim=True) + self.eps) * gain_D
 
 
 def prepare_model(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerFast | None = None) -> Model:
@@ -91,7 +96,8 @@ def prepare_model(hf: PreTrainedModel, tokenizer: PreTrainedTokenizerFast | None
 
 @torch.inference_mode()
 def _install_exact_norms(hf: PreTrainedModel, anatomy: Anatomy) -> None:
-    norms = {id(norm.module): norm for norm in anatomy.norms}
+    # a LayerNorm computes in the dtype of its input as it is
+    norms = {id(norm.module): norm for norm in anatomy.norms if not norm.centred}
     x_TD = torch.randn(4, anatomy.W_E_VD.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     x_TD = x_TD.to(anatomy.W_E_VD.device)
     for name, module in list(hf.named_modules()):

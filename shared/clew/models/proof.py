@@ -46,23 +46,22 @@ def prove(hf: PreTrainedModel, anatomy: Anatomy) -> AnatomyProof:
         return difference, scale
 
     _check_patterns(seen)
-    x_TD = seen.embed_TD
+    x_TD = seen.embed_TD if seen.position_TD is None else seen.embed_TD + seen.position_TD
     for i, (block, layer) in enumerate(zip(anatomy.blocks, seen.layers, strict=True)):
         normed_TD = block.attn_norm.apply(x_TD, layer.attn_scale_T1)
-        attn = block.attention
-        v_KTE = torch.einsum("td,ked->kte", normed_TD, attn.W_V_KED)
-        if attn.b_V_KE is not None:
-            v_KTE = v_KTE + attn.b_V_KE[:, None]
-        mixed_HTE = layer.pattern_HTT @ v_KTE.repeat_interleave(attn.group, 0)
-        x_TD = x_TD + torch.einsum("hte,dhe->td", mixed_HTE, attn.W_O_DHE)
-        if attn.b_O_D is not None:
-            x_TD = x_TD + attn.b_O_D
-        compare(f"the MLP inputs of layer {i}", block.mlp_norm.apply(x_TD, layer.mlp_scale_T1), layer.mlp_in_TD)
-        x_TD = x_TD + layer.mlp_out_TD
+        attn_out_TD = block.attention.apply(normed_TD, layer.pattern_HTT)
+        if block.attn_post_norm is not None and layer.attn_post_scale_T1 is not None:
+            attn_out_TD = block.attn_post_norm.apply(attn_out_TD, layer.attn_post_scale_T1)
+        mid_TD = x_TD + attn_out_TD
+        read_TD = x_TD if block.parallel else mid_TD
+        compare(f"the MLP inputs of layer {i}", block.mlp_norm.apply(read_TD, layer.mlp_scale_T1), layer.mlp_in_TD)
+        x_TD = mid_TD + layer.mlp_out_TD
     logits_TV = anatomy.final_norm.apply(x_TD, seen.final_scale_T1) @ anatomy.W_U_VD.T
     if anatomy.b_U_V is not None:
         logits_TV = logits_TV + anatomy.b_U_V
-    difference, scale = compare("the logits", logits_TV, seen.logits_TV)
+    # a cap flattens differences: what is compared is what it is applied to, and then that it is the model's cap
+    difference, scale = compare("the logits", logits_TV, seen.uncapped_TV)
+    compare("the logits, capped as described,", anatomy.cap(seen.uncapped_TV), seen.logits_TV)
     return AnatomyProof(
         max_abs_logit_difference=difference,
         logit_scale=scale,

@@ -17,10 +17,12 @@ class LayerRecord:
     pattern_HTT: Tensor
     """Attention from target (first T) to source (second T)."""
     attn_scale_T1: Tensor
-    resid_mid_TD: Tensor
+    attn_post_scale_T1: Tensor | None
+    """Of the norm after attention, in the families that have one."""
     mlp_scale_T1: Tensor
     mlp_in_TD: Tensor
     mlp_out_TD: Tensor
+    """What is added to the residual stream, after the norm that some families put there."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,15 @@ class Recording:
 
     tokens_T: Tensor
     embed_TD: Tensor
+    position_TD: Tensor | None
+    """Learned position embeddings, where the model has them."""
     layers: tuple[LayerRecord, ...]
     final_scale_T1: Tensor
     final_out_TD: Tensor
     """After the final norm: what the unembedding reads."""
     logits_TV: Tensor
+    uncapped_TV: Tensor
+    """The logits before the model's cap; the same tensor where there is none."""
 
 
 Hook = tuple[nn.Module, Callable[..., Any]]
@@ -90,23 +96,30 @@ def record(hf: PreTrainedModel, anatomy: Anatomy, tokens_T: Tensor) -> Recording
         keep_output(anatomy.embed, 0, "embed"),
         keep_input(anatomy.final_norm.module, last, "final_in"),
         keep_output(anatomy.final_norm.module, last, "final_out"),
+        keep_output(anatomy.unembed, last, "uncapped"),
     ]
+    if anatomy.position_embed is not None:
+        hooks.append(keep_output(anatomy.position_embed, 0, "position"))
     for i, block in enumerate(anatomy.blocks):
         hooks += [
             keep_input(block.attn_norm.module, i, "attn_in"),
             keep_pattern(block.attention.module, i),
-            keep_input(block.mlp_norm.module, i, "resid_mid"),
+            keep_input(block.mlp_norm.module, i, "mlp_norm_in"),
             keep_input(block.mlp, i, "mlp_in"),
-            keep_output(block.mlp, i, "mlp_out"),
+            keep_output(block.mlp_writer, i, "mlp_out"),
         ]
+        if block.attn_post_norm is not None:
+            hooks.append(keep_input(block.attn_post_norm.module, i, "attn_post_in"))
     with hooked(*hooks):
         logits_TV = hf(input_ids=tokens_T[None].to(anatomy.W_E_VD.device), use_cache=False).logits[0]
     layers = tuple(
         LayerRecord(
             pattern_HTT=seen[i, "pattern"],
             attn_scale_T1=block.attn_norm.scale(seen[i, "attn_in"]),
-            resid_mid_TD=seen[i, "resid_mid"],
-            mlp_scale_T1=block.mlp_norm.scale(seen[i, "resid_mid"]),
+            attn_post_scale_T1=(
+                None if block.attn_post_norm is None else block.attn_post_norm.scale(seen[i, "attn_post_in"])
+            ),
+            mlp_scale_T1=block.mlp_norm.scale(seen[i, "mlp_norm_in"]),
             mlp_in_TD=seen[i, "mlp_in"],
             mlp_out_TD=seen[i, "mlp_out"],
         )
@@ -115,8 +128,10 @@ def record(hf: PreTrainedModel, anatomy: Anatomy, tokens_T: Tensor) -> Recording
     return Recording(
         tokens_T=tokens_T,
         embed_TD=seen[0, "embed"],
+        position_TD=seen.get((0, "position")),
         layers=layers,
         final_scale_T1=anatomy.final_norm.scale(seen[last, "final_in"]),
         final_out_TD=seen[last, "final_out"],
         logits_TV=logits_TV,
+        uncapped_TV=seen[last, "uncapped"],
     )

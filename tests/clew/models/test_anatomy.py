@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.clew.toys import toy_hf, toy_model, toy_tokens
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
+from transformers import GPTJConfig, GPTJForCausalLM, MistralConfig, MistralForCausalLM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from clew.models import prepare_model, record
@@ -74,8 +74,8 @@ def test_sdpa_becomes_eager() -> None:
 
 
 def test_unknown_architecture_is_refused_by_name() -> None:
-    hf = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_positions=8, n_embd=8, n_layer=1, n_head=2))
-    with pytest.raises(ModelError, match="'gpt2' is not understood") as refused:
+    hf = GPTJForCausalLM(GPTJConfig(vocab_size=20, n_positions=8, n_embd=8, n_layer=1, n_head=2, rotary_dim=2))
+    with pytest.raises(ModelError, match="'gptj' is not understood") as refused:
         prepare_model(hf)
     assert "llama" in str(refused.value.expected)
 
