@@ -49,7 +49,7 @@ class ModelResult(Spec):
     kind: Literal["model"] = "model"
     name: str
     digest: Digest
-    """sha256 over the names and digests of the model's files."""
+    """sha256 over the names and contents of the model's files; of JSON, without what tells only how it was saved."""
     tokenizer_digest: Digest
     config: ModelConfig
     proof: AnatomyProof

@@ -533,6 +533,92 @@ export interface components {
              */
             view_nodes: number;
         };
+        /**
+         * AuxK
+         * @description Features that no token wakes also learn: their k largest rectified pre-activations reconstruct the residual
+         *     `y - y_hat` (Gao et al. 2024), its part in the loss being `weight` times the fidelity of that.
+         */
+        AuxK: {
+            /**
+             * Dead After Tokens
+             * @description A feature is dead once so many tokens have passed without it.
+             * @default 1000000
+             */
+            dead_after_tokens: number;
+            /**
+             * K
+             * @description Most dead features that speak for one token.
+             * @default 256
+             */
+            k: number;
+            /**
+             * Weight
+             * @default 0.03125
+             */
+            weight: number;
+        };
+        /**
+         * AuxK
+         * @description Features that no token wakes also learn: their k largest rectified pre-activations reconstruct the residual
+         *     `y - y_hat` (Gao et al. 2024), its part in the loss being `weight` times the fidelity of that.
+         */
+        AuxKInput: {
+            /**
+             * Dead After Tokens
+             * @description A feature is dead once so many tokens have passed without it.
+             * @default 1000000
+             */
+            dead_after_tokens: number;
+            /**
+             * K
+             * @description Most dead features that speak for one token.
+             * @default 256
+             */
+            k: number;
+            /**
+             * Weight
+             * @default 0.03125
+             */
+            weight: number;
+        };
+        /**
+         * BatchTopK
+         * @description Training keeps the k N largest pre-activations of a batch of N tokens (Bussmann et al. 2024).
+         *
+         *     Use keeps those above one threshold, the running mean of the least that was kept: it is stored with the weights.
+         */
+        BatchTopK: {
+            /**
+             * K
+             * @default 32
+             */
+            k: number;
+            /**
+             * Kind
+             * @default batchtopk
+             * @constant
+             */
+            kind: "batchtopk";
+        };
+        /**
+         * BatchTopK
+         * @description Training keeps the k N largest pre-activations of a batch of N tokens (Bussmann et al. 2024).
+         *
+         *     Use keeps those above one threshold, the running mean of the least that was kept: it is stored with the weights.
+         */
+        BatchTopKInput: {
+            /**
+             * K
+             * @default 32
+             */
+            k: number;
+            /**
+             * Kind
+             * @default batchtopk
+             * @constant
+             */
+            kind: "batchtopk";
+        };
         /** BuildDatasetSpec */
         BuildDatasetSpec: {
             /**
@@ -654,13 +740,21 @@ export interface components {
          * CoderConfig
          * @description The `cfg.json` of a stored coder: all that is needed to use its weights.
          *
-         *     Weights are canonical: `W_enc` [F, d_in], `W_dec` [F, d_out], `b_enc` [F], `b_dec` [d_out];
-         *     `z = activation(x @ W_enc.T + b_enc)`, `y_hat = z @ W_dec + b_dec`. The input is not centred by `b_dec`.
+         *     Weights are canonical: `W_enc` [F, d_in], `W_dec` [F, d_out], `b_enc` [F], `b_dec` [d_out]; skip transcoders have
+         *     `W_skip` [d_out, d_in]; JumpReLU has `threshold` [F] and BatchTopK `threshold` [1].
+         *     `z = activation(x @ W_enc.T + b_enc)`, `y_hat = z @ W_dec + b_dec (+ x @ W_skip.T)`; x is `x - b_dec` if `centred`.
          */
         CoderConfig: {
-            activation: components["schemas"]["TopK"];
+            /** Activation */
+            activation: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
             /** Bos */
             bos: string;
+            /**
+             * Centred
+             * @description Whether the encoder reads `x - b_dec`: SAEs may, nothing else does.
+             * @default false
+             */
+            centred: boolean;
             /** D In */
             d_in: number;
             /** D Out */
@@ -680,7 +774,7 @@ export interface components {
             format: "clew-coder/1";
             /**
              * Hook In
-             * @description `mlp.in`: what the MLP module receives, after its norm.
+             * @description `mlp.in`: what the MLP module receives, after its norm. `resid`: the residual stream after the block.
              * @default mlp.in
              */
             hook_in: string;
@@ -693,14 +787,16 @@ export interface components {
             /**
              * Kind
              * @default transcoder
-             * @constant
+             * @enum {string}
              */
-            kind: "transcoder";
+            kind: "transcoder" | "skip-transcoder" | "sae";
             /**
              * Layer
              * @description Block index, from 0.
              */
             layer: number;
+            /** @description What it was trained on; null where that is not known. */
+            loss?: components["schemas"]["LossSpec"] | null;
             /** Model Digest */
             model_digest: string;
             /** N Features */
@@ -725,12 +821,12 @@ export interface components {
             ce_original: number;
             /**
              * Ce Spliced
-             * @description The coder's output in place of this layer's MLP output at every position but 0.
+             * @description The coder's output in place of what its `hook_out` holds (this layer's MLP output) at every position but 0.
              */
             ce_spliced: number;
             /**
              * Ce Zero
-             * @description Zero in place of this layer's MLP output at every position but 0.
+             * @description Zero in place of the same.
              */
             ce_zero: number;
             /**
@@ -763,19 +859,43 @@ export interface components {
         /** CoderSpec */
         CoderSpec: {
             /**
+             * Activation
              * @default {
              *       "kind": "topk",
              *       "k": 32
              *     }
              */
-            activation: components["schemas"]["TopK"];
+            activation: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
+            /**
+             * Hook In
+             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what it returns, before any post-norm and the
+             *     residual addition. `resid`: the residual stream after the block.
+             * @default mlp.in
+             * @enum {string}
+             */
+            hook_in: "mlp.in" | "mlp.out" | "resid";
+            /**
+             * Hook Out
+             * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
+             */
+            hook_out?: ("mlp.in" | "mlp.out" | "resid") | null;
             /**
              * Kind
-             * @description `transcoder` reads a block's MLP input and writes its MLP output.
+             * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
+             *     `sae` writes what it reads.
              * @default transcoder
-             * @constant
+             * @enum {string}
              */
-            kind: "transcoder";
+            kind: "transcoder" | "skip-transcoder" | "sae";
+            /**
+             * @default {
+             *       "fidelity": "fvu",
+             *       "sparsity": "none",
+             *       "sparsity_weight": 0,
+             *       "sparsity_warmup_steps": 0
+             *     }
+             */
+            loss: components["schemas"]["LossSpec"];
             /**
              * N Features
              * @default 2304
@@ -785,24 +905,154 @@ export interface components {
         /** CoderSpec */
         CoderSpecInput: {
             /**
+             * Activation
              * @default {
              *       "kind": "topk",
              *       "k": 32
              *     }
              */
-            activation: components["schemas"]["TopKInput"];
+            activation: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
+            /**
+             * Hook In
+             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what it returns, before any post-norm and the
+             *     residual addition. `resid`: the residual stream after the block.
+             * @default mlp.in
+             * @enum {string}
+             */
+            hook_in: "mlp.in" | "mlp.out" | "resid";
+            /**
+             * Hook Out
+             * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
+             * @default null
+             */
+            hook_out: ("mlp.in" | "mlp.out" | "resid") | null;
             /**
              * Kind
-             * @description `transcoder` reads a block's MLP input and writes its MLP output.
+             * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
+             *     `sae` writes what it reads.
              * @default transcoder
-             * @constant
+             * @enum {string}
              */
-            kind: "transcoder";
+            kind: "transcoder" | "skip-transcoder" | "sae";
+            /**
+             * @default {
+             *       "fidelity": "fvu",
+             *       "sparsity": "none",
+             *       "sparsity_weight": 0,
+             *       "sparsity_warmup_steps": 0,
+             *       "auxk": null
+             *     }
+             */
+            loss: components["schemas"]["LossSpecInput"];
             /**
              * N Features
              * @default 2304
              */
             n_features: number;
+        };
+        /** CoderVariant */
+        CoderVariant: {
+            /**
+             * Activation
+             * @default {
+             *       "kind": "topk",
+             *       "k": 32
+             *     }
+             */
+            activation: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
+            /**
+             * Hook In
+             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what it returns, before any post-norm and the
+             *     residual addition. `resid`: the residual stream after the block.
+             * @default mlp.in
+             * @enum {string}
+             */
+            hook_in: "mlp.in" | "mlp.out" | "resid";
+            /**
+             * Hook Out
+             * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
+             */
+            hook_out?: ("mlp.in" | "mlp.out" | "resid") | null;
+            /**
+             * Kind
+             * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
+             *     `sae` writes what it reads.
+             * @default transcoder
+             * @enum {string}
+             */
+            kind: "transcoder" | "skip-transcoder" | "sae";
+            /**
+             * @default {
+             *       "fidelity": "fvu",
+             *       "sparsity": "none",
+             *       "sparsity_weight": 0,
+             *       "sparsity_warmup_steps": 0
+             *     }
+             */
+            loss: components["schemas"]["LossSpec"];
+            /**
+             * N Features
+             * @default 2304
+             */
+            n_features: number;
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+        };
+        /** CoderVariant */
+        CoderVariantInput: {
+            /**
+             * Activation
+             * @default {
+             *       "kind": "topk",
+             *       "k": 32
+             *     }
+             */
+            activation: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
+            /**
+             * Hook In
+             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what it returns, before any post-norm and the
+             *     residual addition. `resid`: the residual stream after the block.
+             * @default mlp.in
+             * @enum {string}
+             */
+            hook_in: "mlp.in" | "mlp.out" | "resid";
+            /**
+             * Hook Out
+             * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
+             * @default null
+             */
+            hook_out: ("mlp.in" | "mlp.out" | "resid") | null;
+            /**
+             * Kind
+             * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
+             *     `sae` writes what it reads.
+             * @default transcoder
+             * @enum {string}
+             */
+            kind: "transcoder" | "skip-transcoder" | "sae";
+            /**
+             * @default {
+             *       "fidelity": "fvu",
+             *       "sparsity": "none",
+             *       "sparsity_weight": 0,
+             *       "sparsity_warmup_steps": 0,
+             *       "auxk": null
+             *     }
+             */
+            loss: components["schemas"]["LossSpecInput"];
+            /**
+             * N Features
+             * @default 2304
+             */
+            n_features: number;
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
         };
         /** CoderView */
         CoderView: {
@@ -1349,6 +1599,54 @@ export interface components {
             worker: string | null;
         };
         /**
+         * JumpReLU
+         * @description `z = pre * 1[pre > threshold]`, one learned threshold a feature, never below 0 (Rajamanoharan et al. 2024).
+         */
+        JumpReLU: {
+            /**
+             * Bandwidth
+             * @description Width of the rectangle through which thresholds get gradients, in the same unit. Of no effect in use.
+             * @default 0.05
+             */
+            bandwidth: number;
+            /**
+             * Kind
+             * @default jumprelu
+             * @constant
+             */
+            kind: "jumprelu";
+            /**
+             * Threshold
+             * @description Where thresholds start. Pre-activations start with a spread of about 1.
+             * @default 0.1
+             */
+            threshold: number;
+        };
+        /**
+         * JumpReLU
+         * @description `z = pre * 1[pre > threshold]`, one learned threshold a feature, never below 0 (Rajamanoharan et al. 2024).
+         */
+        JumpReLUInput: {
+            /**
+             * Bandwidth
+             * @description Width of the rectangle through which thresholds get gradients, in the same unit. Of no effect in use.
+             * @default 0.05
+             */
+            bandwidth: number;
+            /**
+             * Kind
+             * @default jumprelu
+             * @constant
+             */
+            kind: "jumprelu";
+            /**
+             * Threshold
+             * @description Where thresholds start. Pre-activations start with a spread of about 1.
+             * @default 0.1
+             */
+            threshold: number;
+        };
+        /**
          * Lineage
          * @description Where a thing came from. Together with the spec it names everything that determined the result.
          */
@@ -1388,6 +1686,77 @@ export interface components {
             token: string;
             /** Token Id */
             token_id: number;
+        };
+        /**
+         * LossSpec
+         * @description `fidelity + sparsity_weight * sparsity + auxk`, of a batch of N tokens.
+         */
+        LossSpec: {
+            auxk?: components["schemas"]["AuxK"] | null;
+            /**
+             * Fidelity
+             * @description `fvu`: sum |y - y_hat|^2 / sum |y - y_bar|^2 of the batch. `mse`: |y - y_hat|^2, mean over tokens (the paper,
+             *     arXiv 2406.11944). `norm-scaled`: (y - y_hat)^2 / |y|, mean over tokens and dimensions (the paper's code).
+             * @default fvu
+             * @enum {string}
+             */
+            fidelity: "fvu" | "mse" | "norm-scaled";
+            /**
+             * Sparsity
+             * @description Mean over tokens of: `l1`: sum z; of use with unit-norm decoder rows, else z shrinks while they grow.
+             *     `l1-decoder-norm`: sum z |w_dec|, which no rescaling escapes. `l0`: features with z > 0, for JumpReLU.
+             * @default none
+             * @enum {string}
+             */
+            sparsity: "none" | "l1" | "l1-decoder-norm" | "l0";
+            /**
+             * Sparsity Warmup Steps
+             * @description lambda rises linearly from 0 over so many optimiser steps.
+             * @default 0
+             */
+            sparsity_warmup_steps: number;
+            /**
+             * Sparsity Weight
+             * @description lambda
+             * @default 0
+             */
+            sparsity_weight: number;
+        };
+        /**
+         * LossSpec
+         * @description `fidelity + sparsity_weight * sparsity + auxk`, of a batch of N tokens.
+         */
+        LossSpecInput: {
+            /** @default null */
+            auxk: components["schemas"]["AuxKInput"] | null;
+            /**
+             * Fidelity
+             * @description `fvu`: sum |y - y_hat|^2 / sum |y - y_bar|^2 of the batch. `mse`: |y - y_hat|^2, mean over tokens (the paper,
+             *     arXiv 2406.11944). `norm-scaled`: (y - y_hat)^2 / |y|, mean over tokens and dimensions (the paper's code).
+             * @default fvu
+             * @enum {string}
+             */
+            fidelity: "fvu" | "mse" | "norm-scaled";
+            /**
+             * Sparsity
+             * @description Mean over tokens of: `l1`: sum z; of use with unit-norm decoder rows, else z shrinks while they grow.
+             *     `l1-decoder-norm`: sum z |w_dec|, which no rescaling escapes. `l0`: features with z > 0, for JumpReLU.
+             * @default none
+             * @enum {string}
+             */
+            sparsity: "none" | "l1" | "l1-decoder-norm" | "l0";
+            /**
+             * Sparsity Warmup Steps
+             * @description lambda rises linearly from 0 over so many optimiser steps.
+             * @default 0
+             */
+            sparsity_warmup_steps: number;
+            /**
+             * Sparsity Weight
+             * @description lambda
+             * @default 0
+             */
+            sparsity_weight: number;
         };
         /** MetricSeries */
         MetricSeries: {
@@ -1508,17 +1877,29 @@ export interface components {
              */
             betas: number[];
             /**
+             * Clip Norm
+             * @description Bound on the norm of each coder's gradient, in units of its layer.
+             */
+            clip_norm?: number | null;
+            /**
              * Decay Fraction
-             * @description Share of the steps, at the end, over which the rate falls linearly to 0.
+             * @description Share of the steps, at the end, over which the rate falls to 0; 1 is a whole cosine or a whole line.
              * @default 0.2
              */
             decay_fraction: number;
             /**
+             * Decoder Rows
+             * @description `unit-norm` keeps every decoder row at norm 1, gradients along the rows removed.
+             * @default free
+             * @enum {string}
+             */
+            decoder_rows: "free" | "unit-norm";
+            /**
              * Kind
              * @default adam
-             * @constant
+             * @enum {string}
              */
-            kind: "adam";
+            kind: "adam" | "adamw";
             /**
              * Lr
              * @description In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale.
@@ -1526,11 +1907,24 @@ export interface components {
              */
             lr: number;
             /**
+             * Schedule
+             * @description How the rate falls to 0 over the last `decay_fraction` of the steps; `constant`: it does not.
+             * @default linear
+             * @enum {string}
+             */
+            schedule: "constant" | "linear" | "cosine";
+            /**
              * Warmup Steps
              * @description Linear from 0; counted in optimiser steps.
              * @default 10
              */
             warmup_steps: number;
+            /**
+             * Weight Decay
+             * @description Of AdamW: each step takes this times the rate off encoder, decoder and skip weights, not off biases.
+             * @default 0
+             */
+            weight_decay: number;
         };
         /** OptimizerSpec */
         OptimizerSpecInput: {
@@ -1543,17 +1937,30 @@ export interface components {
              */
             betas: number[];
             /**
+             * Clip Norm
+             * @description Bound on the norm of each coder's gradient, in units of its layer.
+             * @default null
+             */
+            clip_norm: number | null;
+            /**
              * Decay Fraction
-             * @description Share of the steps, at the end, over which the rate falls linearly to 0.
+             * @description Share of the steps, at the end, over which the rate falls to 0; 1 is a whole cosine or a whole line.
              * @default 0.2
              */
             decay_fraction: number;
             /**
+             * Decoder Rows
+             * @description `unit-norm` keeps every decoder row at norm 1, gradients along the rows removed.
+             * @default free
+             * @enum {string}
+             */
+            decoder_rows: "free" | "unit-norm";
+            /**
              * Kind
              * @default adam
-             * @constant
+             * @enum {string}
              */
-            kind: "adam";
+            kind: "adam" | "adamw";
             /**
              * Lr
              * @description In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale.
@@ -1561,11 +1968,24 @@ export interface components {
              */
             lr: number;
             /**
+             * Schedule
+             * @description How the rate falls to 0 over the last `decay_fraction` of the steps; `constant`: it does not.
+             * @default linear
+             * @enum {string}
+             */
+            schedule: "constant" | "linear" | "cosine";
+            /**
              * Warmup Steps
              * @description Linear from 0; counted in optimiser steps.
              * @default 10
              */
             warmup_steps: number;
+            /**
+             * Weight Decay
+             * @description Of AdamW: each step takes this times the rate off encoder, decoder and skip weights, not off biases.
+             * @default 0
+             */
+            weight_decay: number;
         };
         /** Page[CoderView] */
         Page_CoderView_: {
@@ -1750,6 +2170,30 @@ export interface components {
              */
             packages: string[];
         };
+        /**
+         * ReLU
+         * @description Every positive pre-activation speaks.
+         */
+        ReLU: {
+            /**
+             * Kind
+             * @default relu
+             * @constant
+             */
+            kind: "relu";
+        };
+        /**
+         * ReLU
+         * @description Every positive pre-activation speaks.
+         */
+        ReLUInput: {
+            /**
+             * Kind
+             * @default relu
+             * @constant
+             */
+            kind: "relu";
+        };
         /** Selection */
         Selection: {
             /**
@@ -1832,14 +2276,27 @@ export interface components {
             /**
              * @default {
              *       "kind": "transcoder",
+             *       "hook_in": "mlp.in",
              *       "activation": {
              *         "k": 32,
              *         "kind": "topk"
              *       },
-             *       "n_features": 2304
+             *       "n_features": 2304,
+             *       "loss": {
+             *         "fidelity": "fvu",
+             *         "sparsity": "none",
+             *         "sparsity_warmup_steps": 0,
+             *         "sparsity_weight": 0
+             *       }
              *     }
              */
             coder: components["schemas"]["CoderSpec"];
+            /**
+             * Coders
+             * @description Several coders a layer, in place of `coder`; each is the one that it would be alone.
+             * @default []
+             */
+            coders: components["schemas"]["CoderVariant"][];
             /**
              * Dataset
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -1888,12 +2345,15 @@ export interface components {
              * @default {
              *       "kind": "adam",
              *       "lr": 0.004,
+             *       "schedule": "linear",
              *       "warmup_steps": 10,
              *       "decay_fraction": 0.2,
              *       "betas": [
              *         0.9,
              *         0.999
-             *       ]
+             *       ],
+             *       "weight_decay": 0,
+             *       "decoder_rows": "free"
              *     }
              */
             optimizer: components["schemas"]["OptimizerSpec"];
@@ -1921,14 +2381,29 @@ export interface components {
             /**
              * @default {
              *       "kind": "transcoder",
+             *       "hook_in": "mlp.in",
+             *       "hook_out": null,
              *       "activation": {
              *         "k": 32,
              *         "kind": "topk"
              *       },
-             *       "n_features": 2304
+             *       "n_features": 2304,
+             *       "loss": {
+             *         "auxk": null,
+             *         "fidelity": "fvu",
+             *         "sparsity": "none",
+             *         "sparsity_warmup_steps": 0,
+             *         "sparsity_weight": 0
+             *       }
              *     }
              */
             coder: components["schemas"]["CoderSpecInput"];
+            /**
+             * Coders
+             * @description Several coders a layer, in place of `coder`; each is the one that it would be alone.
+             * @default []
+             */
+            coders: components["schemas"]["CoderVariantInput"][];
             /**
              * Dataset
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -1977,12 +2452,16 @@ export interface components {
              * @default {
              *       "kind": "adam",
              *       "lr": 0.004,
+             *       "schedule": "linear",
              *       "warmup_steps": 10,
              *       "decay_fraction": 0.2,
              *       "betas": [
              *         0.9,
              *         0.999
-             *       ]
+             *       ],
+             *       "weight_decay": 0,
+             *       "clip_norm": null,
+             *       "decoder_rows": "free"
              *     }
              */
             optimizer: components["schemas"]["OptimizerSpecInput"];
