@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from clew_spec.base import Spec
 from clew_spec.losses import LossSpec
@@ -44,17 +44,12 @@ class JumpReLU(Spec):
     """Width of the rectangle through which thresholds get gradients, in the same unit. Of no effect in use."""
 
 
-def _kind(value: Any) -> str | None:
-    """TopK needs no `kind`."""
-    return value.get("kind", "topk") if isinstance(value, dict) else getattr(value, "kind", None)
+def _topk_unless_told(value: Any) -> Any:
+    return {"kind": "topk", **value} if isinstance(value, dict) and "kind" not in value else value
 
 
 Activation = Annotated[
-    Annotated[ReLU, Tag("relu")]
-    | Annotated[TopK, Tag("topk")]
-    | Annotated[BatchTopK, Tag("batchtopk")]
-    | Annotated[JumpReLU, Tag("jumprelu")],
-    Discriminator(_kind),
+    ReLU | TopK | BatchTopK | JumpReLU, Field(discriminator="kind"), BeforeValidator(_topk_unless_told)
 ]
 
 

@@ -47,7 +47,12 @@ SUMMARY: dict[str, Any] = {
         "dtype": "float32",
     },
     "selection": {"rule": "influence", "active": 3, "selected": 2, "explained_share": 0.75},
-    "scores": {"replacement": 0.5, "completeness": 0.75, "error_share": 0.25},
+    "scores": {
+        "replacement": 0.5,
+        "completeness": 0.75,
+        "error_share": 0.25,
+        "error_parts": {"no_coder": 0.1, "position_0": 0.05, "coder_error": 0.06, "unselected": 0.04},
+    },
 }
 
 

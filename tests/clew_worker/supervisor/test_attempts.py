@@ -158,7 +158,10 @@ def test_who_waits_for_the_store_notices_that_the_job_is_another_s(fleet: Fleet)
         proxy.cut()
         job_id = fleet.submit()
         fleet.wait(lambda: "upload_put_off" in fleet.logs())
-        lapse = text("update jobs set lease_expires_at = now() - interval '1 minute' where id = :id and fence = 1")
+        lapse = text(
+            "update jobs set lease_expires_at = now() - interval '1 minute'"
+            " where id = :id and fence = 1 and state = 'running'"
+        )
 
         def taken_again() -> bool:
             with fleet.sessions.begin() as session:

@@ -594,9 +594,8 @@ export interface components {
              */
             k: number;
             /**
-             * Kind
-             * @default batchtopk
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "batchtopk";
         };
@@ -613,9 +612,8 @@ export interface components {
              */
             k: number;
             /**
-             * Kind
-             * @default batchtopk
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "batchtopk";
         };
@@ -1610,9 +1608,8 @@ export interface components {
              */
             bandwidth: number;
             /**
-             * Kind
-             * @default jumprelu
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "jumprelu";
             /**
@@ -1634,9 +1631,8 @@ export interface components {
              */
             bandwidth: number;
             /**
-             * Kind
-             * @default jumprelu
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "jumprelu";
             /**
@@ -2176,9 +2172,8 @@ export interface components {
          */
         ReLU: {
             /**
-             * Kind
-             * @default relu
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "relu";
         };
@@ -2188,9 +2183,8 @@ export interface components {
          */
         ReLUInput: {
             /**
-             * Kind
-             * @default relu
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "relu";
         };
@@ -2243,9 +2237,8 @@ export interface components {
              */
             k: number;
             /**
-             * Kind
-             * @default topk
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "topk";
         };
@@ -2260,9 +2253,8 @@ export interface components {
              */
             k: number;
             /**
-             * Kind
-             * @default topk
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "topk";
         };
