@@ -29,7 +29,6 @@ def main() -> None:
             raise SystemExit(f"signing in failed: {answer.text()}")
         graph = newest(page, "graphs")
         training = newest(page, "jobs?kind=train")
-        take(page, "/", "jobs")
         take(page, f"/jobs/{training}", "training")
         take(page, f"/graphs/{graph}", "graph")
         browser.close()
