@@ -31,7 +31,8 @@ def done(lab: Lab, spec: Spec) -> JobView:
     return lab.submit(spec).wait(check=True)
 
 
-def train_spec(name: str, steps: int = 40) -> TrainSpec:
+def train_spec(name: str, steps: int = 500) -> TrainSpec:
+    """Long enough that its runner still works when its first checkpoint is told."""
     return TrainSpec(
         name=name,
         model="toy",
@@ -40,8 +41,8 @@ def train_spec(name: str, steps: int = 40) -> TrainSpec:
         coder=CoderSpec(n_features=64, activation=TopK(k=8)),
         steps=steps,
         tokens_per_step=256,
-        evaluate_every=20,
-        checkpoint_every=5,
+        evaluate_every=100,
+        checkpoint_every=25,
         evaluate_tokens=256,
     )
 
@@ -67,10 +68,13 @@ def test_every_stage_leaves_what_the_next_one_needs(thread: RunningLab, trained:
         assert {UUID(parent) for parent in coder.lineage.parents} == {model.id, dataset.id}
 
     evaluation = done(lab, EvaluateSpec(coders="first", tokens=256))
-    for coder in lab.coders(job=trained.id):
-        assert coder.metrics is not None
-        assert coder.metrics.ce_spliced < coder.metrics.ce_zero or coder.metrics.ce_zero < coder.metrics.ce_original
-        assert 0 < coder.metrics.l0 <= 8
+    measured = [coder.metrics for coder in lab.coders(job=trained.id)]
+    for metrics in measured:
+        assert metrics is not None
+        recovered = (metrics.ce_zero - metrics.ce_spliced) / (metrics.ce_zero - metrics.ce_original)
+        assert metrics.loss_recovered == pytest.approx(recovered)
+        assert 0 < metrics.l0 <= 8
+    assert len({metrics.ce_original for metrics in measured if metrics}) == 1
     assert evaluation.result is not None
 
     attribution = done(lab, AttributeSpec(name="graph", coders=str(trained.id), prompt="A circuit", max_nodes=100))
@@ -87,7 +91,7 @@ def test_a_runner_killed_in_mid_training_changes_nothing(thread: RunningLab, tra
     lab = thread.client
     job = lab.submit(train_spec("killed"))
     for event in job.events():
-        if event.type == "checkpoint" and event.data["step"] >= 10:
+        if event.type == "checkpoint":
             break
     (runner,) = thread.processes("clew_worker.runner", "--max-jobs", "1")
     runner.kill()
@@ -106,8 +110,8 @@ def test_a_runner_killed_in_mid_training_changes_nothing(thread: RunningLab, tra
 
 def test_a_cancelled_training_leaves_nothing_behind(thread: RunningLab, trained: JobView) -> None:
     lab = thread.client
-    running = lab.submit(train_spec("cancelled", steps=5000))
-    waiting = lab.submit(train_spec("never", steps=5000))
+    running = lab.submit(train_spec("cancelled", steps=100_000))
+    waiting = lab.submit(train_spec("never", steps=100_000))
     until(lambda: running.refresh().state is JobState.RUNNING, "the first job runs")
     waiting.cancel()
     assert waiting.wait().state is JobState.CANCELLED
@@ -116,7 +120,7 @@ def test_a_cancelled_training_leaves_nothing_behind(thread: RunningLab, trained:
     assert view.state is JobState.CANCELLED
     assert lab.artifacts(view.id) == []
     assert list(lab.coders(name="cancelled")) == []
-    assert not any(thread.processes("clew_worker.runner", "--max-jobs", "1"))
+    until(lambda: not thread.processes("clew_worker.runner", "--max-jobs", "1"), "the runner is gone")
 
 
 def test_a_truncated_model_fails_with_its_reason(thread: RunningLab, trained: JobView) -> None:
