@@ -34,11 +34,11 @@ class RunningLab:
     environ: dict[str, str]
 
     def processes(self, *words: str) -> list[psutil.Process]:
-        """Processes of this lab whose command line holds all of `words`."""
+        """Processes of this lab whose command line ends with `words`."""
         found = []
         for process in psutil.process_iter(["cmdline", "environ"]):
             line = process.info["cmdline"] or []
-            if all(any(word in part for part in line) for word in words) and self._is_ours(process):
+            if line[-len(words) :] == list(words) and self._is_ours(process):
                 found.append(process)
         return found
 
