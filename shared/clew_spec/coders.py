@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from clew_spec.base import Spec
 from clew_spec.losses import LossSpec
 
-Kind = Literal["transcoder", "skip-transcoder", "sae"]
+Kind = Literal["transcoder", "skip-transcoder", "sae", "cross-layer-transcoder"]
 Hook = Literal["mlp.in", "mlp.out", "resid"]
 
 
@@ -56,7 +56,7 @@ Activation = Annotated[
 class CoderSpec(Spec):
     kind: Kind = "transcoder"
     """`transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
-    `sae` writes what it reads."""
+    `sae` writes what it reads; the features of a `cross-layer-transcoder` write to every later layer of its set too."""
     hook_in: Hook = "mlp.in"
     """`mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what it returns, before any post-norm and the
     residual addition. `resid`: the residual stream after the block."""
@@ -97,6 +97,8 @@ class CoderConfig(Spec):
     Weights are canonical: `W_enc` [F, d_in], `W_dec` [F, d_out], `b_enc` [F], `b_dec` [d_out]; skip transcoders have
     `W_skip` [d_out, d_in]; JumpReLU has `threshold` [F] and BatchTopK `threshold` [1].
     `z = activation(x @ W_enc.T + b_enc)`, `y_hat = z @ W_dec + b_dec (+ x @ W_skip.T)`; x is `x - b_dec` if `centred`.
+    A cross-layer transcoder is a set of these, one a layer: the one of layer l has a `W_dec_L07` [F, d_out] for each of
+    its `later_layers`, and `y_hat` of layer 7 also holds `z @ W_dec_L07` of every coder of the set that has one.
     """
 
     format: Literal["clew-coder/1"] = "clew-coder/1"
@@ -107,6 +109,10 @@ class CoderConfig(Spec):
     d_out: int
     layer: int
     """Block index, from 0."""
+    later_layers: list[int] = []
+    """The layers above its own that a cross-layer transcoder writes to as well, ascending."""
+    skip: bool = False
+    """Whether a cross-layer transcoder has a `W_skip` too; a skip transcoder always does, others never."""
     hook_in: str = "mlp.in"
     """`mlp.in`: what the MLP module receives, after its norm. `resid`: the residual stream after the block."""
     hook_out: str = "mlp.out"
@@ -127,4 +133,13 @@ class CoderConfig(Spec):
     def _only_saes_are_centred(self) -> Self:
         if self.centred and (self.kind != "sae" or self.d_in != self.d_out):
             raise ValueError(f"a {self.kind} from {self.d_in} to {self.d_out} dimensions cannot be centred by b_dec")
+        return self
+
+    @model_validator(mode="after")
+    def _only_cross_layer_transcoders_write_later(self) -> Self:
+        later = self.later_layers
+        if self.skip and self.kind not in ("cross-layer-transcoder", "skip-transcoder"):
+            raise ValueError(f"a {self.kind} has no skip path")
+        if later and (self.kind != "cross-layer-transcoder" or later != sorted({*later}) or later[0] <= self.layer):
+            raise ValueError(f"a {self.kind} at layer {self.layer} cannot also write to the layers {later}")
         return self

@@ -1,6 +1,6 @@
 """Small seeded models and coders with every part away from its default, so that a forgotten one shows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -91,6 +91,7 @@ class ToyCoder:
     k: int
     W_skip: Tensor | None = None
     hooks: tuple[str, str] = ("mlp.in", "mlp.out")
+    W_later: dict[int, Tensor] = field(default_factory=dict)
 
     def encode(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         top = (x_ND.to(self.W_enc.dtype) @ self.W_enc.T + self.b_enc).topk(self.k, dim=-1)

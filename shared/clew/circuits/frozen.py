@@ -140,6 +140,12 @@ def _check(model: Model, coders: Mapping[int, Coder], tokens_T: Tensor) -> None:
                 expected="transcoders, which write mlp.out from mlp.in",
                 hint="an SAE describes activations; it does not stand in for the MLP that makes them",
             )
+        if coder.W_later:
+            raise InvalidSpec(
+                f"the coder of layer {layer} is one of a cross-layer transcoder",
+                where="/spec/coders",
+                expected="per-layer transcoders: what a feature writes to later layers cannot be attributed yet",
+            )
         if coder.W_enc.shape[1] != model.d_model or coder.W_dec.shape[1] != model.d_model:
             raise InvalidSpec(
                 f"the coder of layer {layer} reads {coder.W_enc.shape[1]} and writes {coder.W_dec.shape[1]} dimensions",

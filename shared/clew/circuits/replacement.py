@@ -4,6 +4,7 @@ Shape letters here and in `frozen` and `sweep`: T position, D residual stream, N
 E head dimension, S slots (the features that can be active at one layer and position).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +29,8 @@ class Coder(Protocol):
     def b_dec(self) -> Tensor: ...
     @property
     def W_skip(self) -> Tensor | None: ...
+    @property
+    def W_later(self) -> Mapping[int, Tensor]: ...
 
     def encode(self, x_ND: Tensor) -> tuple[Tensor, Tensor]: ...
 

@@ -1,6 +1,7 @@
 """A coder: what one place of a model holds, or what another makes of it, through few features at a time."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
@@ -30,9 +31,20 @@ class Coder:
     b_dec: Tensor
     """[d_out]"""
     W_skip: Tensor | None = None
-    """[d_out, d_in], of skip transcoders: `y_hat` also holds `x @ W_skip.T`."""
+    """[d_out, d_in], of coders with a skip path: `y_hat` also holds `x @ W_skip.T`."""
     threshold: Tensor | None = None
     """[F] of JumpReLU, [1] of BatchTopK."""
+    W_later: Mapping[int, Tensor] = field(default_factory=dict)
+    """[F, d_out] by layer: the decoders of a cross-layer transcoder's features for the layers above their own."""
+
+    @classmethod
+    def of(cls, config: CoderConfig, parameters: Mapping[str, Tensor]) -> Self:
+        """From parameters by the names under which they are stored. Raises ModelError where they do not fit."""
+        own = {name: parameter for name, parameter in parameters.items() if name in PARAMETERS}
+        later = {int(name.removeprefix(LATER)): each for name, each in parameters.items() if name.startswith(LATER)}
+        if missing := REQUIRED - set(own):
+            raise ModelError(f"the coder at layer {config.layer} has no {', '.join(sorted(missing))}")
+        return cls(config, **own, W_later=later)
 
     def __post_init__(self) -> None:
         expected = shapes(self.config)
@@ -60,11 +72,12 @@ class Coder:
     def parameters(self) -> dict[str, Tensor]:
         """All that is stored, by name."""
         named = {name: getattr(self, name) for name in PARAMETERS}
-        return {name: parameter for name, parameter in named.items() if parameter is not None}
+        later = {decoder_name(layer): decoder for layer, decoder in sorted(self.W_later.items())}
+        return {name: parameter for name, parameter in named.items() if parameter is not None} | later
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         moved = {name: parameter.to(device=device, dtype=dtype) for name, parameter in self.parameters().items()}
-        return type(self)(self.config, **moved)
+        return type(self).of(self.config, moved)
 
     def encoder_input(self, x_ND: Tensor) -> Tensor:
         """[N, d_in]: what the encoder reads of x."""
@@ -80,19 +93,31 @@ class Coder:
 
     def decode(self, indices_NK: Tensor, values_NK: Tensor, x_ND: Tensor | None = None) -> Tensor:
         """[N, d_out]. A skip transcoder also needs the `x_ND` that was encoded: ValueError without."""
-        y_hat_ND = embedding_bag(indices_NK, self.W_dec, per_sample_weights=values_NK, mode="sum") + self.b_dec
+        y_hat_ND = weighted_rows(self.W_dec, indices_NK, values_NK) + self.b_dec
         if self.W_skip is None:
             return y_hat_ND
         if x_ND is None:
-            raise ValueError("a skip transcoder decodes with its input")
+            raise ValueError("a coder with a skip path decodes with its input")
         return y_hat_ND + linear(x_ND, self.W_skip)
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        """[N, d_out]"""
+        """[N, d_out]: of a cross-layer transcoder, what it writes at its own layer; `Reconstruction` has the rest."""
         return self.decode(*self.encode(x_ND), x_ND)
 
 
 PARAMETERS = ("W_enc", "b_enc", "W_dec", "b_dec", "W_skip", "threshold")
+REQUIRED = frozenset({"W_enc", "b_enc", "W_dec", "b_dec"})
+LATER = "W_dec_L"
+
+
+def decoder_name(layer: int) -> str:
+    """Under which the decoder for a later layer is stored."""
+    return f"{LATER}{layer:02d}"
+
+
+def weighted_rows(rows_FD: Tensor, indices_NK: Tensor, values_NK: Tensor) -> Tensor:
+    """[N, D]: for each token the sum of the rows of its features, each times its value."""
+    return embedding_bag(indices_NK, rows_FD, per_sample_weights=values_NK, mode="sum")
 
 
 def shapes(config: CoderConfig) -> dict[str, tuple[int, ...]]:
@@ -103,11 +128,11 @@ def shapes(config: CoderConfig) -> dict[str, tuple[int, ...]]:
         "W_dec": (config.n_features, config.d_out),
         "b_dec": (config.d_out,),
     }
-    if config.kind == "skip-transcoder":
+    if config.skip or config.kind == "skip-transcoder":
         found["W_skip"] = (config.d_out, config.d_in)
     match config.activation:
         case JumpReLU():
             found["threshold"] = (config.n_features,)
         case BatchTopK():
             found["threshold"] = (1,)
-    return found
+    return found | {decoder_name(layer): (config.n_features, config.d_out) for layer in config.later_layers}

@@ -69,7 +69,7 @@ def load_coder(folder: Path, *, device: str = "cpu") -> Coder:
         raise ModelError(f"{WEIGHTS_FILE} holds {', '.join(sorted(weights))}", expected=", ".join(shapes(config)))
     if (dtype := str(weights["W_enc"].dtype).removeprefix("torch.")) != config.dtype:
         raise ModelError(f"{WEIGHTS_FILE} is stored in {dtype}", expected=config.dtype)
-    return Coder(config, **weights)
+    return Coder.of(config, weights)
 
 
 def read_manifest(folder: Path) -> CoderManifest:

@@ -105,7 +105,7 @@ def read_checkpoint(
         try:
             # Matrix products round by alignment: copies have that of fresh tensors, views of the file have any.
             tensors = {name: tensor.clone() for name, tensor in load_file(path, device=str(device)).items()}
-            coders[key] = coder = Coder(of_coder.config, **{k: v for k, v in tensors.items() if "." not in k})
+            coders[key] = coder = Coder.of(of_coder.config, {k: v for k, v in tensors.items() if "." not in k})
             for name, parameter in learned(coder).items():
                 memory[parameter] = {moment: tensors[f"{name}.{moment}"] for moment in MOMENTS}
                 # A tensor, as Adam keeps it where it is fused.

@@ -129,7 +129,7 @@ def first_coder(
         weights["threshold"] = W_dec.new_full((config.n_features,), config.activation.threshold)
     if isinstance(config.activation, BatchTopK):
         weights["threshold"] = W_dec.new_zeros(1)
-    coder = Coder(config, **weights)
+    coder = Coder.of(config, weights)
     if isinstance(config.activation, BatchTopK):
         _, values_NK = activate(config.activation, coder.pre_activations(x_ND[fit]), learning=True)
         calibrate(coder, values_NK, step=0)
@@ -149,7 +149,7 @@ def _with_unit_rows(coder: Coder, units: Units) -> tuple[Coder, Units]:
     if isinstance(jump := config.activation, JumpReLU):
         scaled = JumpReLU(threshold=jump.threshold * norm, bandwidth=jump.bandwidth * norm)
         config = config.model_copy(update={"activation": scaled})
-    return Coder(config, **weights), replace(units, z=norm)
+    return Coder.of(config, weights), replace(units, z=norm)
 
 
 def _spread(centred_ND: Tensor) -> float:
