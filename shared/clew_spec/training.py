@@ -9,7 +9,8 @@ from clew_spec.coders import CoderSpec
 
 
 class OptimizerSpec(Spec):
-    kind: Literal["adam", "adamw"] = "adam"
+    kind: Literal["adam", "adamw", "adafactor"] = "adam"
+    """`adafactor` needs about half of Adam's memory: it keeps no moments, only row and column means of squares."""
     lr: float = Field(default=4e-3, gt=0, le=1)
     """In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
@@ -20,7 +21,7 @@ class OptimizerSpec(Spec):
     """Share of the steps, at the end, over which the rate falls to 0; 1 is a whole cosine or a whole line."""
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(default=[0.9, 0.999], min_length=2, max_length=2)
     weight_decay: float = Field(default=0.0, ge=0, le=1)
-    """Of AdamW: each step takes this times the rate off encoder, decoder and skip weights, not off biases."""
+    """Of AdamW and Adafactor: each step takes this times the rate off all weights but biases and thresholds."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Bound on the norm of each coder's gradient, in units of its layer."""
     decoder_rows: Literal["free", "unit-norm"] = "free"
@@ -29,7 +30,7 @@ class OptimizerSpec(Spec):
     @model_validator(mode="after")
     def _adam_does_not_decay(self) -> Self:
         if self.kind == "adam" and self.weight_decay:
-            raise ValueError("weight_decay needs kind = adamw")
+            raise ValueError("weight_decay needs kind = adamw or adafactor")
         return self
 
 
@@ -76,6 +77,16 @@ class TrainSpec(Spec):
             raise ValueError("the names of coders must be distinct")
         if self.coders and self.coder != CoderSpec():
             raise ValueError("give `coder` or `coders`, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_of_one_decoder(self) -> Self:
+        if self.optimizer.decoder_rows == "unit-norm":
+            for _, coder in self.variants:
+                if coder.kind == "cross-layer-transcoder":
+                    raise ValueError(
+                        "optimizer.decoder_rows = unit-norm is not for a cross-layer transcoder's decoders"
+                    )
         return self
 
     @property

@@ -32,11 +32,14 @@ def activate(
 
 
 def _topk(pre_NF: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest, then ReLU. Of equals at the threshold the lower index wins, on every device."""
+    """The k largest, then ReLU. Of equals at the threshold the lower index wins, on every device; in bfloat16, where
+    nearly every token has some, any does."""
     n_features = pre_NF.shape[-1]
     # One more than k shows whether the threshold is tied, at next to no cost.
     values_NK, indices_NK = pre_NF.topk(min(k + 1, n_features), dim=-1)
-    if k < n_features:
+    if pre_NF.dtype == torch.bfloat16:
+        values_NK, indices_NK = values_NK[:, :k], indices_NK[:, :k]
+    elif k < n_features:
         tied_N = (values_NK[:, k - 1] == values_NK[:, k]) & (values_NK[:, k] > 0)
         values_NK, indices_NK = values_NK[:, :k].contiguous(), indices_NK[:, :k].contiguous()
         if tied_N.any():

@@ -10,6 +10,9 @@ from clew.models import Model, Place, hook_activations
 Route = tuple[Place, Place]
 """Where a coder reads and where it writes."""
 
+TOKENS_AT_ONCE = {"cuda": 2**15, "cpu": 2**10}
+"""In one forward pass: enough to fill a GPU, few enough for a CPU's cache."""
+
 
 def coder_dtype(model: Model) -> torch.dtype:
     """Coders are trained in float32, whatever the model runs in; in float64 where the model does."""
@@ -25,20 +28,38 @@ def route(layer: int, hooks: tuple[str, str]) -> Route:
     return (layer, hooks[0]), (layer, hooks[1])
 
 
-def activations(model: Model, tokens_BT: Tensor, routes: Sequence[Route]) -> Iterator[tuple[Route, Tensor, Tensor]]:
-    """(route, x_ND, y_ND) of each distinct route, in order, from one forward pass, which ends at the deepest place.
+class Activations:
+    """Of a batch of rows, at every place of some routes, from forward passes that end at the deepest place.
 
-    Position 0 of each row is left out.
+    Position 0 of each row is left out. Passes are over a few rows each; `shrink` divides how many, where memory is
+    short.
     """
-    routes = list(dict.fromkeys(routes))
-    places = [place for route in routes for place in route]
-    found = hook_activations(model, tokens_BT.to(model.device, non_blocking=True), set(places))
-    dtype = coder_dtype(model)
 
-    def take() -> Tensor:
-        place = places.pop(0)
-        of_place = found[place] if place in places else found.pop(place)
-        return of_place[:, 1:].flatten(0, 1).to(dtype)
+    def __init__(self, model: Model, tokens_BT: Tensor, routes: Sequence[Route], *, shrink: int = 1) -> None:
+        self.routes = list(dict.fromkeys(routes))
+        self._places = [place for route in self.routes for place in route]
+        self._dtype = coder_dtype(model)
+        self._found: dict[Place, list[Tensor]] = {place: [] for place in self._places}
+        at_once = TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cpu"]) // shrink
+        rows_at_once = max(1, at_once // tokens_BT.shape[1])
+        for rows_BT in torch.split(tokens_BT.to(model.device, non_blocking=True), rows_at_once):
+            for place, held_BTD in hook_activations(model, rows_BT, self._found).items():
+                self._found[place].append(held_BTD[:, 1:].flatten(0, 1))
 
-    for each in routes:
-        yield each, take(), take()
+    def tensors(self) -> Iterator[Tensor]:
+        for parts in self._found.values():
+            yield from parts
+
+    def __iter__(self) -> Iterator[tuple[Route, Tensor, Tensor]]:
+        """(route, x_ND, y_ND) of each distinct route, in order, once: what is no longer needed is let go."""
+        places = list(self._places)
+
+        def take() -> Tensor:
+            place = places.pop(0)
+            parts = self._found[place]
+            if place not in places:
+                del self._found[place]
+            return torch.cat(parts).to(self._dtype)
+
+        for each in self.routes:
+            yield each, take(), take()

@@ -1,4 +1,4 @@
-"""A run, stopped: for each coder a safetensors file with weights and Adam's moments, and `state.json` with the rest."""
+"""A run, stopped: a file for each coder with weights and what its optimiser remembers; `state.json` has the rest."""
 
 from pathlib import Path
 from typing import Literal
@@ -18,9 +18,8 @@ from clew_spec.errors import DataError, InvalidSpec
 from clew_spec.training import TrainSpec
 
 STATE_FILE = "state.json"
-MOMENTS = ("exp_avg", "exp_avg_sq")
-Memory = dict[Tensor, dict[str, Tensor]]
-"""What Adam remembers of each parameter."""
+Memory = dict[str, dict[str, Tensor]]
+"""What an optimiser remembers of each parameter, by name: Adam two moments, Adafactor means of squares."""
 SILENCE = "silence.tokens"
 
 
@@ -40,7 +39,7 @@ class RunState(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal["clew-checkpoint/2"] = "clew-checkpoint/2"
+    format: Literal["clew-checkpoint/3"] = "clew-checkpoint/3"
     spec: TrainSpec
     model_digest: str
     dataset_digest: str
@@ -49,6 +48,8 @@ class RunState(BaseModel):
     epoch: int = 0
     cursor: int = 0
     """Where the next step begins: the row within the order of its epoch."""
+    shrink: int = 1
+    """By how much batches are taken in smaller parts, since memory ran out. Rounding depends on it."""
     coders: dict[str, CoderState]
     """By key: `L03`, `L03.k16`."""
     files: dict[str, Digest] = {}
@@ -59,17 +60,15 @@ def write_checkpoint(
     state: RunState,
     coders: dict[str, Coder],
     silence: dict[str, Tensor],
-    optimizer: torch.optim.Adam,
+    memory: dict[str, Memory],
 ) -> None:
     """Write `folder`, whole or not at all. `silence` is int64 [F] of the coders that count it."""
     with whole_folder(folder) as fresh:
         files = {}
         for key, coder in coders.items():
             tensors = {name: parameter.cpu() for name, parameter in coder.parameters().items()}
-            for name, parameter in learned(coder).items():
-                moments = optimizer.state.get(parameter, {})
-                for moment in MOMENTS:
-                    tensors[f"{name}.{moment}"] = moments.get(moment, torch.zeros_like(parameter)).cpu()
+            for name, remembered in memory[key].items():
+                tensors |= {f"{name}.{what}": tensor.cpu() for what, tensor in remembered.items()}
             if key in silence:
                 tensors[SILENCE] = silence[key].cpu()
             save_file(tensors, fresh / _file(key))
@@ -80,8 +79,8 @@ def write_checkpoint(
 
 def read_checkpoint(
     folder: Path, *, spec: TrainSpec, model_digest: str, dataset_digest: str, device: torch.device
-) -> tuple[RunState, dict[str, Coder], dict[str, Tensor], Memory]:
-    """The state, the coders, how long features were silent and what Adam remembers of each parameter.
+) -> tuple[RunState, dict[str, Coder], dict[str, Tensor], dict[str, Memory]]:
+    """The state, and by key the coders, how long features were silent, and what optimisers remember.
 
     Raises:
         DataError: a file is missing or damaged.
@@ -97,7 +96,7 @@ def read_checkpoint(
         )
     coders: dict[str, Coder] = {}
     silence: dict[str, Tensor] = {}
-    memory: Memory = {}
+    memory: dict[str, Memory] = {}
     for key, of_coder in state.coders.items():
         path = folder / _file(key)
         if not path.is_file() or file_sha256(path) != state.files.get(path.name):
@@ -106,10 +105,11 @@ def read_checkpoint(
             # Matrix products round by alignment: copies have that of fresh tensors, views of the file have any.
             tensors = {name: tensor.clone() for name, tensor in load_file(path, device=str(device)).items()}
             coders[key] = coder = Coder.of(of_coder.config, {k: v for k, v in tensors.items() if "." not in k})
-            for name, parameter in learned(coder).items():
-                memory[parameter] = {moment: tensors[f"{name}.{moment}"] for moment in MOMENTS}
-                # A tensor, as Adam keeps it where it is fused.
-                memory[parameter]["step"] = torch.tensor(float(state.step), device=device)
+            memory[key] = {}
+            for name in learned(coder):
+                remembered = {k.partition(".")[2]: each for k, each in tensors.items() if k.startswith(f"{name}.")}
+                if remembered:
+                    memory[key][name] = remembered
             if SILENCE in tensors:
                 silence[key] = tensors[SILENCE]
         except (SafetensorError, KeyError, TypeError) as error:

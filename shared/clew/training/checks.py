@@ -1,11 +1,14 @@
 """What cannot be trained as asked, said before it is tried."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import torch
 
 from clew.coders import Coder
 from clew.data import Dataset
 from clew.models import Model
+from clew.training.learner import Told
 from clew_spec.errors import InvalidSpec
 from clew_spec.training import TrainSpec
 
@@ -27,15 +30,23 @@ def check(model: Model, dataset: Dataset, spec: TrainSpec, tokenizer_digest: str
         )
 
 
-def check_finite(step: int, values: Mapping[str, float]) -> None:
-    """Raises InvalidSpec where a run has lost its way."""
+def check_finite(step: int, values: Mapping[str, float], rows: Sequence[int] = ()) -> None:
+    """Raises InvalidSpec where a run has lost its way. `rows` are those of the training split that the step saw."""
     for name, value in values.items():
         if not math.isfinite(value):
+            seen = f", which saw the rows {', '.join(map(str, rows))} of the training split" if rows else ""
             raise InvalidSpec(
-                f"training diverged: {name} is {value} at step {step}",
+                f"training diverged: {name} is {value} at step {step}{seen}",
                 where="/spec/optimizer/lr",
-                hint="lower the learning rate or lengthen the warm-up",
+                hint="lower the learning rate or lengthen the warm-up; the last checkpoint is of before",
             )
+
+
+def check_losses(step: int, told: Mapping[str, Told], rows: Sequence[int]) -> None:
+    """Raises InvalidSpec where a loss is not finite; its value is asked for only then."""
+    losses = {f"{key}/{name}": term for key, of_coder in told.items() for name, term in of_coder.terms.items()}
+    if not bool(torch.stack([term.double() for term in losses.values()]).isfinite().all()):
+        check_finite(step, {name: float(term) for name, term in losses.items()}, rows)
 
 
 def check_weights(step: int, coders: Mapping[str, Coder]) -> None:

@@ -3,7 +3,8 @@
 A feature begins as one token of the first batches: its encoder is the direction in which that token's x departs from
 the mean, its decoder the direction in which its y does. The encoder bias takes the mean off the input, one scale fitted
 by least squares makes the first reconstruction sane whatever the layer's units, `b_dec` is the mean output, and
-`W_skip` is 0. Coders of one width at one place begin alike, whatever else they are asked to be.
+`W_skip` and the decoders for later layers are 0. Coders of one width at one place begin alike, whatever else they are
+asked to be.
 """
 
 import math
@@ -12,11 +13,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from clew.coders import Coder, activate
+from clew.coders import Coder
+from clew.coders.coder import decoder_name
 from clew.data import Dataset
 from clew.models import Model
 from clew.reporting import Report, StopRequested
-from clew.training.activations import Route, activations, coder_key, route
+from clew.training.activations import Activations, Route, coder_key, route
+from clew.training.encoding import LEAST_TOKENS, speak, tokens_at_once
 from clew.training.losses import fidelity_unit
 from clew.training.optimizer import Units
 from clew.training.stream import TokenStream, seeded
@@ -45,10 +48,9 @@ def first_coders(
         # One batch more than the features are drawn from, to fit their scale on.
         return (math.ceil(min(coder.n_features, MAX_TOKENS) / in_batch) + 1) * in_batch
 
+    places = {(layer, variant): coder for layer in spec.layers for variant, coder in spec.variants}
     wanted = {
-        coder_key(layer, variant): (route(layer, (coder.hook_in, coder.writes)), coder)
-        for layer in spec.layers
-        for variant, coder in spec.variants
+        coder_key(*place): (route(place[0], (coder.hook_in, coder.writes)), coder) for place, coder in places.items()
     }
     seen: dict[Route, list[tuple[Tensor, Tensor]]] = {each: [] for each, _ in wanted.values()}
     n_batches = max(tokens_for(coder) for _, coder in wanted.values()) // in_batch
@@ -56,7 +58,7 @@ def first_coders(
         if report.stop_requested():
             raise StopRequested
         report.progress("first look at the activations", step, n_batches, "batches")
-        for each, x_ND, y_ND in activations(model, stream.batch(step), list(seen)):
+        for each, x_ND, y_ND in Activations(model, stream.batch(step), list(seen)):
             seen[each].append((x_ND, y_ND))
     coders, units = {}, {}
     for each in list(seen):
@@ -72,6 +74,7 @@ def first_coders(
                 d_in=x_ND.shape[1],
                 d_out=y_ND.shape[1],
                 layer=layer,
+                later_layers=[later for later in spec.layers if later > layer] if crosses(coder) else [],
                 hook_in=hook_in,
                 hook_out=hook_out,
                 centred=coder.kind == "sae",
@@ -87,7 +90,15 @@ def first_coders(
             coders[key], units[key] = first_coder(
                 config, x_ND[own], y_ND[own], fit, generator, unit_norm=spec.optimizer.decoder_rows == "unit-norm"
             )
+    for (layer, variant), coder in places.items():
+        if crosses(coder):
+            later = {each: units[coder_key(each, variant)].y for each in spec.layers if each > layer}
+            units[coder_key(layer, variant)] = replace(units[coder_key(layer, variant)], y_later=later)
     return {key: coders[key] for key in wanted}, {key: units[key] for key in wanted}
+
+
+def crosses(coder: CoderSpec) -> bool:
+    return coder.kind == "cross-layer-transcoder"
 
 
 def first_coder(
@@ -125,15 +136,16 @@ def first_coder(
     weights |= {"W_dec": W_dec, "b_dec": mean_y_D}
     if config.kind == "skip-transcoder":
         weights["W_skip"] = W_dec.new_zeros(config.d_out, config.d_in)
+    weights |= {decoder_name(layer): torch.zeros_like(W_dec) for layer in config.later_layers}
     if isinstance(config.activation, JumpReLU):
         weights["threshold"] = W_dec.new_full((config.n_features,), config.activation.threshold)
     if isinstance(config.activation, BatchTopK):
         weights["threshold"] = W_dec.new_zeros(1)
     coder = Coder.of(config, weights)
     if isinstance(config.activation, BatchTopK):
-        _, values_NK = activate(config.activation, coder.pre_activations(x_ND[fit]), learning=True)
-        calibrate(coder, values_NK, step=0)
-    reading_ND, target_ND = coder.forward(x_ND[fit]) - mean_y_D, y_ND[fit] - mean_y_D
+        calibrate(coder, speak(coder, x_ND[fit]).values_NK, step=0)
+    chunks = torch.split(x_ND[fit], tokens_at_once(coder, LEAST_TOKENS, 1))
+    reading_ND, target_ND = torch.cat([coder.forward(x_CD) for x_CD in chunks]) - mean_y_D, y_ND[fit] - mean_y_D
     scale = (reading_ND * target_ND).sum() / reading_ND.square().sum().clamp_min(torch.finfo(dtype).tiny)
     W_dec *= scale
     return _with_unit_rows(coder, units) if unit_norm else (coder, units)

@@ -1,29 +1,32 @@
-"""Adam in the units of each layer's activations, how its rate moves, and what holds weights where they belong."""
+"""Optimisers in the units of each layer's activations, how the rate moves, what holds weights where they belong."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from clew.coders import Coder
+from clew.coders.coder import decoder_name
 from clew_spec.coders import BatchTopK
 from clew_spec.training import OptimizerSpec
 
 EPS = 1e-8
-DECAYED = ("W_enc", "W_dec", "W_skip")
+UNDECAYED = ("b_enc", "b_dec", "threshold")
 
 
 @dataclass(frozen=True)
 class Units:
-    """Root mean square of an element about its mean. Adam's steps are taken in these units."""
+    """Root mean square of an element about its mean. Steps are taken in these units."""
 
     x: float
     y: float
     z: float = 1.0
     """Of a pre-activation: 1 unless decoder rows are held at norm 1, which leaves the scale of y to it."""
     loss: float = 1.0
+    y_later: dict[int, float] = field(default_factory=dict)
+    """`y` of the later layers that a cross-layer transcoder's features write to."""
 
     def of(self, parameter: str) -> float:
         """The unit of a parameter."""
@@ -34,6 +37,7 @@ class Units:
             "W_dec": self.y / self.z,
             "b_dec": self.y,
             "W_skip": self.y / self.x,
+            **{decoder_name(layer): y / self.z for layer, y in self.y_later.items()},
         }[parameter]
 
 
@@ -43,31 +47,35 @@ def learned(coder: Coder) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in coder.parameters().items() if name not in measured}
 
 
-def adam(coders: Mapping[str, Coder], units: Mapping[str, Units], spec: OptimizerSpec) -> torch.optim.Adam:
-    """Adam, or AdamW, over every parameter that learns of every coder.
+def optimizer_of(coder: Coder, units: Units, spec: OptimizerSpec) -> Optimizer:
+    """Over every parameter of a coder that learns.
 
     Rate and epsilon are measured in the unit of each parameter: scaling a layer's inputs or outputs scales its coder,
-    and changes nothing else.
+    and changes nothing else. Adafactor (Shazeer & Stern 2018) keeps row and column means of squared gradients in place
+    of Adam's two moments; its step is never below the rate in the parameter's unit, so one rate serves them all.
     """
-    beta1, beta2 = spec.betas
     groups = [
         {
             "params": [parameter],
-            "unit": unit,
-            "eps": EPS * units[key].loss / unit,
-            "weight_decay": spec.weight_decay / unit if name in DECAYED else 0.0,
+            "unit": units.of(name),
+            "weight_decay": 0.0 if name in UNDECAYED else spec.weight_decay / units.of(name),
         }
-        for key, coder in coders.items()
         for name, parameter in learned(coder).items()
-        for unit in [units[key].of(name)]
     ]
+    if spec.kind == "adafactor":
+        for group in groups:
+            group["eps"] = (None, float(group["unit"]))  # type: ignore[arg-type]
+        return torch.optim.Adafactor(groups)
+    for group in groups:
+        group["eps"] = EPS * units.loss / float(group["unit"])  # type: ignore[arg-type]
+    beta1, beta2 = spec.betas
     kind = torch.optim.AdamW if spec.kind == "adamw" else torch.optim.Adam
     return kind(groups, betas=(beta1, beta2), fused=True)
 
 
-def set_rate(optimizer: torch.optim.Adam, rate: float) -> None:
+def set_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["unit"]
+        group["lr"] = rate if isinstance(optimizer, torch.optim.Adafactor) else rate * group["unit"]
 
 
 def rate_at(spec: OptimizerSpec, step: int, steps: int) -> float:

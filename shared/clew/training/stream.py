@@ -25,11 +25,15 @@ class TokenStream:
         """(epoch, row within its order) at which a step begins; steps count from 0."""
         return divmod(step * self.rows_per_step, len(self.rows))
 
-    def batch(self, step: int) -> Tensor:
-        """Token ids [rows_per_step, context] int64. Where an epoch ends, the next one goes on within the batch."""
+    def row_numbers(self, step: int) -> list[int]:
+        """Which rows of the split a step sees. Where an epoch ends, the next one goes on within the batch."""
         start = step * self.rows_per_step
         places = (divmod(start + i, len(self.rows)) for i in range(self.rows_per_step))
-        tokens_BT = self.rows[[self._order_of(epoch)[place] for epoch, place in places]]
+        return [self._order_of(epoch)[place] for epoch, place in places]
+
+    def batch(self, step: int) -> Tensor:
+        """Token ids [rows_per_step, context] int64."""
+        tokens_BT = self.rows[self.row_numbers(step)]
         return tokens_BT.pin_memory() if torch.cuda.is_available() else tokens_BT
 
     def _order_of(self, epoch: int) -> list[int]:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,17 +13,15 @@ from clew.coders.store import CODER_FILES
 from clew.data import Dataset
 from clew.models import Model
 from clew.reporting import Report, Silent, StopRequested
-from clew.training.activations import activations, coder_key, route
+from clew.training.activations import coder_key, route
 from clew.training.checkpoint import CoderState, Memory, RunState, read_checkpoint, write_checkpoint
-from clew.training.checks import check, check_finite, check_weights
-from clew.training.gradients import Step, loss_and_gradients
+from clew.training.checks import check, check_finite, check_losses, check_weights
+from clew.training.harvest import Harvest
 from clew.training.heldout import heldout_fvu
 from clew.training.initial import first_coders
-from clew.training.losses import sparsity_weight
-from clew.training.optimizer import adam, hold, learned, prepare_gradients, rate_at, set_rate
+from clew.training.learner import Learner, Told
+from clew.training.optimizer import rate_at
 from clew.training.stream import TokenStream
-from clew.training.watch import calibrate, count_silence
-from clew_spec.losses import LossSpec
 from clew_spec.results import Lineage, TrainedCoder
 from clew_spec.training import TrainSpec
 
@@ -43,6 +40,7 @@ def train(
     on_checkpoint: OnCheckpoint | None = None,
     resume: Path | None = None,
     report: Report | None = None,
+    prefetch: bool | None = None,
 ) -> list[TrainedCoder]:
     """Train a coder for each of `spec.layers`, or each of `spec.coders` there, all from one forward pass a step.
 
@@ -50,7 +48,8 @@ def train(
     its spec's. Adam works in the units of each layer's activations, so one learning rate serves all layers. The seed
     decides everything: a coder is the same whichever others are trained along, and a run that is resumed from a
     checkpoint ends with the same bits as one that never stopped (on one CPU thread). The model is the caller's, loaded
-    in `spec.dtype`; coders are trained and stored in float32.
+    in `spec.dtype`; coders are trained and stored in float32, multiplied with in bfloat16 where that is the dtype.
+    `prefetch` reads the next step's activations while coders learn; if not given, on CUDA. The bits are the same.
 
     `on_checkpoint(step, folder)` is given a complete folder under `out/checkpoints`, its own from then on. Metrics of
     step s are reported before its checkpoint: `L03/fvu`, `L03/l0` and each term of the loss, of the batch that step s
@@ -68,92 +67,123 @@ def train(
     digests = {"model_digest": model_digest, "dataset_digest": dataset.manifest.digest}
     stream = TokenStream(dataset.train, rows_per_step=spec.tokens_per_step // context, seed=spec.seed)
     tokens_per_step = stream.rows_per_step * context
-    on_heldout = partial(
-        heldout_fvu,
-        model,
-        rows=dataset.heldout,
-        tokens=spec.evaluate_tokens,
-        rows_per_batch=stream.rows_per_step,
-    )
+    silence: dict[str, Tensor] = {}
+    memory: dict[str, Memory] = {}
     if resume is None:
         coders, units = first_coders(model, stream, spec, dataset, model_digest, tokenizer_digest, report)
-        silence = {key: _no_silence(coder) for key, coder in coders.items() if _loss(coder).auxk}
-        fvu = on_heldout(coders)
+    else:
+        state, coders, silence, memory = read_checkpoint(resume, spec=spec, **digests, device=model.device)
+        units = {key: of_coder.units for key, of_coder in state.coders.items()}
+    sets = writing_together(coders)
+    low_precision = spec.dtype == "bfloat16"
+    learners = [
+        Learner(
+            {key: coders[key] for key in keys},
+            units,
+            spec.optimizer,
+            low_precision=low_precision,
+            silence=silence,
+            memory=memory,
+        )
+        for keys in sets
+    ]
+
+    def on_heldout() -> dict[str, float]:
+        together = [learner.coders for learner in learners]
+        return heldout_fvu(model, together, dataset.heldout, tokens=spec.evaluate_tokens)
+
+    if resume is None:
+        fvu = on_heldout()
         check_finite(0, _named("heldout_fvu", fvu))
         states = {
             key: CoderState(config=coder.config, units=units[key], fvu_first=fvu[key], fvu_last=fvu[key])
             for key, coder in coders.items()
         }
         state = RunState(spec=spec, **digests, coders=states)
-        memory: Memory = {}
         report.metric(0, _named("heldout_fvu", fvu))
-    else:
-        state, coders, silence, memory = read_checkpoint(resume, spec=spec, **digests, device=model.device)
-        units = {key: of_coder.units for key, of_coder in state.coders.items()}
-    optimizer = adam(coders, units, spec.optimizer)
-    optimizer.state.update(memory)
-    routes = {key: route(coder.layer, coder.hooks) for key, coder in coders.items()}
 
     def checkpoint() -> None:
         check_weights(state.step, coders)
         folder = out / "checkpoints" / f"{state.step:08d}"
-        write_checkpoint(folder, state, coders, silence, optimizer)
+        silent = {key: each for learner in learners for key, each in learner.silence.items()}
+        remembered = {key: each for learner in learners for key, each in learner.memory().items()}
+        write_checkpoint(folder, state, coders, silent, remembered)
         if on_checkpoint is not None:
             on_checkpoint(state.step, folder)
 
-    def learn(key: str, x_ND: Tensor, y_ND: Tensor) -> Step:
-        coder, loss = coders[key], _loss(coders[key])
-        weight = sparsity_weight(loss, state.step)
-        dead_F = silence[key] >= loss.auxk.dead_after_tokens if loss.auxk else None
-        found = loss_and_gradients(coder, x_ND, y_ND, loss, weight, dead_F)
-        prepare_gradients(coder, found.gradients, units[key], spec.optimizer)
-        for name, parameter in learned(coder).items():
-            parameter.grad = found.gradients[name]
-        calibrate(coder, found.values_NK, step=state.step + 1)
-        if key in silence:
-            count_silence(silence[key], found.indices_NK, found.values_NK)
-        return found
+    def learn(rate: float, *, last: bool) -> dict[str, Told]:
+        """One step of every coder. Where memory runs out, those that have not learnt go on in smaller parts."""
+        told: dict[str, Told] = {}
+        while len(told) < len(coders):
+            waiting = [learner for learner in learners if not learner.coders.keys() <= told.keys()]
+            try:
+                for learner in waiting:
+                    learner.begin(state.step, rate=rate, shrink=harvest.shrink)
+                for each, x_ND, y_ND in harvest.step(state.step, last=last):
+                    for learner in waiting:
+                        if each in learner.routes:
+                            told |= learner.at(each, x_ND, y_ND)
+            except torch.OutOfMemoryError:
+                if not harvest.slower():
+                    raise
+                state.shrink = harvest.shrink
+                report.log(
+                    f"memory ran out in step {state.step}: from here on nothing is read ahead, and a batch is taken in "
+                    f"{state.shrink} times as many parts",
+                    "warning",
+                )
+                if model.device.type == "cuda":
+                    torch.cuda.empty_cache()
+        return told
 
     speed = _Speed()
-    while state.step < spec.steps:
-        if report.stop_requested():
-            checkpoint()
-            raise StopRequested(state.step)
-
-        tokens_BT = stream.batch(state.step)
-        rate = rate_at(spec.optimizer, state.step, spec.steps)
-        found: dict[str, Step] = {}
-        for each, x_ND, y_ND in activations(model, tokens_BT, list(routes.values())):
-            found |= {key: learn(key, x_ND, y_ND) for key in coders if routes[key] == each}
-        set_rate(optimizer, rate)
-        optimizer.step()
-        for coder in coders.values():
-            hold(coder, spec.optimizer)
-        state.step += 1
-        state.epoch, state.cursor = stream.position(state.step)
-        speed.count(tokens_per_step)
-
-        last = state.step == spec.steps
-        metrics: dict[str, float] = {}
-        if state.step % spec.log_every == 0 or last:
-            for key, of_coder in found.items():
-                terms = {"fvu": of_coder.fvu} | of_coder.terms | {"l0": of_coder.l0}
-                metrics |= {f"{key}/{name}": float(value) for name, value in terms.items()}
-            metrics |= {"lr": rate, "tokens_per_s": speed.lap()}
-        if state.step % spec.evaluate_every == 0 or last:
-            with speed.paused():
-                fvu = on_heldout(coders)
-            for key, of_state in state.coders.items():
-                of_state.fvu_last = fvu[key]
-            metrics |= _named("heldout_fvu", fvu)
-        check_finite(state.step, metrics)
-        if metrics:
-            report.metric(state.step, metrics)
-        report.progress("training", state.step * tokens_per_step, spec.steps * tokens_per_step, "tokens")
-        if state.step % spec.checkpoint_every == 0 and not last:
-            with speed.paused():
+    routes = [route(coder.layer, coder.hooks) for coder in coders.values()]
+    ahead = model.device.type == "cuda" if prefetch is None else prefetch
+    with Harvest(model, stream, routes, ahead=ahead and state.shrink == 1, shrink=state.shrink) as harvest:
+        while state.step < spec.steps:
+            if report.stop_requested():
                 checkpoint()
+                raise StopRequested(state.step)
+
+            rate = rate_at(spec.optimizer, state.step, spec.steps)
+            rows = stream.row_numbers(state.step)
+            last = state.step + 1 == spec.steps
+            told = learn(rate, last=last)
+            state.step += 1
+            state.epoch, state.cursor = stream.position(state.step)
+            speed.count(tokens_per_step)
+            check_losses(state.step, told, rows)
+
+            metrics: dict[str, float] = {}
+            if state.step % spec.log_every == 0 or last:
+                for key, of_coder in told.items():
+                    terms = {"fvu": of_coder.fvu} | of_coder.terms | {"l0": of_coder.l0}
+                    metrics |= {f"{key}/{name}": float(value) for name, value in terms.items()}
+                metrics |= {"lr": rate, "tokens_per_s": speed.lap()}
+            if state.step % spec.evaluate_every == 0 or last:
+                with speed.paused():
+                    harvest.settle()
+                    fvu = on_heldout()
+                for key, of_state in state.coders.items():
+                    of_state.fvu_last = fvu[key]
+                metrics |= _named("heldout_fvu", fvu)
+            check_finite(state.step, metrics)
+            if metrics:
+                report.metric(state.step, metrics)
+            report.progress("training", state.step * tokens_per_step, spec.steps * tokens_per_step, "tokens")
+            if state.step % spec.checkpoint_every == 0 and not last:
+                with speed.paused():
+                    checkpoint()
     return _store(out, state, coders, lineage)
+
+
+def writing_together(coders: Mapping[str, Coder]) -> list[list[str]]:
+    """Keys of coders whose losses are one: each per-layer coder alone, a cross-layer transcoder's all together."""
+    sets: dict[str, list[str]] = {}
+    for key, coder in coders.items():
+        crosses = coder.config.kind == "cross-layer-transcoder"
+        sets.setdefault(key.partition(".")[2] if crosses else key, []).append(key)
+    return list(sets.values())
 
 
 class _Speed:
@@ -176,14 +206,6 @@ class _Speed:
         start = time.perf_counter()
         yield
         self._since += time.perf_counter() - start
-
-
-def _loss(coder: Coder) -> LossSpec:
-    return coder.config.loss or LossSpec()
-
-
-def _no_silence(coder: Coder) -> Tensor:
-    return torch.zeros(coder.config.n_features, dtype=torch.int64, device=coder.b_enc.device)
 
 
 def _named(metric: str, values: Mapping[str, float]) -> dict[str, float]:

@@ -88,7 +88,7 @@ def both(coder: Coder, loss: LossSpec, dead_F: Tensor | None = None) -> tuple[St
     """What is measured here, and autograd's gradients; the terms are compared on the way."""
     x_ND, y_ND = batch(coder)
     step = loss_and_gradients(coder, x_ND, y_ND, loss, dead_F=dead_F)
-    taught = Coder(coder.config, **{k: v.clone().requires_grad_() for k, v in coder.parameters().items()})
+    taught = Coder.of(coder.config, {k: v.clone().requires_grad_() for k, v in coder.parameters().items()})
     terms = dense_loss(taught, x_ND, y_ND, loss, dead_F)
     assert set(terms) == set(step.terms)
     for name, expected in terms.items():

@@ -9,7 +9,7 @@ from tests.clew.coders.test_activations import make
 
 from clew.training.gradients import loss_and_gradients
 from clew.training.initial import first_coder
-from clew.training.optimizer import Units, adam, hold, learned, prepare_gradients, rate_at, set_rate
+from clew.training.optimizer import Units, hold, learned, optimizer_of, prepare_gradients, rate_at, set_rate
 from clew_spec.coders import CoderConfig, TopK
 from clew_spec.losses import LossSpec
 from clew_spec.training import OptimizerSpec
@@ -61,7 +61,7 @@ def test_gradients_leave_unit_rows_and_keep_their_bound() -> None:
 def test_adamw_takes_its_share_off_weights_and_not_off_biases() -> None:
     coder, units = make("skip-transcoder", TopK(k=4)), Units(x=3.0, y=0.2)
     before = {name: parameter.clone() for name, parameter in coder.parameters().items()}
-    optimizer = adam({"L00": coder}, {"L00": units}, OptimizerSpec(kind="adamw", weight_decay=0.1))
+    optimizer = optimizer_of(coder, units, OptimizerSpec(kind="adamw", weight_decay=0.1))
     for parameter in coder.parameters().values():
         parameter.grad = torch.zeros_like(parameter)
     set_rate(optimizer, 0.5)
@@ -92,7 +92,7 @@ def losses(x_ND: torch.Tensor, y_ND: torch.Tensor, loss: LossSpec, spec: Optimiz
         torch.Generator().manual_seed(0),
         unit_norm=spec.decoder_rows == "unit-norm",
     )
-    optimizer = adam({"L00": coder}, {"L00": units}, spec)
+    optimizer = optimizer_of(coder, units, spec)
     found = []
     for step in range(30):
         result = loss_and_gradients(coder, x_ND, y_ND, loss)

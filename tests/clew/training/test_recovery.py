@@ -1,5 +1,7 @@
 """What was planted is found, and what is dead comes back."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from clew.coders import Coder
 from clew.training.gradients import loss_and_gradients
 from clew.training.initial import first_coder
-from clew.training.optimizer import Units, adam, hold, learned, rate_at, set_rate
+from clew.training.optimizer import Units, hold, learned, optimizer_of, rate_at, set_rate
 from clew.training.watch import calibrate, count_silence
 from clew_spec.coders import Activation, BatchTopK, CoderConfig, JumpReLU, TopK
 from clew_spec.losses import AuxK, LossSpec
@@ -33,10 +35,17 @@ def config(activation: Activation, n_features: int, loss: LossSpec) -> CoderConf
     )
 
 
-def fit(coder: Coder, units: Units, batches: list[tuple[Tensor, Tensor]], loss: LossSpec, rate: float) -> Tensor:
+def fit(
+    coder: Coder,
+    units: Units,
+    batches: list[tuple[Tensor, Tensor]],
+    loss: LossSpec,
+    rate: float,
+    kind: Literal["adam", "adafactor"] = "adam",
+) -> Tensor:
     """Train on `batches`, one a step; int64 [F]: for how many tokens each feature has been silent at the end."""
-    spec = OptimizerSpec(lr=rate)
-    optimizer = adam({"L00": coder}, {"L00": units}, spec)
+    spec = OptimizerSpec(lr=rate, kind=kind)
+    optimizer = optimizer_of(coder, units, spec)
     silence_F = torch.zeros(coder.config.n_features, dtype=torch.int64)
     for step, (x_ND, y_ND) in enumerate(batches):
         dead_F = silence_F >= loss.auxk.dead_after_tokens if loss.auxk else None
@@ -70,9 +79,16 @@ class Planted:
 
 
 @pytest.mark.parametrize(
-    "activation", [TopK(k=ACTIVE), BatchTopK(k=ACTIVE), JumpReLU(bandwidth=0.2)], ids=lambda each: each.kind
+    ("activation", "kind"),
+    [
+        (TopK(k=ACTIVE), "adam"),
+        (BatchTopK(k=ACTIVE), "adam"),
+        (JumpReLU(bandwidth=0.2), "adam"),
+        (TopK(k=ACTIVE), "adafactor"),
+    ],
+    ids=["topk", "batchtopk", "jumprelu", "topk-adafactor"],
 )
-def test_a_planted_dictionary_is_recovered(activation: Activation) -> None:
+def test_a_planted_dictionary_is_recovered(activation: Activation, kind: Literal["adam", "adafactor"]) -> None:
     """A11: at least 90 % of the true directions have a decoder row at cosine 0.9."""
     planted = Planted()
     jump = isinstance(activation, JumpReLU)
@@ -80,7 +96,7 @@ def test_a_planted_dictionary_is_recovered(activation: Activation) -> None:
     coder, units = first_coder(
         config(activation, 2 * TRUE, loss), *planted.batch(600), slice(-256, None), torch.Generator().manual_seed(0)
     )
-    fit(coder, units, [planted.batch(256) for _ in range(900)], loss, rate=1e-2)
+    fit(coder, units, [planted.batch(256) for _ in range(900)], loss, rate=1e-2, kind=kind)
     rows_FD = coder.W_dec / coder.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-12)
     best_T = (rows_FD @ planted.writes.T).abs().max(0).values
     assert float((best_T >= 0.9).float().mean()) >= 0.9

@@ -1,7 +1,7 @@
 """One stream, many coders; and a run that was interrupted is the run that was not."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from clew.data import Dataset
 from clew.models import Model
 from clew.reporting import Silent, StopRequested
 from clew.training import RunState, train
-from clew.training.activations import activations, route
+from clew.training.activations import Activations, route
 from clew.training.checks import check_finite
-from clew.training.gradients import loss_and_gradients
+from clew.training.gradients import JointLoss
 from clew.training.optimizer import rate_at
 from clew.training.stream import TokenStream
 from clew_spec.coders import CoderSpec, TopK
@@ -87,6 +87,7 @@ def run(
     *,
     resume: Path | None = None,
     model_digest: str = "m" * 64,
+    prefetch: bool | None = None,
     **changes: Any,
 ) -> list[TrainedCoder]:
     report = report or Recorder()
@@ -101,6 +102,7 @@ def run(
         on_checkpoint=report.on_checkpoint,
         resume=resume,
         report=report,
+        prefetch=prefetch,
     )
 
 
@@ -123,7 +125,7 @@ def test_heldout_fvu_falls_at_every_layer_and_is_the_stored_coders_own(
         assert each.fvu_last < 0.85 * each.fvu_first
         coder = load_coder(tmp_path / "coders" / f"L{each.layer:02d}")
         assert coder.config == each.config
-        ((_, x_ND, y_ND),) = activations(model, larger_dataset.heldout[:], [route(each.layer, ("mlp.in", "mlp.out"))])
+        ((_, x_ND, y_ND),) = Activations(model, larger_dataset.heldout[:], [route(each.layer, ("mlp.in", "mlp.out"))])
         assert len(x_ND) == 5 * 15, "position 0 of each row is left out"
         error, spread = (y_ND - coder.forward(x_ND)).square().sum(), (y_ND - y_ND.mean(0)).square().sum()
         assert each.fvu_last == pytest.approx(float(error / spread), rel=1e-10)
@@ -152,12 +154,12 @@ def test_training_learns_from_the_training_split_and_measures_on_rows_all_over_t
 ) -> None:
     seen: list[list[list[int]]] = []
 
-    def spy(model: Model, tokens_BT: torch.Tensor, layers: Sequence[int]) -> Any:
+    def spy(model: Model, tokens_BT: torch.Tensor, routes: Any, **options: Any) -> Any:
         seen.append(tokens_BT.tolist())
-        return activations(model, tokens_BT, layers)
+        return Activations(model, tokens_BT, routes, **options)
 
-    for module in ("initial", "trainer"):
-        monkeypatch.setattr(f"clew.training.{module}.activations", spy)
+    for module in ("initial", "harvest"):
+        monkeypatch.setattr(f"clew.training.{module}.Activations", spy)
     run(model, larger_dataset, tmp_path / "a")
     train_rows = {tuple(row) for row in larger_dataset.train[:].tolist()}
     heldout_rows = [tuple(row) for row in larger_dataset.heldout[:].tolist()]
@@ -169,7 +171,7 @@ def test_training_learns_from_the_training_split_and_measures_on_rows_all_over_t
 
     seen.clear()
     monkeypatch.undo()
-    monkeypatch.setattr("clew.training.heldout.activations", spy)
+    monkeypatch.setattr("clew.training.heldout.Activations", spy)
     run(model, larger_dataset, tmp_path / "b", evaluate_tokens=40)
     measured = [tuple(row) for batch in seen for row in batch]
     expected = [heldout_rows[0], heldout_rows[1], heldout_rows[3]]  # 40 tokens are three rows of 16, among five
@@ -253,12 +255,12 @@ def test_a_run_that_died_in_mid_step_goes_on_from_its_last_checkpoint(
     died = Recorder()
 
     def die(*arguments: Any) -> Any:
-        if len(died.done) == step and arguments[0].layer == 2:
+        if len(died.done) == step and arguments[1] == 2:
             raise MemoryError
         return alive(*arguments)
 
-    alive = loss_and_gradients
-    monkeypatch.setattr("clew.training.trainer.loss_and_gradients", die)
+    alive = JointLoss.at
+    monkeypatch.setattr(JointLoss, "at", die)
     with pytest.raises(MemoryError):
         run(model, dataset, tmp_path / "died", died)
     monkeypatch.undo()
