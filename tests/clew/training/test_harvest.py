@@ -6,16 +6,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.clew.coders.test_activations import ACTIVATIONS, make
 from tests.clew.toys import toy_model
+from tests.clew.training.test_gradients import batch
 from tests.clew.training.test_trainer import STEPS, Recorder, run
 
 from clew.data import Dataset
 from clew.models import Model
 from clew.reporting import Level, StopRequested
-from clew.training import RunState
-from clew.training.activations import Activations, route
+from clew.training import RunState, encoding
+from clew.training.activations import TOKENS_AT_ONCE, Activations, route
 from clew.training.gradients import JointLoss
 from clew_spec.coders import CoderSpec, TopK
+from clew_spec.losses import AuxK, LossSpec
 from clew_spec.training import CoderVariant
 
 pytestmark = pytest.mark.science
@@ -46,7 +49,7 @@ def test_what_is_read_ahead_survives_an_interruption(model: Model, dataset: Data
 def test_activations_do_not_depend_on_how_many_rows_are_read_at_once(
     model: Model, dataset: Dataset, shrink: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("clew.training.activations", fromlist=["_"]).TOKENS_AT_ONCE, "cpu", 10 * 16)
+    monkeypatch.setitem(TOKENS_AT_ONCE, "cpu", 10 * 16)
     whole = list(Activations(model, dataset.train[:], PLACES))
     assert [each for each, _, _ in whole] == PLACES
     for (each, x_ND, y_ND), (same, x_again_ND, y_again_ND) in zip(
@@ -116,12 +119,6 @@ def test_where_memory_runs_out_a_step_goes_on_in_smaller_parts_and_that_is_kept(
 def test_gradients_do_not_depend_on_how_many_tokens_are_encoded_at_once(
     monkeypatch: pytest.MonkeyPatch, shrink: int, dtype: torch.dtype
 ) -> None:
-    from tests.clew.coders.test_activations import ACTIVATIONS, make
-    from tests.clew.training.test_gradients import batch
-
-    from clew.training import encoding
-    from clew_spec.losses import AuxK, LossSpec
-
     loss = LossSpec(auxk=AuxK(k=3))
     for activation in ACTIVATIONS:
         coder = make("transcoder", activation)
@@ -143,15 +140,12 @@ def test_gradients_do_not_depend_on_how_many_tokens_are_encoded_at_once(
 
 
 def test_a_bfloat16_step_is_near_a_float32_step() -> None:
-    from tests.clew.coders.test_activations import make
-    from tests.clew.training.test_gradients import batch
-
     coder = make("transcoder", TopK(k=4))
     x_ND, y_ND = batch(coder)
     low, high = (
         JointLoss(
             {coder.layer: coder},
-            coder.config.loss or __import__("clew_spec.losses", fromlist=["_"]).LossSpec(),
+            LossSpec(),
             low_precision=low,
         )
         for low in (True, False)
