@@ -17,6 +17,9 @@ class PydocSource(Spec):
     """Import names of packages installed beside the worker."""
 
 
+Attention = Literal["document", "row"]
+
+
 class BuildDatasetSpec(Spec):
     kind: Literal["build-dataset"] = "build-dataset"
     name: Name
@@ -27,6 +30,9 @@ class BuildDatasetSpec(Spec):
     """Tokens in a packed row."""
     bos: str = Field(default="none", min_length=1, max_length=64)
     """What stands first in every row: `none`, `bos` (the tokenizer's own), or a token's text."""
+    attention: Attention = "document"
+    """What a token attends to: its own `document`, or all of its `row` before it. The first token of each is an
+    attention sink, never learnt from and never counted; `bos` stands first in each."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Stop after this many tokens, held-out ones included; all of the text if not given."""
     heldout_fraction: float = Field(default=0.05, gt=0, lt=1)

@@ -2,6 +2,6 @@
 
 from clew.data.bos import bos_token_id
 from clew.data.build import build_dataset
-from clew.data.dataset import Dataset, DatasetManifest, Rows
+from clew.data.dataset import Batch, Dataset, DatasetManifest, Rows
 
-__all__ = ["Dataset", "DatasetManifest", "Rows", "bos_token_id", "build_dataset"]
+__all__ = ["Batch", "Dataset", "DatasetManifest", "Rows", "bos_token_id", "build_dataset"]

@@ -50,6 +50,8 @@ def build_dataset(
     n_files = sum(len(package.files) for package in packages)
     # Counted in tokens of text, so that rows with their first token stay within max_tokens.
     room = spec.context - (bos_id is not None)
+    n_first = int(bos_id is not None and spec.attention == "document")
+    """Tokens that stand first in each document, beside those of rows."""
     budget = None if spec.max_tokens is None else spec.max_tokens // spec.context * room
     if budget == 0:
         raise InvalidSpec("max_tokens is less than one row", where="/spec/max_tokens", expected=f">= {spec.context}")
@@ -57,8 +59,8 @@ def build_dataset(
     text_digest = hashlib.sha256()
     n_tokens = n_documents = files_read = 0
     with whole_folder(out) as folder:
-        train = Packer(folder, "train", context=spec.context, bos_id=bos_id)
-        heldout = Packer(folder, "heldout", context=spec.context, bos_id=bos_id)
+        train = Packer(folder, "train", context=spec.context, bos_id=bos_id, attention=spec.attention)
+        heldout = Packer(folder, "heldout", context=spec.context, bos_id=bos_id, attention=spec.attention)
         packers: dict[Split, Packer] = {"train": train, "heldout": heldout}
         shared: dict[Split, int] = dict.fromkeys(packers, 0)
         passages = Passages()
@@ -77,11 +79,11 @@ def build_dataset(
                 if not len(kept_T):
                     continue
                 passages.add(split, kept_T)
-                kept = [*kept_T.tolist(), separator_id][: None if budget is None else budget - n_tokens]
+                kept = [*kept_T.tolist(), separator_id][: None if budget is None else budget - n_tokens - n_first]
                 packers[split].add(kept)
                 text_digest.update(f"{document.name}\0{document.text}\0".encode())
                 n_documents += 1
-                n_tokens += len(kept)
+                n_tokens += len(kept) + n_first
             if budget is None:
                 report.progress("reading and tokenising", files_read, n_files, "files")
             else:
@@ -107,6 +109,7 @@ def build_dataset(
             bos=spec.bos,
             bos_id=bos_id,
             separator_id=separator_id,
+            attention=spec.attention,
             train_tokens=train.n_rows * spec.context,
             heldout_tokens=heldout.n_rows * spec.context,
             n_documents=n_documents,

@@ -1,12 +1,12 @@
 """A dataset on disk: safetensors shards of packed rows, and `dataset.json`, which names their digests.
 
 A shard holds `tokens_NT` [rows, context] int32 and `segments_NT` [rows, context] int16: the number, within its row, of
-the document that a token belongs to. What was put first in a row belongs to segment 0; a separator ends its document.
+the document that a token belongs to. What was put first belongs to what follows; a separator ends its document.
 """
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,10 +19,19 @@ from torch import Tensor
 
 from clew.files import digest_of, file_sha256
 from clew_spec.base import Digest
+from clew_spec.datasets import Attention
 from clew_spec.errors import DataError, InvalidSpec
 
 MANIFEST_FILE = "dataset.json"
 Split = Literal["train", "heldout"]
+
+
+def positions_in(segments_BT: Tensor) -> Tensor:
+    """How many tokens of its own segment come before each, int64, from the numbers of segments."""
+    place_T = torch.arange(segments_BT.shape[1])
+    begins_BT = torch.ones_like(segments_BT, dtype=torch.bool)
+    begins_BT[:, 1:] = segments_BT.diff(dim=1) != 0
+    return place_T - torch.where(begins_BT, place_T, 0).cummax(1).values
 
 
 class DatasetManifest(BaseModel):
@@ -37,6 +46,8 @@ class DatasetManifest(BaseModel):
     bos_id: int | None
     separator_id: int
     """Ends every document; the tokenizer's end of text."""
+    attention: Attention = "row"
+    """What a token attends to: its own `document`, whose positions count from 0, or all of its `row` before it."""
     train_tokens: int
     heldout_tokens: int
     n_documents: int
@@ -57,6 +68,8 @@ class DatasetManifest(BaseModel):
 
     def _digest(self) -> str:
         facts = {"tokenizer": self.tokenizer_digest, "context": self.context, "bos": self.bos, "bos_id": self.bos_id}
+        if self.attention != "row":
+            facts["attention"] = self.attention
         return digest_of({**self.files, MANIFEST_FILE: json.dumps(facts, sort_keys=True)})
 
     @property
@@ -65,11 +78,49 @@ class DatasetManifest(BaseModel):
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Rows as a model is to read them."""
+
+    tokens_BT: Tensor
+    """int64"""
+    positions_BT: Tensor | None = None
+    """int64, from 0 in each document; None where a row is read as one text."""
+
+    def __len__(self) -> int:
+        return len(self.tokens_BT)
+
+    @property
+    def counted_BT(self) -> Tensor:
+        """bool: which tokens are learnt from and measured. What a text begins with is an attention sink: never that."""
+        if self.positions_BT is not None:
+            return self.positions_BT > 0
+        counted_BT = torch.ones_like(self.tokens_BT, dtype=torch.bool)
+        counted_BT[:, 0] = False
+        return counted_BT
+
+    def to(self, device: torch.device) -> Self:
+        positions_BT = None if self.positions_BT is None else self.positions_BT.to(device, non_blocking=True)
+        return type(self)(self.tokens_BT.to(device, non_blocking=True), positions_BT)
+
+    def pin_memory(self) -> Self:
+        """Where CUDA can copy it without waiting."""
+        positions_BT = None if self.positions_BT is None else self.positions_BT.pin_memory()
+        return type(self)(self.tokens_BT.pin_memory(), positions_BT)
+
+    def parts(self, rows: int) -> Iterator[Self]:
+        """At most so many rows at a time."""
+        for start in range(0, len(self), rows):
+            these = slice(start, start + rows)
+            yield type(self)(self.tokens_BT[these], None if self.positions_BT is None else self.positions_BT[these])
+
+
+@dataclass(frozen=True)
 class Rows:
     """Packed rows of one split, read from disk as they are asked for."""
 
     tokens_NT: tuple[Tensor, ...]
     segments_NT: tuple[Tensor, ...]
+    attention: Attention = "row"
 
     def __len__(self) -> int:
         return sum(len(shard) for shard in self.tokens_NT)
@@ -81,6 +132,12 @@ class Rows:
     def __getitem__(self, rows: Sequence[int] | slice) -> Tensor:
         """Token ids [len(rows), context] int64."""
         return self._take(self.tokens_NT, rows).long()
+
+    def batch(self, rows: Sequence[int] | slice) -> Batch:
+        """Rows as a model is to read them."""
+        if self.attention == "row":
+            return Batch(self[rows])
+        return Batch(self[rows], positions_in(self.segments(rows)))
 
     def spread(self, tokens: int) -> list[int]:
         """Numbers of as many rows as hold `tokens`, rounded up to whole rows (or all), evenly over the split."""
@@ -170,7 +227,9 @@ def _read_rows(folder: Path, names: Sequence[str], manifest: DatasetManifest) ->
         shards = [load_file(folder / name) for name in names]
     except SafetensorError as error:
         raise DataError(f"a shard of the dataset in {folder.name} cannot be read: {error}") from error
-    rows = Rows(tuple(each["tokens_NT"] for each in shards), tuple(each["segments_NT"] for each in shards))
+    rows = Rows(
+        tuple(each["tokens_NT"] for each in shards), tuple(each["segments_NT"] for each in shards), manifest.attention
+    )
     if not len(rows) or any(shard.shape[1] != manifest.context for shard in (*rows.tokens_NT, *rows.segments_NT)):
         raise DataError(f"shards of the dataset in {folder.name} are empty or not {manifest.context} tokens wide")
     return rows

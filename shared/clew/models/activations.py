@@ -28,10 +28,13 @@ Place = tuple[int, str]
 
 
 @torch.inference_mode()
-def hook_activations(model: Model, tokens_BT: Tensor, places: Collection[Place]) -> dict[Place, Tensor]:
+def hook_activations(
+    model: Model, tokens_BT: Tensor, places: Collection[Place], positions_BT: Tensor | None = None
+) -> dict[Place, Tensor]:
     """[B, T, D] at each of `places`, from one forward pass that ends after the deepest of them.
 
-    `tokens_BT` int64, on any device; the activations are in the model's dtype on its device.
+    `tokens_BT` int64, on any device; the activations are in the model's dtype on its device. Where `positions_BT` is
+    given and begins anew in a row, so does the text: no token attends to what stands before that.
     """
     found: dict[Place, Tensor] = {}
     deepest = max(layer for layer, _ in places)
@@ -59,10 +62,16 @@ def hook_activations(model: Model, tokens_BT: Tensor, places: Collection[Place])
         hooks.append((model.anatomy.blocks[layer].module, keep_written(layer, "resid", layer == deepest)))
     try:
         with hooked(*hooks):
-            model.anatomy.decoder(input_ids=tokens_BT.to(model.device), use_cache=False)
+            model.anatomy.decoder(
+                input_ids=tokens_BT.to(model.device), position_ids=_on(model, positions_BT), use_cache=False
+            )
     except _Deepest:
         pass
     return {place: found[place] for place in places}
+
+
+def _on(model: Model, tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.to(model.device)
 
 
 def mlp_activations(model: Model, tokens_BT: Tensor, layers: Sequence[int]) -> dict[int, MlpActivations]:
@@ -85,8 +94,8 @@ class Trace:
 
 
 @torch.inference_mode()
-def trace(model: Model, tokens_BT: Tensor, layers: Sequence[int]) -> Trace:
-    """Run the model once and keep what `logits_from` needs at `layers`."""
+def trace(model: Model, tokens_BT: Tensor, layers: Sequence[int], positions_BT: Tensor | None = None) -> Trace:
+    """Run the model once and keep what `logits_from` needs at `layers`. Positions as for `hook_activations`."""
     seen = Trace(logits_BTV=torch.empty(0))
 
     def keep_mid(layer: int) -> Callable[..., None]:
@@ -131,7 +140,9 @@ def trace(model: Model, tokens_BT: Tensor, layers: Sequence[int]) -> Trace:
         if blocks[i].parallel:
             hooks.append((blocks[i].attention.module, add_attention(i)))
     with hooked(*hooks):
-        seen.logits_BTV = model.hf(input_ids=tokens_BT.to(model.device), use_cache=False).logits
+        seen.logits_BTV = model.hf(
+            input_ids=tokens_BT.to(model.device), position_ids=_on(model, positions_BT), use_cache=False
+        ).logits
     for layer, out_BTD in attention_out.items():
         seen.resid_mid[layer] = seen.resid_mid[layer] + out_BTD
     return seen

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from clew.data import Batch
 from clew.models import Model, Place, hook_activations
 
 Route = tuple[Place, Place]
@@ -31,20 +32,20 @@ def route(layer: int, hooks: tuple[str, str]) -> Route:
 class Activations:
     """Of a batch of rows, at every place of some routes, from forward passes that end at the deepest place.
 
-    Position 0 of each row is left out. Passes are over a few rows each; `shrink` divides how many, where memory is
-    short.
+    Of the tokens that count, in their order. Passes are over a few rows each; `shrink` divides how many, where memory
+    is short.
     """
 
-    def __init__(self, model: Model, tokens_BT: Tensor, routes: Sequence[Route], *, shrink: int = 1) -> None:
+    def __init__(self, model: Model, batch: Batch, routes: Sequence[Route], *, shrink: int = 1) -> None:
         self.routes = list(dict.fromkeys(routes))
         self._places = [place for route in self.routes for place in route]
         self._dtype = coder_dtype(model)
         self._found: dict[Place, list[Tensor]] = {place: [] for place in self._places}
         at_once = TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cpu"]) // shrink
-        rows_at_once = max(1, at_once // tokens_BT.shape[1])
-        for rows_BT in torch.split(tokens_BT.to(model.device, non_blocking=True), rows_at_once):
-            for place, held_BTD in hook_activations(model, rows_BT, self._found).items():
-                self._found[place].append(held_BTD[:, 1:].flatten(0, 1))
+        for rows in batch.to(model.device).parts(max(1, at_once // batch.tokens_BT.shape[1])):
+            counted_N = rows.counted_BT.flatten().nonzero()[:, 0]
+            for place, held_BTD in hook_activations(model, rows.tokens_BT, self._found, rows.positions_BT).items():
+                self._found[place].append(held_BTD.flatten(0, 1)[counted_N])
 
     def tensors(self) -> Iterator[Tensor]:
         for parts in self._found.values():

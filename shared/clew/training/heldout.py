@@ -23,7 +23,7 @@ def heldout_fvu(model: Model, sets: Sequence[Mapping[str, Coder]], rows: Rows, *
     chosen = rows.spread(tokens)
     for start in range(0, len(chosen), rows_per_batch):
         writing = [Reconstruction({coder.layer: coder for coder in coders.values()}) for coders in sets]
-        found = Activations(model, rows[chosen[start : start + rows_per_batch]], sorted(routes))
+        found = Activations(model, rows.batch(chosen[start : start + rows_per_batch]), sorted(routes))
         for each, x_ND, y_ND in found:
             for coders, reconstruction in zip(sets, writing, strict=True):
                 for key, coder in coders.items():

@@ -7,7 +7,7 @@ by least squares makes the first reconstruction sane whatever the layer's units,
 asked to be.
 """
 
-import math
+from bisect import bisect_left
 from dataclasses import replace
 
 import torch
@@ -42,24 +42,27 @@ def first_coders(
     report: Report,
 ) -> tuple[dict[str, Coder], dict[str, Units]]:
     """The coders and their units by key, from the batches that the first steps will see."""
-    in_batch = stream.rows_per_step * (dataset.manifest.context - 1)
-
-    def tokens_for(coder: CoderSpec) -> int:
-        # One batch more than the features are drawn from, to fit their scale on.
-        return (math.ceil(min(coder.n_features, MAX_TOKENS) / in_batch) + 1) * in_batch
-
     places = {(layer, variant): coder for layer in spec.layers for variant, coder in spec.variants}
     wanted = {
         coder_key(*place): (route(place[0], (coder.hook_in, coder.writes)), coder) for place, coder in places.items()
     }
     seen: dict[Route, list[tuple[Tensor, Tensor]]] = {each: [] for each, _ in wanted.values()}
-    n_batches = max(tokens_for(coder) for _, coder in wanted.values()) // in_batch
-    for step in range(n_batches):
+    ends: list[int] = []
+    """Tokens seen after each batch."""
+
+    def batches_for(coder: CoderSpec) -> int:
+        # One batch more than the features are drawn from, to fit their scale on.
+        return bisect_left(ends, min(coder.n_features, MAX_TOKENS)) + 2
+
+    most = max((coder for _, coder in wanted.values()), key=lambda coder: coder.n_features)
+    while len(ends) < batches_for(most):
         if report.stop_requested():
             raise StopRequested
-        report.progress("first look at the activations", step, n_batches, "batches")
-        for each, x_ND, y_ND in Activations(model, stream.batch(step), list(seen)):
+        tokens = ends[-1] if ends else 0
+        report.progress("first look at the activations", tokens, min(most.n_features, MAX_TOKENS), "tokens")
+        for each, x_ND, y_ND in Activations(model, stream.batch(len(ends)), list(seen)):
             seen[each].append((x_ND, y_ND))
+        ends.append(tokens + len(x_ND))
     coders, units = {}, {}
     for each in list(seen):
         x_ND, y_ND = (torch.cat(parts) for parts in zip(*seen.pop(each), strict=True))
@@ -85,7 +88,8 @@ def first_coders(
                 dataset_digest=dataset.manifest.digest,
                 bos=dataset.manifest.bos,
             )
-            own, fit = slice(tokens_for(coder)), slice(-in_batch, None)
+            last = batches_for(coder) - 1
+            own, fit = slice(ends[last]), slice(ends[last - 1], ends[last])
             generator = seeded(spec.seed, f"first/{layer}")
             coders[key], units[key] = first_coder(
                 config, x_ND[own], y_ND[own], fit, generator, unit_norm=spec.optimizer.decoder_rows == "unit-norm"

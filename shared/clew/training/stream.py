@@ -3,9 +3,8 @@
 import hashlib
 
 import torch
-from torch import Tensor
 
-from clew.data import Rows
+from clew.data import Batch, Rows
 
 
 def seeded(seed: int, purpose: str) -> torch.Generator:
@@ -31,10 +30,10 @@ class TokenStream:
         places = (divmod(start + i, len(self.rows)) for i in range(self.rows_per_step))
         return [self._order_of(epoch)[place] for epoch, place in places]
 
-    def batch(self, step: int) -> Tensor:
-        """Token ids [rows_per_step, context] int64."""
-        tokens_BT = self.rows[self.row_numbers(step)]
-        return tokens_BT.pin_memory() if torch.cuda.is_available() else tokens_BT
+    def batch(self, step: int) -> Batch:
+        """The rows of a step, as the model is to read them."""
+        batch = self.rows.batch(self.row_numbers(step))
+        return batch.pin_memory() if torch.cuda.is_available() else batch
 
     def _order_of(self, epoch: int) -> list[int]:
         if self._order is None or self._order[0] != epoch:

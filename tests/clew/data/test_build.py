@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -18,7 +19,7 @@ from clew.data.overlap import Passages, cut
 from clew.data.packing import Packer
 from clew.data.pydoc import documents, find_package
 from clew.reporting import Silent, StopRequested
-from clew_spec.datasets import BuildDatasetSpec, PydocSource
+from clew_spec.datasets import Attention, BuildDatasetSpec, PydocSource
 from clew_spec.errors import DataError, InvalidSpec
 
 pytestmark = pytest.mark.science
@@ -203,36 +204,50 @@ def test_text_cannot_forge_a_separator(tmp_path: Path, monkeypatch: pytest.Monke
     context=st.integers(2, 9),
     bos_id=st.sampled_from([None, 7]),
     per_shard=st.integers(1, 60),
+    attention=st.sampled_from(["row", "document"]),
 )
-@example(documents=[[2] * 9, [3] * 2, [4] * 5], context=8, bos_id=None, per_shard=11)
+@example(documents=[[2] * 9, [3] * 2, [4] * 5], context=8, bos_id=None, per_shard=11, attention="row")
+@example(documents=[[2] * 6, [3] * 9, [4] * 5], context=8, bos_id=7, per_shard=60, attention="document")
 def test_packing_conserves_tokens_at_any_shard_size(
     tmp_path_factory: pytest.TempPathFactory,
     documents: list[list[int]],
     context: int,
     bos_id: int | None,
     per_shard: int,
+    attention: Attention,
 ) -> None:
-    from safetensors.numpy import load_file
-
     folder = tmp_path_factory.mktemp("packed")
-    packer = Packer(folder, "train", context=context, bos_id=bos_id, tokens_per_shard=per_shard)
+    packer = Packer(folder, "train", context=context, bos_id=bos_id, attention=attention, tokens_per_shard=per_shard)
     for document in documents:
         packer.add(document)
     packer.close()
     rows = [row.tolist() for name in packer.files for row in load_file(folder / name)["tokens_NT"]]
     segments = [row.tolist() for name in packer.files for row in load_file(folder / name)["segments_NT"]]
     assert len(rows) == packer.n_rows
-    if bos_id is not None:
-        assert all(row[0] == bos_id for row in rows)
-        rows, segments = [row[1:] for row in rows], [row[1:] for row in segments]
+    text: list[int] = []
+    for row, numbers in zip(rows, segments, strict=True):
+        assert len(row) == len(numbers) == context
+        for place, (token, number) in enumerate(zip(row, numbers, strict=True)):
+            begins = place == 0 or (attention == "document" and number != numbers[place - 1])
+            if begins and bos_id is not None:
+                assert token == bos_id
+            else:
+                text.append(token)
     flat = [token for document in documents for token in document]
-    assert [token for row in rows for token in row] == flat[: len(flat) - packer.dropped]
-    assert packer.dropped < packer.room
+    assert text == flat[: len(flat) - packer.dropped]
+    assert packer.dropped < context
 
-    owners = [number for number, document in enumerate(documents) for _ in document]
-    for number, row in enumerate(segments):
-        own = owners[number * packer.room : (number + 1) * packer.room]
-        assert all((a == b) == (c == d) for (a, b), (c, d) in zip(pairwise(row), pairwise(own), strict=True))
+    expected = [number for number, document in enumerate(documents) for _ in document]
+    at = 0
+    for row, numbers in zip(rows, segments, strict=True):
+        own = [
+            number
+            for place, number in enumerate(numbers)
+            if bos_id is None or not (place == 0 or (attention == "document" and number != numbers[place - 1]))
+        ]
+        theirs = expected[at : at + len(own)]
+        at += len(own)
+        assert all((a == b) == (c == d) for (a, b), (c, d) in zip(pairwise(own), pairwise(theirs), strict=True)), row
 
 
 def test_the_seed_decides_everything_and_the_digest_says_so(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_defaults_train_these_bits(dataset: Dataset, tmp_path: Path, dtype: 
     model = toy_model(dtype=dtype)
     stream = TokenStream(dataset.train, rows_per_step=ROWS, seed=0)
     in_batch = ROWS * 15
-    first = [seen(model, stream.batch(step)) for step in range(math.ceil(F / in_batch) + 1)]
+    first = [seen(model, stream.batch(step).tokens_BT) for step in range(math.ceil(F / in_batch) + 1)]
     x_ND, y_ND = (torch.cat(parts) for parts in zip(*first, strict=True))
     weights, units = begin(x_ND, y_ND, in_batch)
     groups = [{"params": [w], "eps": 1e-8 / unit} for w, unit in zip(weights, units, strict=True)]
@@ -78,7 +78,7 @@ def test_the_defaults_train_these_bits(dataset: Dataset, tmp_path: Path, dtype: 
     for step in range(STEPS):
         falling = min(1.0, (STEPS - step) / (0.2 * STEPS))
         rate = 4e-3 * min(1.0, (step + 1) / 3) * falling
-        batch = seen(model, stream.batch(step))
+        batch = seen(model, stream.batch(step).tokens_BT)
         for w, gradient, group, unit in zip(weights, gradients(weights, *batch), adam.param_groups, units, strict=True):
             w.grad, group["lr"] = gradient, rate * unit
         adam.step()

@@ -9,7 +9,7 @@ import torch
 from tests.clew.training.test_trainer import Recorder, run
 
 from clew.coders import load_coder
-from clew.data import Dataset
+from clew.data import Batch, Dataset
 from clew.models import Model
 from clew.reporting import StopRequested
 from clew.training.activations import Activations, route
@@ -133,7 +133,7 @@ def test_thresholds_of_batchtopk_keep_about_k(model: Model, larger_dataset: Data
     coder = CoderSpec(n_features=48, activation=BatchTopK(k=6))
     (trained,) = run(model, larger_dataset, tmp_path, report, steps=100, layers=[1], coder=coder)
     stored = load_coder(tmp_path / "coders" / "L01")
-    ((_, x_ND, _y_ND),) = Activations(model, larger_dataset.heldout[:], [route(1, ("mlp.in", "mlp.out"))])
+    ((_, x_ND, _y_ND),) = Activations(model, Batch(larger_dataset.heldout[:]), [route(1, ("mlp.in", "mlp.out"))])
     l0 = float((stored.encode(x_ND)[1] > 0).sum()) / len(x_ND)
     assert 4 < l0 < 8
     assert trained.fvu_last < 0.85 * trained.fvu_first

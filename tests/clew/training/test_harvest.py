@@ -11,7 +11,7 @@ from tests.clew.toys import toy_model
 from tests.clew.training.test_gradients import batch
 from tests.clew.training.test_trainer import STEPS, Recorder, run
 
-from clew.data import Dataset
+from clew.data import Batch, Dataset
 from clew.models import Model
 from clew.reporting import Level, StopRequested
 from clew.training import RunState, encoding
@@ -50,10 +50,10 @@ def test_activations_do_not_depend_on_how_many_rows_are_read_at_once(
     model: Model, dataset: Dataset, shrink: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TOKENS_AT_ONCE, "cpu", 10 * 16)
-    whole = list(Activations(model, dataset.train[:], PLACES))
+    whole = list(Activations(model, Batch(dataset.train[:]), PLACES))
     assert [each for each, _, _ in whole] == PLACES
     for (each, x_ND, y_ND), (same, x_again_ND, y_again_ND) in zip(
-        whole, Activations(model, dataset.train[:], PLACES, shrink=shrink), strict=True
+        whole, Activations(model, Batch(dataset.train[:]), PLACES, shrink=shrink), strict=True
     ):
         assert each == same
         assert x_ND.shape == (10 * 15, 24)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tests.clew.toys import toy_model
 
 from clew.coders import load_coder
-from clew.data import Dataset
+from clew.data import Batch, Dataset
 from clew.models import Model
 from clew.reporting import Silent, StopRequested
 from clew.training import RunState, train
@@ -125,7 +125,9 @@ def test_heldout_fvu_falls_at_every_layer_and_is_the_stored_coders_own(
         assert each.fvu_last < 0.85 * each.fvu_first
         coder = load_coder(tmp_path / "coders" / f"L{each.layer:02d}")
         assert coder.config == each.config
-        ((_, x_ND, y_ND),) = Activations(model, larger_dataset.heldout[:], [route(each.layer, ("mlp.in", "mlp.out"))])
+        ((_, x_ND, y_ND),) = Activations(
+            model, Batch(larger_dataset.heldout[:]), [route(each.layer, ("mlp.in", "mlp.out"))]
+        )
         assert len(x_ND) == 5 * 15, "position 0 of each row is left out"
         error, spread = (y_ND - coder.forward(x_ND)).square().sum(), (y_ND - y_ND.mean(0)).square().sum()
         assert each.fvu_last == pytest.approx(float(error / spread), rel=1e-10)
@@ -154,9 +156,9 @@ def test_training_learns_from_the_training_split_and_measures_on_rows_all_over_t
 ) -> None:
     seen: list[list[list[int]]] = []
 
-    def spy(model: Model, tokens_BT: torch.Tensor, routes: Any, **options: Any) -> Any:
-        seen.append(tokens_BT.tolist())
-        return Activations(model, tokens_BT, routes, **options)
+    def spy(model: Model, batch: Batch, routes: Any, **options: Any) -> Any:
+        seen.append(batch.tokens_BT.tolist())
+        return Activations(model, batch, routes, **options)
 
     for module in ("initial", "harvest"):
         monkeypatch.setattr(f"clew.training.{module}.Activations", spy)
@@ -353,11 +355,15 @@ def test_a_loss_that_is_not_a_number_ends_the_run() -> None:
 
 def test_the_stream_shows_every_row_once_an_epoch_in_a_new_order(dataset: Dataset) -> None:
     stream = TokenStream(dataset.train, rows_per_step=3, seed=0)
-    seen = torch.cat([stream.batch(step) for step in range(20)])
+    seen = torch.cat([stream.batch(step).tokens_BT for step in range(20)])
     epochs = seen.reshape(6, 10, 16).tolist()
     everything = sorted(dataset.train[:].tolist())
     assert all(sorted(epoch) == everything for epoch in epochs)
     assert len({str(epoch) for epoch in epochs}) == 6
     again = TokenStream(dataset.train, rows_per_step=3, seed=0)
-    assert torch.equal(again.batch(17), stream.batch(17)), "a step's rows do not depend on the steps before it"
-    assert not torch.equal(TokenStream(dataset.train, rows_per_step=3, seed=1).batch(0), stream.batch(0))
+    assert torch.equal(again.batch(17).tokens_BT, stream.batch(17).tokens_BT), (
+        "a step's rows do not depend on the steps before it"
+    )
+    assert not torch.equal(
+        TokenStream(dataset.train, rows_per_step=3, seed=1).batch(0).tokens_BT, stream.batch(0).tokens_BT
+    )
