@@ -8,7 +8,7 @@ ONLY ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python dashboard chromium lint types unit test demo demo-verify bench clean
+.PHONY: help setup python dashboard chromium lint types unit test demo demo-verify bench gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## Show this.
@@ -86,6 +86,9 @@ demo-verify: python ## Confirm 50 random edges of the demo's graph by doubling t
 bench: python ## Measure against other projects; prints a table. ONLY=group for one group.
 	@if [ -f benchmarks/__main__.py ]; then $(PY) -m benchmarks $(ONLY); \
 	else echo "there are no benchmarks yet: they come with later work"; fi
+
+gpu-check: python ## Try what training needs of a GPU, and print what passed; ARGS="--device cpu" tries it without one.
+	@$(PY) -m deploy.gpu_check $(ARGS)
 
 clean: ## Remove what the targets above made, data of the demo included.
 	rm -rf $(VENV) $(DASHBOARD)/node_modules $(DASHBOARD)/dist .demo .cache test-results
