@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from socket import gaierror
 from typing import Any
 
@@ -32,6 +31,7 @@ WHERE = "/spec/source"
 FORMATS = frozenset({"arrow", "csv", "json", "parquet", "text"})
 """Formats that are read as data. Others of the library unpack archives, decode media or read pickles."""
 ANSWER_S = 30
+MAX_SAID = 300
 
 
 class Hub:
@@ -70,13 +70,9 @@ class Hub:
 
     def _stream(self) -> Any:
         spec = self.spec
-        # With `hf://`, a folder of the same name on the disk is not taken for the dataset.
+        # With `hf://`, a folder of the same name on the disk is not taken for the dataset. The library refuses files
+        # that are not the dataset's own, whatever its card names.
         builder = datasets.load_dataset_builder(f"hf://datasets/{spec.repo}", spec.config, revision=self.commit)
-        own = f"hf://datasets/{spec.repo}@{self.commit}/"
-        files = [*chain.from_iterable((builder.config.data_files or {}).values())]
-        # A dataset's card may name files anywhere, the worker's disk included.
-        if strange := [file for file in files if not file.startswith(own) or "::" in file]:
-            raise DataError(f"{spec.repo} names a file that is not its own: {strange[0]}", where=f"{WHERE}/repo")
         if builder.name not in FORMATS:
             raise DataError(
                 f"the files of {spec.repo} are of the format {builder.name}",
@@ -113,13 +109,17 @@ def _problem(spec: HubSource, error: BaseException) -> DataError:
     def any_is(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
 
+    # The HTTP library's own errors are known by the name of their base: which library it is changes with the hub's.
+    no_transport = any(kind.__name__ == "TransportError" for cause in causes for kind in type(cause).__mro__)
+    said = str(error).splitlines()[0][:MAX_SAID] if str(error) else type(error).__name__
+
     if any_is(OfflineModeIsEnabled):
         return DataError(
             "this worker asks no hub: HF_HUB_OFFLINE is set",
             where=f"{WHERE}/kind",
             hint="set CLEW_HF_OFFLINE=false for the worker, or copy the files and name them by `path`",
         )
-    if any_is(GatedRepoError):
+    if any_is(GatedRepoError) or (any_is(DatasetNotFoundError) and "gated" in said):
         return DataError(
             f"{spec.repo} is gated: the hub gives it only to accounts that its owners let in",
             where=f"{WHERE}/repo",
@@ -136,10 +136,10 @@ def _problem(spec: HubSource, error: BaseException) -> DataError:
     statuses = [cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)]
     if statuses and (statuses[0] >= 500 or statuses[0] in (408, 429)):
         return DataError(f"the hub answers {statuses[0]} for {spec.repo}", where=WHERE, hint="try again later")
-    if any_is(ConnectionError, TimeoutError, gaierror):
+    if no_transport or any_is(ConnectionError, TimeoutError, gaierror):
         return DataError(
-            f"the hub did not answer when {spec.repo} was read: {error}",
+            f"the hub did not answer when {spec.repo} was read: {said}",
             where=WHERE,
             hint="check the worker's network; or copy the files and name them by `path`",
         )
-    return DataError(f"{spec.repo} cannot be read: {error}", where=WHERE)
+    return DataError(f"{spec.repo} cannot be read: {said}", where=WHERE)

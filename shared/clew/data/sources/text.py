@@ -9,27 +9,23 @@ from clew_spec.datasets import TextSource
 
 
 def read_text(file: SourceFile, spec: TextSource) -> Iterator[Text]:
-    """The documents of a file: all of it, or what lies between the lines that are `spec.separator`.
+    """The documents of a file, which are named by their numbers in it: what lies between the lines that are
+    `spec.separator`, or all of it. Line ends become `\\n`; a separator may have white space after it."""
+    for number, text in enumerate(_texts(file, spec.separator), start=1):
+        yield from texts(f"{file.name}:{number}", text.replace("\r\n", "\n").strip("\n"))
 
-    Line ends become `\\n`. A document is named by its file and, where a file may have several, its first line.
-    """
+
+def _texts(file: SourceFile, separator: str | None) -> Iterator[str]:
     parts: list[str] = []
     characters = 0
-    first = number = 1
-    whole_line = True
+    at_line_start = True
     for line in lines(file, longest=MAX_CHARACTERS):
-        is_separator = spec.separator is not None and whole_line and line.rstrip() == spec.separator
-        if is_separator or characters + len(line) > MAX_CHARACTERS:
-            yield from _document(file, spec, first, parts)
-            parts, characters, first = [], 0, number + is_separator
-        if not is_separator:
+        ends = separator is not None and at_line_start and line.rstrip() == separator
+        if ends or characters + len(line) > MAX_CHARACTERS:
+            yield "".join(parts)
+            parts, characters = [], 0
+        if not ends:
             parts.append(line)
             characters += len(line)
-        whole_line = line.endswith("\n")
-        number += whole_line
-    yield from _document(file, spec, first, parts)
-
-
-def _document(file: SourceFile, spec: TextSource, first: int, parts: list[str]) -> Iterator[Text]:
-    text = "".join(parts).replace("\r\n", "\n").strip("\n")
-    yield from texts(file.name if spec.separator is None and first == 1 else f"{file.name}:{first}", text)
+        at_line_start = line.endswith("\n")
+    yield "".join(parts)
