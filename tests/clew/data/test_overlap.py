@@ -1,5 +1,6 @@
 """What a split holds is known exactly, at 8 bytes a passage."""
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -24,7 +25,7 @@ def test_a_set_of_hashes_holds_what_was_added_and_nothing_else(added: list[list[
         assert hashes.holds(np.asarray(every, dtype=np.uint64)).tolist() == [number in known for number in every]
         lengths = [len(block) for block in hashes._blocks]
         assert sum(lengths) <= 2 * len(known)
-        assert all(longer > 2 * shorter for longer, shorter in zip(lengths, lengths[1:], strict=False))
+        assert all(longer > 2 * shorter for longer, shorter in itertools.pairwise(lengths))
 
 
 def test_a_token_costs_what_is_said() -> None:
