@@ -1,12 +1,14 @@
-"""Files that are either whole or not there, and what names their content."""
+"""Files that are either whole or not there, what names their content, and where a user may have one read."""
 
 import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from clew_spec.errors import InvalidSpec
 
 
 def file_sha256(path: Path) -> str:
@@ -18,6 +20,18 @@ def digest_of(digests: Mapping[str, str]) -> str:
     """sha256 over names and digests, in the order of the names."""
     lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def inside_roots(path: Path, roots: Sequence[Path], *, where: str) -> Path:
+    """The real path, symbolic links followed. Raises InvalidSpec unless it is one of `roots` or below one."""
+    real = Path(os.path.realpath(path))
+    if not any(real.is_relative_to(os.path.realpath(root)) for root in roots):
+        raise InvalidSpec(
+            f"{str(path)!r} is outside the folders that may be imported from",
+            where=where,
+            expected="a path under one of CLEW_IMPORT_ROOTS, symbolic links followed",
+        )
+    return real
 
 
 @contextmanager

@@ -46,8 +46,11 @@ def test_each_kind_of_job_keeps_all_the_records_it_needs(api: TestClient, world:
     ids = [coder.id for coder in coders]
     train = {"kind": "train", "name": "t", "model": "m", "dataset": str(dataset.id), "layers": [3, 0], "steps": 5}
     attribute = {"kind": "attribute", "name": "g", "coders": "set", "prompt": "when mary and john went home"}
+    root = str(world.settings.import_roots[0])
+    texts = {"kind": "text", "path": f"{root}/texts"}
     for spec, parents in (
-        ({"kind": "import-model", "name": "i", "path": str(world.settings.import_roots[0] / "llama")}, []),
+        ({"kind": "build-dataset", "name": "b", "model": "m", "source": texts}, [model.id]),
+        ({"kind": "import-model", "name": "i", "path": f"{root}/llama"}, []),
         (train, [model.id, dataset.id]),
         ({"kind": "evaluate", "coders": "set"}, [model.id, dataset.id, *ids]),
         ({"kind": "evaluate", "coders": str(coders[0].job_id), "dataset": "d"}, [model.id, dataset.id, *ids]),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import BatchTopK, CoderSpec, JumpReLU, ReLU, TopK
-from clew_spec.datasets import BuildDatasetSpec, PydocSource
+from clew_spec.datasets import BuildDatasetSpec, HubSource, JsonlSource, ParquetSource, PydocSource, TextSource
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.jobs import JobRequest
 from clew_spec.losses import AuxK, LossSpec
@@ -53,16 +53,32 @@ optimizers = st.builds(
     betas=st.lists(st.floats(0, 1, exclude_max=True), min_size=2, max_size=2),
 )
 
+sources = st.one_of(
+    st.builds(PydocSource, packages=st.lists(packages, min_size=1, max_size=4)),
+    st.builds(TextSource, path=words, separator=st.none() | st.sampled_from(["", "<|end|>", "* * *"])),
+    st.builds(JsonlSource, path=words, field=words),
+    st.builds(ParquetSource, path=words, field=words),
+    st.builds(
+        HubSource,
+        repo=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}/[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True),
+        config=st.none() | st.just("sample-10BT"),
+        split=st.sampled_from(["train", "test"]),
+        revision=st.none() | st.sampled_from(["main", "refs/convert/parquet"]),
+        field=words,
+        shuffle_buffer=counts(0, 100_000),
+    ),
+)
+
 specs: st.SearchStrategy[Any] = st.one_of(
     st.builds(ImportModelSpec, name=names, path=words),
     st.builds(
         BuildDatasetSpec,
         name=names,
         model=refs,
-        source=st.builds(PydocSource, packages=st.lists(packages, min_size=1, max_size=4)),
+        source=sources,
         context=counts(8, 8192),
         bos=words,
-        max_tokens=st.none() | counts(),
+        max_tokens=counts(),
         heldout_fraction=st.floats(0, 1, exclude_min=True, exclude_max=True),
         seed=seeds,
     ),

@@ -57,7 +57,12 @@ specs = st.one_of(
     some(
         {"kind": st.just("build-dataset"), "name": names, "model": refs},
         {
-            "source": some({"kind": st.just("pydoc")}, {"packages": st.just(["numpy"])}),
+            "source": st.one_of(
+                some({"kind": st.just("pydoc")}, {"packages": st.just(["numpy"])}),
+                some({}, {"packages": st.just(["numpy"])}),
+                some({"kind": st.just("text"), "path": words}, {"separator": st.sampled_from([None, "", "<|end|>"])}),
+                some({"kind": st.sampled_from(["jsonl", "parquet"]), "path": words}, {"field": words}),
+            ),
             "context": st.integers(8, 8192),
             "bos": words,
             "max_tokens": st.none() | counts,

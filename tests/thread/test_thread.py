@@ -1,5 +1,6 @@
 """From a submitted job to a circuit on the running lab: import, dataset, training, evaluation, graph."""
 
+import gzip
 import json
 from pathlib import Path
 from uuid import UUID
@@ -11,7 +12,7 @@ from clew_spec.api import JobView
 from clew_spec.attribution import AttributeSpec
 from clew_spec.base import Spec
 from clew_spec.coders import CoderSpec, TopK
-from clew_spec.datasets import BuildDatasetSpec, PydocSource
+from clew_spec.datasets import BuildDatasetSpec, JsonlSource, PydocSource
 from clew_spec.errors import InvalidSpec
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.graph import GraphDocument
@@ -48,11 +49,17 @@ def train_spec(name: str, steps: int = 500) -> TrainSpec:
 
 
 @pytest.fixture(scope="module")
-def trained(thread: RunningLab) -> JobView:
+def toy(thread: RunningLab) -> str:
+    """A model's name."""
+    done(thread.client, ImportModelSpec(name="toy", path=str(thread.imports / "toy")))
+    return "toy"
+
+
+@pytest.fixture(scope="module")
+def trained(thread: RunningLab, toy: str) -> JobView:
     """A model, a dataset and the coders of an undisturbed training."""
     lab = thread.client
-    done(lab, ImportModelSpec(name="toy", path=str(thread.imports / "toy")))
-    done(lab, BuildDatasetSpec(name="text", model="toy", source=SOURCE, context=64, max_tokens=40_000))
+    done(lab, BuildDatasetSpec(name="text", model=toy, source=SOURCE, context=64, max_tokens=40_000))
     return done(lab, train_spec("first"))
 
 
@@ -85,6 +92,22 @@ def test_every_stage_leaves_what_the_next_one_needs(thread: RunningLab, trained:
     files = {artifact.name: artifact for artifact in lab.artifacts(attribution.id)}
     downloaded = lab.download(files["graph/graph.json"], tmp_path)
     assert GraphDocument.model_validate_json(downloaded.read_bytes()) == document
+
+
+def test_a_dataset_comes_of_files_below_the_import_roots(thread: RunningLab, toy: str) -> None:
+    folder = thread.imports / "texts"
+    folder.mkdir()
+    with gzip.open(folder / "a.jsonl.gz", "wt") as file:
+        file.writelines(
+            json.dumps({"body": f"{number} is followed by {number + 1}. " * 9}) + "\n" for number in range(99)
+        )
+    source = JsonlSource(path=str(folder), field="body")
+    spec = BuildDatasetSpec(name="files", model=toy, source=source, context=64, heldout_fraction=0.3)
+    assert done(thread.client, spec).result is not None
+    (dataset,) = thread.client.datasets(name="files")
+    assert dataset.heldout_tokens > 0
+    assert dataset.source | source.model_dump() == dataset.source
+    assert dataset.source["files_read"] == 1
 
 
 def test_a_runner_killed_in_mid_training_changes_nothing(thread: RunningLab, trained: JobView) -> None:

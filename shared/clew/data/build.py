@@ -1,8 +1,7 @@
 """A dataset from a source of text: read, split by document, tokenise, pack, write."""
 
 import hashlib
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,14 @@ from clew.data.bos import bos_token_id
 from clew.data.dataset import MANIFEST_FILE, DatasetManifest, Split
 from clew.data.overlap import WINDOW, Passages, cut
 from clew.data.packing import Packer
-from clew.data.pydoc import Document, documents, find_package
+from clew.data.sources import Document, open_source
 from clew.files import file_sha256, whole_folder
 from clew.reporting import Report, Silent, StopRequested
 from clew_spec.datasets import BuildDatasetSpec
 from clew_spec.errors import DataError, InvalidSpec
 
-FILES_AT_A_TIME = 16
+DOCUMENTS_AT_A_TIME = 64
+CHARACTERS_AT_A_TIME = 2**20
 
 
 def build_dataset(
@@ -27,27 +27,26 @@ def build_dataset(
     *,
     tokenizer_digest: str,
     out: Path,
+    import_roots: Sequence[Path] = (),
     report: Report | None = None,
 ) -> DatasetManifest:
     """Write the dataset that `spec` describes to the folder `out`, whole or not at all.
 
-    Documents come in an order that the seed decides and are read only as far as `max_tokens` needs. Whether one is held
-    out is decided by its content and `heldout_fraction` alone: what one dataset holds out, none with the same fraction
-    or a larger one trains on. Within a dataset, no 16 tokens in a row are in both splits: paragraphs that the other
-    split was first to hold are left out. The last tokens of a split that do not fill a row are dropped.
+    Documents come in an order that the seed decides and are read only as far as `max_tokens` needs; files must lie
+    under one of `import_roots`. Whether a document is held out is decided by its content and `heldout_fraction` alone:
+    what one dataset holds out, none with the same fraction or a larger one trains on. Within a dataset, no 16 tokens in
+    a row are in both splits: paragraphs that the other split was first to hold are left out. The last tokens of a split
+    that do not fill a row are dropped. Memory grows by the hashes in `Passages`, and by nothing else.
 
     Raises:
-        InvalidSpec: the first token, or `max_tokens`, cannot be had with this tokenizer and context.
-        DataError: a package is not installed, or there is too little text for a row in each split.
+        InvalidSpec: the first token, or `max_tokens`, cannot be had with this tokenizer and context, or a path is
+            outside the roots.
+        DataError: the source cannot be read, or has too little text for a row in each split.
         StopRequested: the report asked to stop.
     """
     report = report or Silent()
     bos_id = bos_token_id(tokenizer, spec.bos)
     separator_id = _separator_id(tokenizer)
-    packages = [
-        find_package(name, where=f"/spec/source/packages/{number}") for number, name in enumerate(spec.source.packages)
-    ]
-    n_files = sum(len(package.files) for package in packages)
     # Counted in tokens of text, so that rows with their first token stay within max_tokens.
     room = spec.context - (bos_id is not None)
     n_first = int(bos_id is not None and spec.attention == "document")
@@ -56,21 +55,19 @@ def build_dataset(
     if budget == 0:
         raise InvalidSpec("max_tokens is less than one row", where="/spec/max_tokens", expected=f">= {spec.context}")
 
+    source = open_source(spec.source, import_roots)
     text_digest = hashlib.sha256()
-    n_tokens = n_documents = files_read = 0
+    n_tokens = n_documents = 0
     with whole_folder(out) as folder:
         train = Packer(folder, "train", context=spec.context, bos_id=bos_id, attention=spec.attention)
         heldout = Packer(folder, "heldout", context=spec.context, bos_id=bos_id, attention=spec.attention)
         packers: dict[Split, Packer] = {"train": train, "heldout": heldout}
         shared: dict[Split, int] = dict.fromkeys(packers, 0)
         passages = Passages()
-        files = documents(packages, spec.seed)
-        while (budget is None or n_tokens < budget) and (batch := list(islice(files, FILES_AT_A_TIME))):
+        for batch in _batches(source.documents(spec.seed)):
             if report.stop_requested():
                 raise StopRequested
-            files_read += len(batch)
-            found = [document for documents_of_file, _ in batch for document in documents_of_file]
-            for document, (ids, units, headings) in zip(found, _tokenise(tokenizer, found), strict=True):
+            for document, (ids, units, headings) in zip(batch, _tokenise(tokenizer, batch), strict=True):
                 if budget is not None and n_tokens >= budget:
                     break
                 split: Split = "heldout" if document.draw < spec.heldout_fraction else "train"
@@ -84,10 +81,12 @@ def build_dataset(
                 text_digest.update(f"{document.name}\0{document.text}\0".encode())
                 n_documents += 1
                 n_tokens += len(kept) + n_first
-            if budget is None:
-                report.progress("reading and tokenising", files_read, n_files, "files")
-            else:
-                report.progress("reading and tokenising", n_tokens, budget, "tokens")
+            done, total, unit = source.progress() if budget is None else (n_tokens, budget, "tokens")
+            report.progress("reading and tokenising", done, total, unit)
+            if budget is not None and n_tokens >= budget:
+                break
+        if n_documents == 0:
+            raise DataError(f"there is no text in {source.title}", where="/spec/source")
         for split, packer in packers.items():
             packer.close()
             if packer.n_rows == 0:
@@ -120,8 +119,7 @@ def build_dataset(
             shared_tokens={**shared},
             source={
                 **spec.source.model_dump(),
-                "versions": {package.name: package.version for package in packages},
-                "files_read": files_read,
+                **source.facts(),
                 "text_sha256": text_digest.hexdigest(),
             },
             files={name: file_sha256(folder / name) for name in names},
@@ -130,12 +128,24 @@ def build_dataset(
     return manifest
 
 
+def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
+    """As many documents as are tokenised at once: what comes of it takes far more memory than the text."""
+    batch: list[Document] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document.text)
+        if len(batch) == DOCUMENTS_AT_A_TIME or characters >= CHARACTERS_AT_A_TIME:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
 def _tokenise(
     tokenizer: PreTrainedTokenizerBase, found: list[Document]
 ) -> Iterator[tuple[list[int], list[int], list[int]]]:
     """Of each document its token ids, the unit each is in, and the heading of each unit."""
-    if not found:
-        return
     # Special tokens that the text speaks of are text: none of them may end a document or begin a turn.
     encoded = tokenizer(
         [document.text for document in found],

@@ -1,4 +1,4 @@
-"""Which paths `import-model` may name."""
+"""Which paths on the worker's disk a job may name."""
 
 import os
 from collections.abc import Sequence
@@ -7,10 +7,11 @@ from pathlib import Path
 from clew_spec.errors import InvalidSpec
 
 
-def check_import_path(path: str, roots: Sequence[Path], *, where: str) -> None:
+def check_import_path(path: str, roots: Sequence[Path], *, where: str, endings: tuple[str, ...]) -> None:
     """Raises `InvalidSpec` unless `path` is absolute, normal, and under a root, links followed as far as they exist.
 
-    The file is the worker's, perhaps on another machine: whether it is there, only the worker can say.
+    If it is a file, its name must have one of `endings`. The file is the worker's, perhaps on another machine: whether
+    it is there, only the worker can say.
     """
     allowed = ", ".join(map(str, roots)) or "none: CLEW_IMPORT_ROOTS is not set"
     expected = f"an absolute path under one of the import roots ({allowed})"
@@ -21,7 +22,7 @@ def check_import_path(path: str, roots: Sequence[Path], *, where: str) -> None:
     try:
         real = Path(os.path.realpath(path))
         inside = any(real.is_relative_to(os.path.realpath(root)) for root in roots)
-        wrong_file = inside and real.is_file() and real.suffix != ".gguf"
+        wrong_file = inside and real.is_file() and not (path.endswith(endings) or real.name.endswith(endings))
     except OSError as error:  # a name too long, a loop of links
         raise InvalidSpec(
             f"{path[:200]} cannot be looked up: {error.strerror}", where=where, expected=expected
@@ -29,4 +30,5 @@ def check_import_path(path: str, roots: Sequence[Path], *, where: str) -> None:
     if not inside:
         raise InvalidSpec(f"{path} is outside the import roots", where=where, expected=expected)
     if wrong_file:
-        raise InvalidSpec(f"{path} is a file", where=where, expected="a folder, or a file that ends in .gguf")
+        allowed = " or ".join(endings)
+        raise InvalidSpec(f"{path} is a file", where=where, expected=f"a folder, or a file that ends in {allowed}")

@@ -18,7 +18,7 @@ from clew_lab.catalogue.queries import file_of
 from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec
-from clew_spec.datasets import BuildDatasetSpec
+from clew_spec.datasets import BuildDatasetSpec, FileSource
 from clew_spec.errors import InvalidSpec
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.jobs import JobSpec
@@ -48,9 +48,12 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
     """Raises `InvalidSpec` that points at the field which names nothing visible, or does not fit the others."""
     match spec:
         case ImportModelSpec():
-            check_import_path(spec.path, import_roots, where="/spec/path")
+            check_import_path(spec.path, import_roots, where="/spec/path", endings=(".gguf",))
             return Resolved(name=spec.name)
         case BuildDatasetSpec():
+            if isinstance(spec.source, FileSource):
+                endings = spec.source.endings
+                check_import_path(spec.source.path, import_roots, where="/spec/source/path", endings=endings)
             return _build_dataset(session, actor, spec)
         case TrainSpec():
             return _train(session, actor, spec)

@@ -1,5 +1,6 @@
 """Nothing is lost, made up or shared between the splits on the way from text to rows."""
 
+import hashlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ from clew.data import Dataset, DatasetManifest, bos_token_id, build_dataset
 from clew.data.dataset import Rows, Split
 from clew.data.overlap import Passages, cut
 from clew.data.packing import Packer
-from clew.data.pydoc import documents, find_package
+from clew.data.sources.pydoc import Pydoc
 from clew.reporting import Silent, StopRequested
 from clew_spec.datasets import Attention, BuildDatasetSpec, PydocSource
 from clew_spec.errors import DataError, InvalidSpec
@@ -152,8 +153,7 @@ def names_in(rows: Rows) -> set[str]:
 
 def test_what_one_dataset_holds_out_no_other_trains_on(tmp_path: Path) -> None:
     source = PydocSource(packages=["json", "argparse", "logging", "textwrap"])
-    packages = [find_package(name, where="/") for name in source.packages]
-    known = {document.name for found, _ in documents(packages, 0) for document in found}
+    known = {document.name for document in Pydoc(source).documents(0)}
     splits = []
     for seed, fraction, max_tokens in [
         (0, 0.2, None),
@@ -256,6 +256,34 @@ def test_the_seed_decides_everything_and_the_digest_says_so(tmp_path: Path) -> N
     assert one == again
     assert one.digest != other.digest
     assert build(tmp_path / "e", bos="bos", **few).digest != one.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "digest"),
+    [
+        ({}, "2f48331c4ddab50966c029b0345884cb7acdcedeeb08f1537bd5c0dea4a912f9"),
+        ({"max_tokens": 9000, "seed": 5}, "ae0302aeeceb843479b73dc0dc783d8d6ce62f3b1970b5474912ee7c0720c1e7"),
+    ],
+    ids=["all", "some"],
+)
+def test_a_dataset_of_docstrings_is_today_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], digest: str
+) -> None:
+    """Digests of the first version that could build one: a change here makes every older dataset another."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for package in range(3):
+        own = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(40 + package)]
+        classes = (
+            f'class C{word[:6]}:\n    """{word}\n\n    '
+            f'{"Read from the left, and keep as it stands what cannot be read. " * 2}\n    """\n'
+            f'    def go(self):\n        """{word[::-1]} {word}"""\n'
+            for word in own
+        )
+        (tmp_path / f"clewtoy_pinned{package}.py").write_text("".join(classes))
+    source = PydocSource(packages=[f"clewtoy_pinned{package}" for package in range(3)])
+    manifest = build(tmp_path / "d", source=source, heldout_fraction=0.3, attention="row", **changes)
+    assert manifest.digest == digest
+    assert manifest.shared_tokens["heldout"] > 1000
 
 
 @pytest.mark.parametrize("bos", ["none", "bos"])

@@ -1,5 +1,7 @@
 """Text into a packed dataset, with the tokenizer of a model."""
 
+from pathlib import Path
+
 from clew import data
 from clew.models.model import load_tokenizer
 from clew_spec.datasets import BuildDatasetSpec
@@ -15,6 +17,7 @@ def build_dataset(work: Work[BuildDatasetSpec]) -> DatasetResult:
         tokenizer,
         tokenizer_digest=work.model_record["tokenizer_digest"],
         out=folder,
+        import_roots=[Path(root) for root in work.job.import_roots],
         report=work.report,
     )
     return DatasetResult(

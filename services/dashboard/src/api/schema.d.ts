@@ -663,6 +663,7 @@ export interface components {
              */
             seed: number;
             /**
+             * Source
              * @default {
              *       "kind": "pydoc",
              *       "packages": [
@@ -673,7 +674,7 @@ export interface components {
              *       ]
              *     }
              */
-            source: components["schemas"]["PydocSource"];
+            source: components["schemas"]["PydocSource"] | components["schemas"]["TextSource"] | components["schemas"]["JsonlSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["HubSource"];
         };
         /** BuildDatasetSpec */
         BuildDatasetSpecInput: {
@@ -722,6 +723,7 @@ export interface components {
              */
             seed: number;
             /**
+             * Source
              * @default {
              *       "kind": "pydoc",
              *       "packages": [
@@ -732,7 +734,7 @@ export interface components {
              *       ]
              *     }
              */
-            source: components["schemas"]["PydocSourceInput"];
+            source: components["schemas"]["PydocSourceInput"] | components["schemas"]["TextSourceInput"] | components["schemas"]["JsonlSourceInput"] | components["schemas"]["ParquetSourceInput"] | components["schemas"]["HubSourceInput"];
         };
         /**
          * CoderConfig
@@ -1415,6 +1417,94 @@ export interface components {
             /** Version */
             version: string;
         };
+        /**
+         * HubSource
+         * @description A dataset on the Hugging Face hub, streamed; nothing of it is run.
+         */
+        HubSource: {
+            /**
+             * Config
+             * @description The dataset's configuration, where it has several.
+             */
+            config?: string | null;
+            /**
+             * Field
+             * @description The name of the field, or column, that holds a document's text.
+             * @default text
+             */
+            field: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "hf";
+            /**
+             * Repo
+             * @description `owner/name` on the hub.
+             */
+            repo: string;
+            /**
+             * Revision
+             * @description A branch, tag or commit; the newest commit if not given. Which commit it was is recorded.
+             */
+            revision?: string | null;
+            /**
+             * Shuffle Buffer
+             * @description Documents among which the next one is drawn, by the seed; 0 for the dataset's own order.
+             * @default 1000
+             */
+            shuffle_buffer: number;
+            /**
+             * Split
+             * @default train
+             */
+            split: string;
+        };
+        /**
+         * HubSource
+         * @description A dataset on the Hugging Face hub, streamed; nothing of it is run.
+         */
+        HubSourceInput: {
+            /**
+             * Config
+             * @description The dataset's configuration, where it has several.
+             * @default null
+             */
+            config: string | null;
+            /**
+             * Field
+             * @description The name of the field, or column, that holds a document's text.
+             * @default text
+             */
+            field: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "hf";
+            /**
+             * Repo
+             * @description `owner/name` on the hub.
+             */
+            repo: string;
+            /**
+             * Revision
+             * @description A branch, tag or commit; the newest commit if not given. Which commit it was is recorded.
+             * @default null
+             */
+            revision: string | null;
+            /**
+             * Shuffle Buffer
+             * @description Documents among which the next one is drawn, by the seed; 0 for the dataset's own order.
+             * @default 1000
+             */
+            shuffle_buffer: number;
+            /**
+             * Split
+             * @default train
+             */
+            split: string;
+        };
         /** ImportModelSpec */
         ImportModelSpec: {
             /**
@@ -1595,6 +1685,50 @@ export interface components {
             visibility: "project" | "lab";
             /** Worker */
             worker: string | null;
+        };
+        /**
+         * JsonlSource
+         * @description Files with a JSON object on every line: `.jsonl`, `.jsonl.gz` or `.jsonl.zst`.
+         */
+        JsonlSource: {
+            /**
+             * Field
+             * @description The name of the field, or column, that holds a document's text.
+             * @default text
+             */
+            field: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "jsonl";
+            /**
+             * Path
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             */
+            path: string;
+        };
+        /**
+         * JsonlSource
+         * @description Files with a JSON object on every line: `.jsonl`, `.jsonl.gz` or `.jsonl.zst`.
+         */
+        JsonlSourceInput: {
+            /**
+             * Field
+             * @description The name of the field, or column, that holds a document's text.
+             * @default text
+             */
+            field: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "jsonl";
+            /**
+             * Path
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             */
+            path: string;
         };
         /**
          * JumpReLU
@@ -2034,6 +2168,50 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * ParquetSource
+         * @description Parquet files with a column of text: `.parquet`.
+         */
+        ParquetSource: {
+            /**
+             * Field
+             * @description The name of the field, or column, that holds a document's text.
+             * @default text
+             */
+            field: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "parquet";
+            /**
+             * Path
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             */
+            path: string;
+        };
+        /**
+         * ParquetSource
+         * @description Parquet files with a column of text: `.parquet`.
+         */
+        ParquetSourceInput: {
+            /**
+             * Field
+             * @description The name of the field, or column, that holds a document's text.
+             * @default text
+             */
+            field: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "parquet";
+            /**
+             * Path
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             */
+            path: string;
+        };
+        /**
          * Path
          * @description From a leaf to a logit; its score is the product of the shares.
          */
@@ -2126,9 +2304,8 @@ export interface components {
          */
         PydocSource: {
             /**
-             * Kind
-             * @default pydoc
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "pydoc";
             /**
@@ -2149,9 +2326,8 @@ export interface components {
          */
         PydocSourceInput: {
             /**
-             * Kind
-             * @default pydoc
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             kind: "pydoc";
             /**
@@ -2225,6 +2401,49 @@ export interface components {
             key_name: string;
             /** Project */
             project: string;
+        };
+        /**
+         * TextSource
+         * @description Files of plain UTF-8 text: `.txt`, `.txt.gz` or `.txt.zst`.
+         */
+        TextSource: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "text";
+            /**
+             * Path
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             */
+            path: string;
+            /**
+             * Separator
+             * @description The line that ends a document, as `<|endoftext|>`; empty for a blank line. If not given, a file is a document.
+             */
+            separator?: string | null;
+        };
+        /**
+         * TextSource
+         * @description Files of plain UTF-8 text: `.txt`, `.txt.gz` or `.txt.zst`.
+         */
+        TextSourceInput: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "text";
+            /**
+             * Path
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             */
+            path: string;
+            /**
+             * Separator
+             * @description The line that ends a document, as `<|endoftext|>`; empty for a blank line. If not given, a file is a document.
+             * @default null
+             */
+            separator: string | null;
         };
         /**
          * TopK

@@ -9,17 +9,18 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import platform
-import re
 import sys
 import tokenize
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from clew.data.sources.source import PARAGRAPHS, draw_of, unicode
+from clew_spec.datasets import PydocSource
 from clew_spec.errors import DataError
 
-PARAGRAPHS = re.compile(r"\n(?:[^\S\n]*\n)+")
 Documented = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -32,7 +33,9 @@ class Package:
 
 
 @dataclass(frozen=True)
-class Document:
+class Docstrings:
+    """A document."""
+
     name: str
     docstrings: tuple[tuple[str, str], ...]
     """(qualified name, text) of those that were not met before."""
@@ -55,6 +58,47 @@ class Document:
             starts += units  # each with the line breaks before it
             at = body + 1 + len(text) + 2
         return starts, headings
+
+
+class Pydoc:
+    """The docstrings of packages, file by file in an order that the seed decides.
+
+    Files that Python cannot parse are passed over.
+
+    Raises:
+        DataError: a package is not installed.
+    """
+
+    def __init__(self, spec: PydocSource) -> None:
+        self.packages = [
+            find_package(name, where=f"/spec/source/packages/{number}") for number, name in enumerate(spec.packages)
+        ]
+        self._files_read = 0
+
+    @property
+    def title(self) -> str:
+        return f"the docstrings of {', '.join(package.name for package in self.packages)}"
+
+    def documents(self, seed: int) -> Iterator[Docstrings]:
+        files = sorted(
+            (hashlib.sha256(f"{seed}/{module}".encode()).digest(), module, path)
+            for package in self.packages
+            for module, path in package.files
+        )
+        seen: set[bytes] = set()
+        for _, module, path in files:
+            self._files_read += 1
+            if (tree := _parse(path)) is not None:
+                yield from _documents_of(tree, module, seen)
+
+    def progress(self) -> tuple[float, float, str]:
+        return self._files_read, sum(len(package.files) for package in self.packages), "files"
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "versions": {package.name: package.version for package in self.packages},
+            "files_read": self._files_read,
+        }
 
 
 def find_package(name: str, *, where: str) -> Package:
@@ -85,32 +129,16 @@ def find_package(name: str, *, where: str) -> Package:
     return Package(name, _version(name), tuple(sorted(files)))
 
 
-def documents(packages: Sequence[Package], seed: int) -> Iterator[tuple[list[Document], str]]:
-    """The documents of one file after another and the file's module name, in an order that `seed` decides.
-
-    Files that Python cannot parse are passed over.
-    """
-    files = sorted(
-        (hashlib.sha256(f"{seed}/{module}".encode()).digest(), module, path)
-        for package in packages
-        for module, path in package.files
-    )
-    seen: set[bytes] = set()
-    for _, module, path in files:
-        tree = _parse(path)
-        yield ([] if tree is None else list(_documents_of(tree, module, seen))), module
-
-
-def _documents_of(tree: ast.Module, module: str, seen: set[bytes]) -> Iterator[Document]:
+def _documents_of(tree: ast.Module, module: str, seen: set[bytes]) -> Iterator[Docstrings]:
     groups = [(module, [(module, text)] if (text := _docstring(tree)) else [])]
     for node in tree.body:
         if isinstance(node, Documented):
             name = f"{module}.{node.name}"
             groups.append((name, list(_docstrings(node, name))))
     for name, docstrings in groups:
-        content = hashlib.sha256("\0".join(text for _, text in docstrings).encode()).digest()
+        draw = draw_of("\0".join(text for _, text in docstrings))
         if fresh := tuple(each for each in docstrings if _is_new(each[1], seen)):
-            yield Document(name, fresh, draw=int.from_bytes(content[:6], "big") / 2**48)
+            yield Docstrings(name, fresh, draw)
 
 
 def _docstrings(node: Documented, name: str) -> Iterator[tuple[str, str]]:
@@ -123,8 +151,7 @@ def _docstrings(node: Documented, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _docstring(node: Documented | ast.Module) -> str:
-    text = (ast.get_docstring(node) or "").strip()
-    return text.encode(errors="ignore").decode()  # lone surrogates, which no tokenizer takes
+    return unicode((ast.get_docstring(node) or "").strip())
 
 
 def _is_new(text: str, seen: set[bytes]) -> bool:

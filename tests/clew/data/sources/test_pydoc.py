@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from clew.data.pydoc import Document, documents, find_package
+from clew.data.sources.pydoc import Docstrings, Pydoc, find_package
+from clew_spec.datasets import PydocSource
 from clew_spec.errors import DataError
 
 pytestmark = pytest.mark.science
@@ -50,9 +51,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     return write
 
 
-def read(*names: str, seed: int = 0) -> list[Document]:
-    packages = [find_package(name, where="/") for name in names]
-    return [document for found, _ in documents(packages, seed) for document in found]
+def read(*names: str, seed: int = 0) -> list[Docstrings]:
+    return [*Pydoc(PydocSource(packages=[*names])).documents(seed)]
 
 
 def test_a_document_is_a_class_a_function_or_a_module(package: Callable[..., None]) -> None:
