@@ -17,7 +17,7 @@ from clew.reporting import Report, Silent, StopRequested
 from clew.training.activations import activations, coder_key, route
 from clew.training.checkpoint import CoderState, Memory, RunState, read_checkpoint, write_checkpoint
 from clew.training.checks import check, check_finite, check_weights
-from clew.training.gradients import Step, loss_and_gradients
+from clew.training.gradients import loss_and_gradients
 from clew.training.heldout import heldout_fvu
 from clew.training.initial import first_coders
 from clew.training.losses import sparsity_weight
@@ -101,7 +101,7 @@ def train(
         if on_checkpoint is not None:
             on_checkpoint(state.step, folder)
 
-    def learn(key: str, x_ND: Tensor, y_ND: Tensor) -> Step:
+    def learn(key: str, x_ND: Tensor, y_ND: Tensor) -> dict[str, Tensor]:
         coder, loss = coders[key], _loss(coders[key])
         weight = sparsity_weight(loss, state.step)
         dead_F = silence[key] >= loss.auxk.dead_after_tokens if loss.auxk else None
@@ -112,7 +112,8 @@ def train(
         calibrate(coder, found.values_NK, step=state.step + 1)
         if key in silence:
             count_silence(silence[key], found.indices_NK, found.values_NK)
-        return found
+        # What was active can be far larger than the weights: it goes before the next coder learns.
+        return {"fvu": found.fvu} | found.terms | {"l0": found.l0}
 
     speed = _Speed()
     while state.step < spec.steps:
@@ -122,7 +123,7 @@ def train(
 
         tokens_BT = stream.batch(state.step)
         rate = rate_at(spec.optimizer, state.step, spec.steps)
-        found: dict[str, Step] = {}
+        found: dict[str, dict[str, Tensor]] = {}
         for each, x_ND, y_ND in activations(model, tokens_BT, list(routes.values())):
             found |= {key: learn(key, x_ND, y_ND) for key in coders if routes[key] == each}
         set_rate(optimizer, rate)
@@ -137,8 +138,7 @@ def train(
         metrics: dict[str, float] = {}
         if state.step % spec.log_every == 0 or last:
             for key, of_coder in found.items():
-                terms = {"fvu": of_coder.fvu} | of_coder.terms | {"l0": of_coder.l0}
-                metrics |= {f"{key}/{name}": float(value) for name, value in terms.items()}
+                metrics |= {f"{key}/{name}": float(value) for name, value in of_coder.items()}
             metrics |= {"lr": rate, "tokens_per_s": speed.lap()}
         if state.step % spec.evaluate_every == 0 or last:
             with speed.paused():
