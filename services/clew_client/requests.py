@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from clew_spec.jobs import JobRequest
 from clew_spec.validation import problem_of_validation
 
 MAX_FILE_BYTES = 4 * 2**20
+STDIN = Path("-")
 
 
 def job_request(asked: Spec | Mapping[str, Any], **options: Any) -> JobRequest:
@@ -34,11 +36,9 @@ def job_request(asked: Spec | Mapping[str, Any], **options: Any) -> JobRequest:
 
 
 def read_request(path: Path, **options: Any) -> JobRequest:
-    """The request in a YAML or JSON file. Raises InvalidSpec."""
+    """The request in a YAML or JSON file; `-` is stdin. Raises InvalidSpec."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InvalidSpec(f"{path} is larger than {MAX_FILE_BYTES} bytes", expected="a YAML or JSON spec")
-        body = _parse(path.read_text(encoding="utf-8"))
+        body = _parse(_read(path).decode())
     except OSError as error:
         raise InvalidSpec(
             f"{path} cannot be read: {error.strerror}",
@@ -55,6 +55,14 @@ def read_request(path: Path, **options: Any) -> JobRequest:
             f"{path} does not hold a mapping", expected="a spec with a `kind`, or a request with a `spec`"
         )
     return job_request(body, **options)
+
+
+def _read(path: Path) -> bytes:
+    with sys.stdin.buffer if path == STDIN else path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise InvalidSpec(f"{path} is larger than {MAX_FILE_BYTES} bytes", expected="a YAML or JSON spec")
+    return content
 
 
 def _parse(text: str) -> Any:

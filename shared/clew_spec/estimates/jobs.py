@@ -59,9 +59,12 @@ def smaller(spec: JobSpec, facts: Facts) -> Iterator[tuple[str, JobSpec]]:
         tokens, layers = spec.tokens_per_step, len(spec.layers)
         while (tokens := tokens // 2) >= context:
             yield f"tokens_per_step = {tokens}", spec.model_copy(update={"tokens_per_step": tokens})
-        while layers := layers // 2:
-            words = f"{layers} layers a job" if layers > 1 else "one layer a job"
-            yield words, spec.model_copy(update={"layers": spec.layers[-layers:]})
+        least = spec.model_copy(update={"tokens_per_step": context})
+        for words, changed in (("", spec), (f"tokens_per_step = {context} and ", least)):
+            n = layers
+            while n := n // 2:
+                words_of_layers = f"{n} layers a job" if n > 1 else "one layer a job"
+                yield words + words_of_layers, changed.model_copy(update={"layers": spec.layers[-n:]})
 
 
 def _build_dataset(spec: BuildDatasetSpec) -> Estimate:
