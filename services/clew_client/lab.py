@@ -99,7 +99,7 @@ class Lab:
         return Job(self, parse(JobView, response))
 
     def estimate(self, spec: Spec | Mapping[str, Any]) -> EstimateView:
-        """What a job would take, and which workers have that; it is checked as `submit` checks it, and not submitted."""
+        """What a job would take, and which workers have that; checked as by `submit`, and not submitted."""
         response = self._transport.request(
             "POST", "estimates", content=job_request(spec).model_dump_json(), idempotent=True
         )

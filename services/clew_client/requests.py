@@ -37,32 +37,33 @@ def job_request(asked: Spec | Mapping[str, Any], **options: Any) -> JobRequest:
 
 def read_request(path: Path, **options: Any) -> JobRequest:
     """The request in a YAML or JSON file; `-` is stdin. Raises InvalidSpec."""
+    name = "stdin" if path == STDIN else str(path)
     try:
-        body = _parse(_read(path).decode())
+        content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1) if path == STDIN else _head(path)
+        if len(content) > MAX_FILE_BYTES:
+            raise InvalidSpec(f"{name} is larger than {MAX_FILE_BYTES} bytes", expected="a YAML or JSON spec")
+        body = _parse(content.decode())
     except OSError as error:
         raise InvalidSpec(
-            f"{path} cannot be read: {error.strerror}",
+            f"{name} cannot be read: {error.strerror}",
             hint="`clew submit --help` lists the kinds and what a FILE holds",
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         raise InvalidSpec(
-            f"{path} is neither YAML nor JSON: {getattr(error, 'problem', None) or error}",
+            f"{name} is neither YAML nor JSON: {getattr(error, 'problem', None) or error}",
             where=f"line {mark.line + 1}, column {mark.column + 1}" if mark else None,
         ) from error
     if not isinstance(body, dict):
         raise InvalidSpec(
-            f"{path} does not hold a mapping", expected="a spec with a `kind`, or a request with a `spec`"
+            f"{name} does not hold a mapping", expected="a spec with a `kind`, or a request with a `spec`"
         )
     return job_request(body, **options)
 
 
-def _read(path: Path) -> bytes:
-    with sys.stdin.buffer if path == STDIN else path.open("rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise InvalidSpec(f"{path} is larger than {MAX_FILE_BYTES} bytes", expected="a YAML or JSON spec")
-    return content
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def _parse(text: str) -> Any:

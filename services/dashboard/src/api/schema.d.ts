@@ -72,6 +72,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/estimates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimate Job
+         * @description Check a job as its submission would, and say what it would take. Nothing is stored.
+         */
+        post: operations["estimate_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/graphs": {
         parameters: {
             query?: never;
@@ -1177,6 +1197,24 @@ export interface components {
              */
             visibility: "project" | "lab";
         };
+        /** Disk */
+        Disk: {
+            /**
+             * Checkpoint Bytes
+             * @description In the store while it runs: the registered checkpoint, and the one that replaces it.
+             */
+            checkpoint_bytes: number;
+            /**
+             * Published Bytes
+             * @description Artifacts that a success leaves in the store.
+             */
+            published_bytes: number;
+            /**
+             * Worker Bytes
+             * @description On the worker while it runs: fetched inputs, checkpoints on their way out, results.
+             */
+            worker_bytes: number;
+        };
         /** Edge */
         Edge: {
             /** Source */
@@ -1211,6 +1249,60 @@ export interface components {
              * @description Active features whose incoming edges were not computed.
              */
             unselected: number;
+        };
+        /**
+         * Estimate
+         * @description From arithmetic alone. What cannot be said honestly is null, and `unknown` says why.
+         */
+        Estimate: {
+            disk?: components["schemas"]["Disk"] | null;
+            /** Disk Bytes */
+            disk_bytes?: number | null;
+            /**
+             * Flops
+             * @description Multiplications and additions; every slot that a token has for active features counted, whether used or not.
+             */
+            flops?: number | null;
+            memory?: components["schemas"]["Memory"] | null;
+            /**
+             * Memory Bytes
+             * @description The sum of its parts. Never too low, as far as the arithmetic knows the code; up to 1.6 times too high.
+             */
+            memory_bytes?: number | null;
+            /** @description Of the whole attempt, inputs in the worker's cache. */
+            time_s?: components["schemas"]["TimeRange"] | null;
+            /**
+             * Tokens
+             * @description What the model reads, text that is read again counted again.
+             */
+            tokens?: number | null;
+            /**
+             * Unknown
+             * @description by field of this estimate, why it is null
+             * @default {}
+             */
+            unknown: {
+                [key: string]: string;
+            };
+        };
+        /** EstimateView */
+        EstimateView: {
+            estimate: components["schemas"]["Estimate"];
+            /**
+             * Fits
+             * @description Whether one of them has the memory; true where there is none to compare with. A job that does not is refused.
+             */
+            fits: boolean;
+            /**
+             * Reason
+             * @description Why it does not fit, or why that cannot be told.
+             */
+            reason: string | null;
+            /**
+             * Workers
+             * @description Live ones of the job's pool.
+             */
+            workers: components["schemas"]["WorkerFit"][];
         };
         /** EvaluateSpec */
         EvaluateSpec: {
@@ -1754,6 +1846,16 @@ export interface components {
              */
             sparsity_weight: number;
         };
+        /**
+         * Memory
+         * @description What the runner holds at its fullest moment, on its device, or in the machine where it has none.
+         */
+        Memory: {
+            /** Moment */
+            moment: string;
+            /** Parts */
+            parts: components["schemas"]["Part"][];
+        };
         /** MetricSeries */
         MetricSeries: {
             /** Name */
@@ -2033,6 +2135,18 @@ export interface components {
              */
             next_cursor: string | null;
         };
+        /** Part */
+        Part: {
+            /** Bytes */
+            bytes: number;
+            /**
+             * Field
+             * @description JSON pointer to the field of the request that changes it most.
+             */
+            field: string;
+            /** Name */
+            name: string;
+        };
         /**
          * Path
          * @description From a leaf to a logit; its score is the product of the shares.
@@ -2225,6 +2339,21 @@ export interface components {
             key_name: string;
             /** Project */
             project: string;
+        };
+        /** TimeRange */
+        TimeRange: {
+            /**
+             * High
+             * @description Seconds, at the speed of the fastest and of the slowest finished job that it is judged by.
+             */
+            high: number;
+            /**
+             * Jobs
+             * @description How many those are: of one, both ends are the same.
+             */
+            jobs: number;
+            /** Low */
+            low: number;
         };
         /**
          * TopK
@@ -2471,6 +2600,25 @@ export interface components {
              */
             tokens_per_step: number;
         };
+        /** WorkerFit */
+        WorkerFit: {
+            /** Device */
+            device: string;
+            /**
+             * Fits
+             * @description True also where its memory (0) or what the job needs is not known.
+             */
+            fits: boolean;
+            /** Memory Bytes */
+            memory_bytes: number;
+            /** Name */
+            name: string;
+            /**
+             * Pool
+             * @enum {string}
+             */
+            pool: "train" | "circuits";
+        };
         /** WorkerView */
         WorkerView: {
             /** Beat Age S */
@@ -2703,6 +2851,84 @@ export interface operations {
             };
             /** @description No such thing, or not visible to you */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimate_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EstimateView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
