@@ -59,8 +59,11 @@ def smaller(spec: JobSpec, facts: Facts) -> Iterator[tuple[str, JobSpec]]:
         tokens, layers = spec.tokens_per_step, len(spec.layers)
         while (tokens := tokens // 2) >= context:
             yield f"tokens_per_step = {tokens}", spec.model_copy(update={"tokens_per_step": tokens})
-        least = spec.model_copy(update={"tokens_per_step": context})
-        for words, changed in (("", spec), (f"tokens_per_step = {context} and ", least)):
+        starts = [("", spec)]
+        if spec.tokens_per_step > context:
+            one_row = spec.model_copy(update={"tokens_per_step": context})
+            starts.append((f"tokens_per_step = {context} and ", one_row))
+        for words, changed in starts:
             n = layers
             while n := n // 2:
                 words_of_layers = f"{n} layers a job" if n > 1 else "one layer a job"
