@@ -11,8 +11,9 @@ from clew_spec.results import ModelConfig
 
 FLOAT32 = 4
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
-RUNTIME_BYTES = 512 * 2**20
-"""A runner before it has loaded anything: Python with torch and transformers, or a CUDA context."""
+RUNTIME_BYTES = 640 * 2**20
+"""A runner before it has loaded anything, Python with torch and transformers or a CUDA context; and what its allocator
+keeps of what was freed."""
 TOKEN_BYTES = 6
 """Of a dataset: an int32 id and the int16 number of its document."""
 BUSIEST = 8
