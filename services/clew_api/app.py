@@ -15,6 +15,7 @@ from clew_api.routers import (
     artifacts,
     coders,
     datasets,
+    estimates,
     events,
     graphs,
     health,
@@ -27,7 +28,7 @@ from clew_api.routers import (
 from clew_lab.settings import Settings
 
 PREFIX = "/api/v1"
-ROUTERS = (jobs, events, metrics, artifacts, models, datasets, coders, graphs, workers, health, session)
+ROUTERS = (jobs, estimates, events, metrics, artifacts, models, datasets, coders, graphs, workers, health, session)
 
 
 def create_app(settings: Settings) -> FastAPI:

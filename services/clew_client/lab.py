@@ -19,6 +19,7 @@ from clew_spec.api import (
     ArtifactView,
     CoderView,
     DatasetView,
+    EstimateView,
     EventView,
     GraphView,
     Health,
@@ -96,6 +97,14 @@ class Lab:
             idempotent=True,
         )
         return Job(self, parse(JobView, response))
+
+    def estimate(self, spec: Spec | Mapping[str, Any]) -> EstimateView:
+        """What a job would take, and which workers have that; checked as by `submit`, and not submitted."""
+        response = self._transport.request(
+            "POST", "estimates", content=job_request(spec).model_dump_json(), idempotent=True
+        )
+        answer: EstimateView = parse(EstimateView, response)
+        return answer
 
     def jobs(
         self,

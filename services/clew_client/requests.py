@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from clew_spec.jobs import JobRequest
 from clew_spec.validation import problem_of_validation
 
 MAX_FILE_BYTES = 4 * 2**20
+STDIN = Path("-")
 
 
 def job_request(asked: Spec | Mapping[str, Any], **options: Any) -> JobRequest:
@@ -34,27 +36,34 @@ def job_request(asked: Spec | Mapping[str, Any], **options: Any) -> JobRequest:
 
 
 def read_request(path: Path, **options: Any) -> JobRequest:
-    """The request in a YAML or JSON file. Raises InvalidSpec."""
+    """The request in a YAML or JSON file; `-` is stdin. Raises InvalidSpec."""
+    name = "stdin" if path == STDIN else str(path)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InvalidSpec(f"{path} is larger than {MAX_FILE_BYTES} bytes", expected="a YAML or JSON spec")
-        body = _parse(path.read_text(encoding="utf-8"))
+        content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1) if path == STDIN else _head(path)
+        if len(content) > MAX_FILE_BYTES:
+            raise InvalidSpec(f"{name} is larger than {MAX_FILE_BYTES} bytes", expected="a YAML or JSON spec")
+        body = _parse(content.decode())
     except OSError as error:
         raise InvalidSpec(
-            f"{path} cannot be read: {error.strerror}",
+            f"{name} cannot be read: {error.strerror}",
             hint="`clew submit --help` lists the kinds and what a FILE holds",
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         raise InvalidSpec(
-            f"{path} is neither YAML nor JSON: {getattr(error, 'problem', None) or error}",
+            f"{name} is neither YAML nor JSON: {getattr(error, 'problem', None) or error}",
             where=f"line {mark.line + 1}, column {mark.column + 1}" if mark else None,
         ) from error
     if not isinstance(body, dict):
         raise InvalidSpec(
-            f"{path} does not hold a mapping", expected="a spec with a `kind`, or a request with a `spec`"
+            f"{name} does not hold a mapping", expected="a spec with a `kind`, or a request with a `spec`"
         )
     return job_request(body, **options)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def _parse(text: str) -> Any:

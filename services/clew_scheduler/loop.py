@@ -19,8 +19,6 @@ from clew_spec.errors import Unavailable
 log = structlog.get_logger("clew_scheduler")
 DATABASE_ERRORS = (DBAPIError, psycopg.Error)
 MAX_BACKOFF_S = 10.0
-MISSED_BEATS = 3
-"""After so many a worker counts as gone and is given nothing."""
 
 
 class Scheduler:
@@ -52,7 +50,7 @@ class Scheduler:
             for job_id in reap(session, max_lost=settings.max_lost):
                 log.info("lease_lapsed", job_id=job_id)
         with self._sessions.begin() as session:
-            bells = dispatch(session, lease_s=settings.dispatch_lease_s, alive_s=MISSED_BEATS * settings.beat_s)
+            bells = dispatch(session, lease_s=settings.dispatch_lease_s, alive_s=settings.alive_s)
         for bell in bells:
             try:
                 ring(self._app, bell)

@@ -10,6 +10,8 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+MISSED_BEATS = 3
+
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CLEW_", frozen=True, use_attribute_docstrings=True)
@@ -71,6 +73,11 @@ class Settings(BaseSettings):
     """CPU threads of a runner; torch's own choice if not given."""
     hf_offline: bool = True
     """Runners ask no model hub."""
+
+    @property
+    def alive_s(self) -> float:
+        """A worker whose last beat is older counts as gone, and is given nothing."""
+        return MISSED_BEATS * self.beat_s
 
     @field_validator("import_roots", mode="before")
     @classmethod

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clew_spec.coders import CoderConfig
 from clew_spec.errors import Problem
+from clew_spec.estimates import Estimate
 from clew_spec.evaluation import CoderMetrics
 from clew_spec.graph import GraphSummary
 from clew_spec.jobs import JobKind, JobSpec, JobState, Pool, Visibility
@@ -174,6 +175,25 @@ class WorkerView(View):
     draining: bool
     beat_age_s: float
     job_id: UUID | None
+
+
+class WorkerFit(View):
+    name: str
+    pool: Pool
+    device: str
+    memory_bytes: int
+    fits: bool
+    """True also where its memory (0) or what the job needs is not known."""
+
+
+class EstimateView(View):
+    estimate: Estimate
+    workers: list[WorkerFit]
+    """Live ones of the job's pool."""
+    fits: bool
+    """Whether one of them has the memory; true where there is none to compare with. A job that does not is refused."""
+    reason: str | None
+    """Why it does not fit, or why that cannot be told."""
 
 
 class SessionRequest(View):

@@ -166,7 +166,13 @@ class World:
         }
 
     def model(
-        self, owner: Tenant, name: str = "m", *, visibility: str = "project", tokenizer_digest: str = "a" * 64
+        self,
+        owner: Tenant,
+        name: str = "m",
+        *,
+        visibility: str = "project",
+        tokenizer_digest: str = "a" * 64,
+        **sizes: Any,
     ) -> Model:
         job = self.job(owner, visibility=visibility)
         self.file(job, "model/tokenizer.json", tokenizer_json())
@@ -183,7 +189,7 @@ class World:
         }
         row = Model(
             **self._record(owner, name, visibility, job, ["model/tokenizer.json"]),
-            config=config,
+            config=config | sizes,
             tokenizer_digest=tokenizer_digest,
             proof={"max_abs_logit_difference": 0.0},
         )

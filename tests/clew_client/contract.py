@@ -17,11 +17,25 @@ from fastapi import FastAPI, Header, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clew_spec.api import ArtifactView, ComponentHealth, EventView, Health, JobSummary, JobView, Page, SessionView
+from clew_spec.api import (
+    ArtifactView,
+    ComponentHealth,
+    EstimateView,
+    EventView,
+    Health,
+    JobSummary,
+    JobView,
+    Page,
+    SessionView,
+)
 from clew_spec.errors import ClewError, Conflict, NotAuthenticated, NotFound, Problem
+from clew_spec.estimates import Estimate
 from clew_spec.jobs import POOL_OF, JobRequest, JobState
 
 KEY = "clew_0123456789abcdef"
+
+
+NO_ESTIMATE = EstimateView(estimate=Estimate(unknown={"memory": "unseen"}), workers=[], fits=True, reason=None)
 
 
 @dataclass
@@ -54,6 +68,7 @@ class Contract:
     """Keep event streams open after the last event."""
     healthy: bool = True
     on_submit: Callable[[JobView], None] | None = None
+    estimate: EstimateView = field(default_factory=lambda: NO_ESTIMATE)
 
     def reset(self) -> None:
         fresh = Contract(url=self.url)
@@ -180,6 +195,11 @@ def application(contract: Contract) -> FastAPI:
             if contract.on_submit:
                 contract.on_submit(view)
         return contract.jobs[contract.keys[idempotency_key]]
+
+    @app.post("/api/v1/estimates")
+    async def estimates(request: Request) -> EstimateView:
+        JobRequest.model_validate_json(await request.body())
+        return contract.estimate
 
     @app.get("/api/v1/jobs")
     async def jobs(request: Request, limit: int = 100, cursor: int = 0) -> Page[JobSummary]:

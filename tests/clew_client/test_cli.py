@@ -14,13 +14,14 @@ from uuid import UUID
 import pytest
 from fastapi.responses import Response
 from hypothesis import HealthCheck, given, settings
-from tests.clew_client.contract import KEY, Contract, problem_answer
+from tests.clew_client.contract import KEY, NO_ESTIMATE, Contract, problem_answer
 from tests.clew_client.specs import EVALUATE, requests
 
 from clew_client.cli import main
 from clew_client.flags import arguments
-from clew_spec.api import JobView
+from clew_spec.api import EstimateView, JobView, WorkerFit
 from clew_spec.errors import DataError
+from clew_spec.estimates import Disk, Estimate, Memory, Part
 from clew_spec.jobs import JobRequest, JobState
 from clew_spec.training import TrainSpec
 
@@ -105,6 +106,65 @@ def test_a_bad_file_is_told_where_it_is_bad(
     assert out == ""
     assert [part for part in said if part not in err] == []
     assert not contract.requests
+
+
+def test_a_file_may_come_through_stdin(
+    contract: Contract, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text, code in ((TRAIN, 0), (TRAIN + "lyers: 1\n", 2), ("- 1\n", 2)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert run("submit", "-") == code
+    assert isinstance(asked(contract).spec, TrainSpec)
+    err = capsys.readouterr().err
+    assert "/spec/lyers" in err
+    assert "stdin does not hold a mapping" in err
+
+
+ESTIMATE = EstimateView(
+    estimate=Estimate.of(
+        memory=Memory(
+            moment="a training step", parts=[Part(name="model weights", bytes=3 * 2**30, field="/spec/model")]
+        ),
+        disk=Disk(published_bytes=2**20, checkpoint_bytes=0, worker_bytes=0),
+        flops=6e12,
+        tokens=1000,
+        unknown={"tokens": "[bold]\x1b[31m"},
+    ).timed([1e11, 1e10]),
+    workers=[WorkerFit(name="w", pool="train", device="cpu", memory_bytes=2**30, fits=False)],
+    fits=False,
+    reason="too large",
+)
+
+
+def test_a_dry_run_says_what_the_job_would_take_and_submits_nothing(
+    contract: Contract, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(TRAIN)
+    contract.estimate = ESTIMATE
+    assert run("submit", str(path), "--dry-run") == 2
+    out = capsys.readouterr().out
+    said = ["3.0 GiB", "a training step", "model weights", "1.0 MiB", "1 min 00 s to 10 min 00 s", "2 finished jobs"]
+    assert [part for part in [*said, "[bold]\\x1b", "too large", "1.0 GiB", "no"] if part not in out] == []
+    assert run("submit", str(path), "--dry-run", "--json") == 2
+    assert EstimateView.model_validate_json(capsys.readouterr().out) == ESTIMATE
+    contract.estimate = ESTIMATE.model_copy(update={"fits": True})
+    assert run("submit", "evaluate", "--coders", "demo", "--dry-run") == 0
+    assert not contract.seen("POST", "/jobs")
+
+
+def test_what_a_job_takes_is_said_before_it_is_submitted(
+    contract: Contract, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract.estimate = ESTIMATE.model_copy(update={"fits": True})
+    assert run("submit", "evaluate", "--coders", "demo") == 0
+    assert capsys.readouterr().err == "needs about 3.0 GiB of memory, 1.0 MiB of disk, 1 min 00 s to 10 min 00 s\n"
+    assert [path for _, path, _ in contract.requests] == ["/api/v1/estimates", "/api/v1/jobs"]
+    assert run("submit", "evaluate", "--coders", "demo", "--json") == 0
+    assert capsys.readouterr().err == ""
+    contract.estimate = NO_ESTIMATE
+    assert run("submit", "evaluate", "--coders", "demo") == 0
+    assert capsys.readouterr().err == "what it needs is not known: unseen\n"
 
 
 @pytest.mark.parametrize("layers", ["0-", "x", "3-1", "0-999999999999", "1,,2", ""])

@@ -8,16 +8,15 @@ from fastapi import APIRouter, Depends, Query, Response, status
 from clew_api.auth import ActorDep
 from clew_api.body import body_of, declared_body
 from clew_api.context import request_id
-from clew_api.lab import Lab, LabDep
+from clew_api.lab import LabDep
 from clew_api.params import Cursor, IdempotencyKey, Limit
 from clew_api.problems import declared
-from clew_lab.catalogue import queries, refs
-from clew_lab.catalogue.refs import Resolved
-from clew_lab.catalogue.scope import Actor
+from clew_api.submission import admitted
+from clew_lab.catalogue import queries
 from clew_lab.jobs.accept import accept
 from clew_lab.jobs.cancel import cancel
 from clew_spec.api import JobSummary, JobView, Page
-from clew_spec.jobs import JobKind, JobRequest, JobSpec, JobState
+from clew_spec.jobs import JobKind, JobRequest, JobState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -40,7 +39,7 @@ def submit_job(
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Queue a job. Everything that can be known beforehand is checked before."""
-    resolved = _resolved(lab, actor, request.spec, idempotency_key)
+    resolved = admitted(lab, actor, request.spec, idempotency_key)
     with lab.transaction() as session:
         job, created = accept(
             session,
@@ -83,15 +82,3 @@ def cancel_job(lab: LabDep, actor: ActorDep, job_id: UUID) -> JobView:
     with lab.transaction() as session:
         cancel(session, actor, job_id, request_id=request_id())
         return queries.get_job(session, actor, job_id)
-
-
-def _resolved(lab: Lab, actor: Actor, spec: JobSpec, idempotency_key: str | None) -> Resolved:
-    with lab.transaction() as session:
-        if idempotency_key is not None:
-            earlier = queries.job_of_idempotency_key(session, actor, idempotency_key)
-            if earlier is not None:  # what its references mean was settled then
-                return Resolved(name=earlier.name, inputs=earlier.inputs)
-        resolved = refs.resolve(session, actor, spec, import_roots=lab.settings.import_roots)
-    if resolved.tokenizer is not None:
-        refs.check_text(spec, resolved, lab.tokenizers.get(resolved.tokenizer))
-    return resolved

@@ -10,10 +10,11 @@ from rich.text import Text
 
 from clew_client.commands.options import AsJson
 from clew_client.credentials import Credentials, clean_key, clean_url, store
-from clew_client.display import console, note, print_json, say, size, table
+from clew_client.display import console, note, print_json, say, table
 from clew_client.lab import Lab
 from clew_spec.api import Health, WorkerView
 from clew_spec.errors import NotAuthenticated
+from clew_spec.units import size
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 

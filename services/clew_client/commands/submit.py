@@ -10,20 +10,29 @@ import typer
 from typer.core import TyperGroup
 
 from clew_client.commands.options import AsJson
-from clew_client.display import print_json, say
+from clew_client.display import console, note, print_json, say
+from clew_client.estimate_display import estimate_line, estimate_parts
 from clew_client.flags import flags_of, nested, parameters
 from clew_client.lab import Lab
 from clew_client.requests import job_request, read_request
 from clew_client.watching import watch
+from clew_spec.api import EstimateView
 from clew_spec.base import Spec
 from clew_spec.jobs import JobRequest, JobSpec
 
 SPECS: dict[str, type[Spec]] = {spec.model_fields["kind"].default: spec for spec in get_args(get_args(JobSpec)[0])}
 """Every spec by its kind."""
 
+TOO_LARGE = 2
+"""Exit code of a dry run whose job would be refused, as its submission has it."""
+
 REQUEST_FLAGS = [flag for flag in flags_of(JobRequest) if flag.path[0] != "spec"]
 
 Watch = Annotated[bool, typer.Option("--watch", help="Follow the job until it ends; exit code 1 unless it succeeds.")]
+
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what the job would take, and do not submit it; exit code 2 if too large.")
+]
 
 FILE = "FILE"
 
@@ -50,11 +59,12 @@ _FILE = [
     inspect.Parameter(
         "file",
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        annotation=Annotated[Path, typer.Argument(metavar="FILE", help="YAML or JSON.")],
+        annotation=Annotated[Path, typer.Argument(metavar="FILE", help="YAML or JSON; `-` is stdin.")],
     )
 ]
 
 _COMMON = [
+    inspect.Parameter("dry_run", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=DryRun),
     inspect.Parameter("watch", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Watch),
     inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson),
 ]
@@ -82,6 +92,10 @@ def _kind_command(kind: str, spec: type[Spec]) -> Callable[..., None]:
 
 def _submit(request: JobRequest, values: dict[str, Any]) -> None:
     with Lab() as lab:
+        if values["dry_run"]:
+            raise typer.Exit(_dry_run(lab.estimate(request), as_json=values["as_json"]))
+        if not values["as_json"]:
+            note(estimate_line(lab.estimate(request).estimate))
         job = lab.submit(request)
         if not values["as_json"]:
             say(f"{job.view.kind} {job.view.name} is {job.state}: {job.id}")
@@ -89,3 +103,12 @@ def _submit(request: JobRequest, values: dict[str, Any]) -> None:
             print_json(job.view)
         if values["watch"]:
             raise typer.Exit(watch(lab, job.view, as_json=values["as_json"]))
+
+
+def _dry_run(found: EstimateView, *, as_json: bool) -> int:
+    if as_json:
+        print_json(found)
+    else:
+        for part in estimate_parts(found):
+            console().print(part)
+    return 0 if found.fits else TOO_LARGE

@@ -141,8 +141,10 @@ def clean_environment(device: str, *, offline: bool) -> dict[str, str]:
     kind, _, index = device.partition(":")
     if kind != "cuda":
         environ["CUDA_VISIBLE_DEVICES"] = ""
-    elif index:
-        environ["CUDA_VISIBLE_DEVICES"] = index
+    else:
+        environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts, which is asked for the memory
+        if index:
+            environ["CUDA_VISIBLE_DEVICES"] = index
     if offline:
         environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     # A thread that waits by spinning takes the core from the one it waits for: thrice the time on busy cores.

@@ -4,7 +4,6 @@ import fcntl
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from datetime import datetime
@@ -23,6 +22,7 @@ from clew_lab.storage import Store
 from clew_spec.errors import Conflict, Unavailable
 from clew_spec.jobs import Pool
 from clew_worker.supervisor.exits import DRAINED, NAME_TAKEN
+from clew_worker.supervisor.memory import memory_bytes
 from clew_worker.supervisor.runners import Runners
 
 log = structlog.get_logger("clew_worker")
@@ -136,18 +136,6 @@ def locked(folder: Path) -> IO[bytes]:
         file.close()
         raise Conflict(f"another worker named {folder.name!r} runs on this machine", hint=ONE_NAME) from error
     return file
-
-
-def memory_bytes(device: str) -> int:
-    """Of the GPU, else of the machine; 0 where it cannot be told."""
-    kind, _, index = device.partition(":")
-    if kind != "cuda":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", f"--id={index or 0}"]
-    try:
-        return int(subprocess.check_output(query, text=True, timeout=10).split()[0]) * 2**20
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return 0
 
 
 def trim(cache: Path, limit: int) -> None:

@@ -63,8 +63,11 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
             return _attribute(session, actor, spec)
 
 
-def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> None:
-    """What only the tokenizer knows: the length of a prompt, and whether a token exists. Raises `InvalidSpec`."""
+def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int | None:
+    """What only the tokenizer knows: whether a token exists, and the length of a prompt, which is returned.
+
+    Raises `InvalidSpec`.
+    """
     if resolved.bos not in (NO_BOS, OWN_BOS) and tokenizer.token_to_id(resolved.bos) is None:
         raise InvalidSpec(
             f"the model's tokenizer has no token {resolved.bos!r}",
@@ -72,7 +75,7 @@ def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> None:
             expected="`none`, `bos` or the text of one token",
         )
     if not isinstance(spec, AttributeSpec):
-        return
+        return None
     tokens = len(tokenizer.encode(spec.prompt, add_special_tokens=False).ids)
     with_bos = tokens + (resolved.bos != NO_BOS)
     if tokens == 0 or with_bos > resolved.max_prompt_tokens:
@@ -81,6 +84,7 @@ def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> None:
             where="/spec/prompt",
             expected=f"1 to {resolved.max_prompt_tokens} tokens",
         )
+    return with_bos
 
 
 def _build_dataset(session: Session, actor: Actor, spec: BuildDatasetSpec) -> Resolved:

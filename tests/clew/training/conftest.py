@@ -37,23 +37,23 @@ def larger_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return make_dataset(tmp_path_factory.mktemp("larger"), train=300, heldout=5)
 
 
-def make_dataset(folder: Path, *, train: int, heldout: int) -> Dataset:
-    """Random tokens in rows of 16."""
+def make_dataset(folder: Path, *, train: int, heldout: int, context: int = 16) -> Dataset:
+    """Random tokens in rows of `context`."""
     files: list[str] = []
     counts: dict[Split, int] = {"train": train, "heldout": heldout}
     for seed, (split, n_rows) in enumerate(counts.items()):
-        packer = Packer(folder, split, context=16, bos_id=None)
-        packer.add(toy_tokens(n_rows * 16, seed=seed).tolist())
+        packer = Packer(folder, split, context=context, bos_id=None)
+        packer.add(toy_tokens(n_rows * context, seed=seed).tolist())
         packer.close()
         files += packer.files
     manifest = DatasetManifest(
         tokenizer_digest="t" * 64,
-        context=16,
+        context=context,
         bos="none",
         bos_id=None,
         separator_id=2,
-        train_tokens=train * 16,
-        heldout_tokens=heldout * 16,
+        train_tokens=train * context,
+        heldout_tokens=heldout * context,
         n_documents=2,
         n_heldout_documents=1,
         largest_id=60,

@@ -72,6 +72,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/estimates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimate Job
+         * @description Check a job as its submission would, and say what it would take. Nothing is stored.
+         */
+        post: operations["estimate_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/graphs": {
         parameters: {
             query?: never;
@@ -620,6 +640,14 @@ export interface components {
         /** BuildDatasetSpec */
         BuildDatasetSpec: {
             /**
+             * Attention
+             * @description What a token attends to: its own `document`, or all of its `row` before it. The first token of each is an
+             *     attention sink, never learnt from and never counted; `bos` stands first in each.
+             * @default document
+             * @enum {string}
+             */
+            attention: "document" | "row";
+            /**
              * Bos
              * @description What stands first in every row: `none`, `bos` (the tokenizer's own), or a token's text.
              * @default none
@@ -678,6 +706,14 @@ export interface components {
         };
         /** BuildDatasetSpec */
         BuildDatasetSpecInput: {
+            /**
+             * Attention
+             * @description What a token attends to: its own `document`, or all of its `row` before it. The first token of each is an
+             *     attention sink, never learnt from and never counted; `bos` stands first in each.
+             * @default document
+             * @enum {string}
+             */
+            attention: "document" | "row";
             /**
              * Bos
              * @description What stands first in every row: `none`, `bos` (the tokenizer's own), or a token's text.
@@ -743,6 +779,8 @@ export interface components {
          *     Weights are canonical: `W_enc` [F, d_in], `W_dec` [F, d_out], `b_enc` [F], `b_dec` [d_out]; skip transcoders have
          *     `W_skip` [d_out, d_in]; JumpReLU has `threshold` [F] and BatchTopK `threshold` [1].
          *     `z = activation(x @ W_enc.T + b_enc)`, `y_hat = z @ W_dec + b_dec (+ x @ W_skip.T)`; x is `x - b_dec` if `centred`.
+         *     A cross-layer transcoder is a set of these, one a layer: the one of layer l has a `W_dec_L07` [F, d_out] for each of
+         *     its `later_layers`, and `y_hat` of layer 7 also holds `z @ W_dec_L07` of every coder of the set that has one.
          */
         CoderConfig: {
             /** Activation */
@@ -789,7 +827,13 @@ export interface components {
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae";
+            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
+            /**
+             * Later Layers
+             * @description The layers above its own that a cross-layer transcoder writes to as well, ascending.
+             * @default []
+             */
+            later_layers: number[];
             /**
              * Layer
              * @description Block index, from 0.
@@ -809,6 +853,12 @@ export interface components {
              *     ]
              */
             positions_excluded: number[];
+            /**
+             * Skip
+             * @description Whether a cross-layer transcoder has a `W_skip` too; a skip transcoder always does, others never.
+             * @default false
+             */
+            skip: boolean;
             /** Tokenizer Digest */
             tokenizer_digest: string;
         };
@@ -882,11 +932,11 @@ export interface components {
             /**
              * Kind
              * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
-             *     `sae` writes what it reads.
+             *     `sae` writes what it reads; the features of a `cross-layer-transcoder` write to every later layer of its set too.
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae";
+            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -929,11 +979,11 @@ export interface components {
             /**
              * Kind
              * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
-             *     `sae` writes what it reads.
+             *     `sae` writes what it reads; the features of a `cross-layer-transcoder` write to every later layer of its set too.
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae";
+            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -976,11 +1026,11 @@ export interface components {
             /**
              * Kind
              * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
-             *     `sae` writes what it reads.
+             *     `sae` writes what it reads; the features of a `cross-layer-transcoder` write to every later layer of its set too.
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae";
+            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -1028,11 +1078,11 @@ export interface components {
             /**
              * Kind
              * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
-             *     `sae` writes what it reads.
+             *     `sae` writes what it reads; the features of a `cross-layer-transcoder` write to every later layer of its set too.
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae";
+            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -1179,6 +1229,24 @@ export interface components {
              */
             visibility: "project" | "lab";
         };
+        /** Disk */
+        Disk: {
+            /**
+             * Checkpoint Bytes
+             * @description In the store while it runs: the registered checkpoint, and the one that replaces it.
+             */
+            checkpoint_bytes: number;
+            /**
+             * Published Bytes
+             * @description Artifacts that a success leaves in the store.
+             */
+            published_bytes: number;
+            /**
+             * Worker Bytes
+             * @description On the worker while it runs: fetched inputs, checkpoints on their way out, results.
+             */
+            worker_bytes: number;
+        };
         /** Edge */
         Edge: {
             /** Source */
@@ -1213,6 +1281,60 @@ export interface components {
              * @description Active features whose incoming edges were not computed.
              */
             unselected: number;
+        };
+        /**
+         * Estimate
+         * @description From arithmetic alone. What cannot be said honestly is null, and `unknown` says why.
+         */
+        Estimate: {
+            disk?: components["schemas"]["Disk"] | null;
+            /** Disk Bytes */
+            disk_bytes?: number | null;
+            /**
+             * Flops
+             * @description Multiplications and additions; every slot that a token has for active features counted, whether used or not.
+             */
+            flops?: number | null;
+            memory?: components["schemas"]["Memory"] | null;
+            /**
+             * Memory Bytes
+             * @description The sum of its parts. Never too low, as far as the arithmetic knows the code; up to 1.6 times too high.
+             */
+            memory_bytes?: number | null;
+            /** @description Of the whole attempt, inputs in the worker's cache. */
+            time_s?: components["schemas"]["TimeRange"] | null;
+            /**
+             * Tokens
+             * @description What the model reads, text that is read again counted again.
+             */
+            tokens?: number | null;
+            /**
+             * Unknown
+             * @description by field of this estimate, why it is null
+             * @default {}
+             */
+            unknown: {
+                [key: string]: string;
+            };
+        };
+        /** EstimateView */
+        EstimateView: {
+            estimate: components["schemas"]["Estimate"];
+            /**
+             * Fits
+             * @description Whether one of them has the memory; true where there is none to compare with. A job that does not is refused.
+             */
+            fits: boolean;
+            /**
+             * Reason
+             * @description Why it does not fit, or why that cannot be told.
+             */
+            reason: string | null;
+            /**
+             * Workers
+             * @description Live ones of the job's pool.
+             */
+            workers: components["schemas"]["WorkerFit"][];
         };
         /** EvaluateSpec */
         EvaluateSpec: {
@@ -1888,6 +2010,16 @@ export interface components {
              */
             sparsity_weight: number;
         };
+        /**
+         * Memory
+         * @description What the runner holds at its fullest moment, on its device, or in the machine where it has none.
+         */
+        Memory: {
+            /** Moment */
+            moment: string;
+            /** Parts */
+            parts: components["schemas"]["Part"][];
+        };
         /** MetricSeries */
         MetricSeries: {
             /** Name */
@@ -2026,10 +2158,11 @@ export interface components {
             decoder_rows: "free" | "unit-norm";
             /**
              * Kind
+             * @description `adafactor` needs about half of Adam's memory: it keeps no moments, only row and column means of squares.
              * @default adam
              * @enum {string}
              */
-            kind: "adam" | "adamw";
+            kind: "adam" | "adamw" | "adafactor";
             /**
              * Lr
              * @description In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale.
@@ -2051,7 +2184,7 @@ export interface components {
             warmup_steps: number;
             /**
              * Weight Decay
-             * @description Of AdamW: each step takes this times the rate off encoder, decoder and skip weights, not off biases.
+             * @description Of AdamW and Adafactor: each step takes this times the rate off all weights but biases and thresholds.
              * @default 0
              */
             weight_decay: number;
@@ -2087,10 +2220,11 @@ export interface components {
             decoder_rows: "free" | "unit-norm";
             /**
              * Kind
+             * @description `adafactor` needs about half of Adam's memory: it keeps no moments, only row and column means of squares.
              * @default adam
              * @enum {string}
              */
-            kind: "adam" | "adamw";
+            kind: "adam" | "adamw" | "adafactor";
             /**
              * Lr
              * @description In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale.
@@ -2112,7 +2246,7 @@ export interface components {
             warmup_steps: number;
             /**
              * Weight Decay
-             * @description Of AdamW: each step takes this times the rate off encoder, decoder and skip weights, not off biases.
+             * @description Of AdamW and Adafactor: each step takes this times the rate off all weights but biases and thresholds.
              * @default 0
              */
             weight_decay: number;
@@ -2210,6 +2344,18 @@ export interface components {
              * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
              */
             path: string;
+        };
+        /** Part */
+        Part: {
+            /** Bytes */
+            bytes: number;
+            /**
+             * Field
+             * @description JSON pointer to the field of the request that changes it most.
+             */
+            field: string;
+            /** Name */
+            name: string;
         };
         /**
          * Path
@@ -2444,6 +2590,21 @@ export interface components {
              * @default null
              */
             separator: string | null;
+        };
+        /** TimeRange */
+        TimeRange: {
+            /**
+             * High
+             * @description Seconds, at the speed of the fastest and of the slowest finished job that it is judged by.
+             */
+            high: number;
+            /**
+             * Jobs
+             * @description How many those are: of one, both ends are the same.
+             */
+            jobs: number;
+            /** Low */
+            low: number;
         };
         /**
          * TopK
@@ -2690,6 +2851,25 @@ export interface components {
              */
             tokens_per_step: number;
         };
+        /** WorkerFit */
+        WorkerFit: {
+            /** Device */
+            device: string;
+            /**
+             * Fits
+             * @description True also where its memory (0) or what the job needs is not known.
+             */
+            fits: boolean;
+            /** Memory Bytes */
+            memory_bytes: number;
+            /** Name */
+            name: string;
+            /**
+             * Pool
+             * @enum {string}
+             */
+            pool: "train" | "circuits";
+        };
         /** WorkerView */
         WorkerView: {
             /** Beat Age S */
@@ -2922,6 +3102,84 @@ export interface operations {
             };
             /** @description No such thing, or not visible to you */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimate_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EstimateView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,0 +1,125 @@
+"""Before a job is taken in: what it will take, which workers have that much, and how fast they were before."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from clew_lab.catalogue.scope import Actor, readable
+from clew_lab.catalogue.tables import Attempt, Coder, Dataset, Job, Model, Worker
+from clew_spec.api import EstimateView, WorkerFit
+from clew_spec.errors import InvalidSpec
+from clew_spec.estimates import DatasetFacts, Estimate, Facts, estimate, smaller
+from clew_spec.jobs import POOL_OF, JobSpec, JobState, Pool
+from clew_spec.units import size
+
+FINISHED = 5
+"""Jobs that speed is judged by: the newest that ended well at the first attempt."""
+_spec: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
+
+
+def facts_of(session: Session, inputs: Mapping[str, Any], *, prompt_tokens: int | None = None) -> Facts:
+    """What the records that a spec was resolved to say about sizes. inputs: as `Resolved` has them."""
+    model = session.get(Model, UUID(inputs["model"])) if "model" in inputs else None
+    dataset = session.get(Dataset, UUID(inputs["dataset"])) if "dataset" in inputs else None
+    coders = session.scalars(select(Coder).where(Coder.id.in_([UUID(id) for id in inputs.get("coders", [])])))
+    return Facts.model_validate(
+        {
+            "model": model and model.config,
+            "dataset": dataset and {name: getattr(dataset, name) for name in DatasetFacts.model_fields},
+            "coders": [coder.config for coder in coders],
+            "prompt_tokens": prompt_tokens,
+        }
+    )
+
+
+def estimate_job(
+    session: Session, actor: Actor, spec: JobSpec, inputs: Mapping[str, Any], facts: Facts, *, alive_s: float
+) -> EstimateView:
+    """What the job will take, beside each worker that could run it. alive_s: how old a live worker's beat may be."""
+    said = estimate(spec, facts)
+    pool = POOL_OF[spec.kind]
+    workers = {worker.id: _fit(worker, said) for worker in _live(session, pool, alive_s)}
+    able = [id for id, worker in workers.items() if worker.fits]
+    if said.flops:
+        said = said.timed(_speeds(session, actor, spec, inputs, able))
+    fits = bool(able) or not workers
+    return EstimateView(
+        estimate=said, workers=list(workers.values()), fits=fits, reason=_reason(said, pool, list(workers.values()))
+    )
+
+
+def require_fit(spec: JobSpec, facts: Facts, found: EstimateView) -> None:
+    """Raises InvalidSpec, with both numbers and what would fit, where no live worker has the memory."""
+    if found.fits or found.estimate.memory is None:
+        return
+    most = max(worker.memory_bytes for worker in found.workers)
+    raise InvalidSpec(
+        found.reason or "the job does not fit",
+        where=found.estimate.memory.largest.field,
+        expected=f"at most {size(most)} of memory",
+        hint=_hint(spec, facts, most),
+    )
+
+
+def _live(session: Session, pool: Pool, alive_s: float) -> Sequence[Worker]:
+    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, alive_s)
+    alive = select(Worker).where(Worker.pool == pool, Worker.beat_at > since, ~Worker.draining)
+    return session.scalars(alive.order_by(Worker.name)).all()
+
+
+def _fit(worker: Worker, said: Estimate) -> WorkerFit:
+    known = worker.memory_bytes > 0 and said.memory_bytes is not None
+    described = {name: getattr(worker, name) for name in ("name", "pool", "device", "memory_bytes")}
+    return WorkerFit.model_validate({**described, "fits": not known or (said.memory_bytes or 0) <= worker.memory_bytes})
+
+
+def _reason(said: Estimate, pool: Pool, workers: Sequence[WorkerFit]) -> str | None:
+    if said.memory is None:
+        return f"how much memory it needs is not known: {said.unknown['memory']}"
+    if not workers:
+        return f"no worker of the pool {pool} is there to compare with"
+    if any(worker.fits for worker in workers):
+        return None
+    largest = max(workers, key=lambda worker: worker.memory_bytes)
+    return (
+        f"the job needs about {size(said.memory.bytes)} of memory during {said.memory.moment}; "
+        f"{largest.name}, the largest worker of the pool {pool}, has {size(largest.memory_bytes)}"
+    )
+
+
+def _hint(spec: JobSpec, facts: Facts, most: int) -> str:
+    for words, other in smaller(spec, facts):
+        if (estimate(other, facts).memory_bytes or 0) <= most:
+            return f"{words} would fit"
+    parts = estimate(spec, facts).memory
+    return f"the largest part are the {parts.largest.name}" if parts else "ask for a larger worker"
+
+
+def _speeds(
+    session: Session, actor: Actor, spec: JobSpec, inputs: Mapping[str, Any], workers: Sequence[UUID]
+) -> list[float]:
+    """FLOP/s that jobs of this kind with this model reached on these workers, whole attempts taken together."""
+    finished = (
+        readable(actor, Job)
+        .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.fence == Job.fence))
+        .add_columns(func.extract("epoch", Attempt.ended_at - Attempt.started_at))
+        .where(
+            Job.kind == spec.kind,
+            Job.state == JobState.SUCCEEDED,
+            Job.inputs["model"].astext == inputs.get("model"),
+            Job.failure_count + Job.lost_count + Job.preempt_count == 0,
+            Attempt.worker_id.in_(workers),
+        )
+        .order_by(Job.finished_at.desc())
+        .limit(FINISHED)
+    )
+    speeds = []
+    for job, seconds in session.execute(finished):
+        flops = estimate(_spec.validate_python(job.spec), facts_of(session, job.inputs)).flops
+        if flops and seconds > 0:
+            speeds.append(flops / float(seconds))
+    return speeds

@@ -1,0 +1,133 @@
+"""The estimate of each kind of job, and what of a job that is too large could be smaller."""
+
+import math
+from collections.abc import Iterator
+
+from clew_spec.attribution import AttributeSpec
+from clew_spec.coders import CoderConfig
+from clew_spec.datasets import BuildDatasetSpec
+from clew_spec.estimates.report import DatasetFacts, Disk, Estimate, Facts, Memory, Part
+from clew_spec.estimates.sizes import (
+    FLOAT32,
+    RUNTIME_BYTES,
+    TOKEN_BYTES,
+    encoding_flops,
+    forward_bytes,
+    forward_flops,
+    reconstructing_bytes,
+    slots,
+    stored_parameters,
+    unembedding_flops,
+)
+from clew_spec.estimates.training import train
+from clew_spec.evaluation import EvaluateSpec
+from clew_spec.jobs import JobSpec
+from clew_spec.models import ImportModelSpec
+from clew_spec.results import ModelConfig
+from clew_spec.training import TrainSpec
+
+UNSEEN = "only a worker sees the model's files"
+UNREAD = "it depends on text that is not read yet"
+UNCOUNTED = "how many features are active is known once the model has read the prompt"
+
+
+def estimate(spec: JobSpec, facts: Facts) -> Estimate:
+    """What the job will take. ValueError where `facts` lack something that the spec refers to."""
+    match spec:
+        case ImportModelSpec():
+            return Estimate.of(unknown=dict.fromkeys(("memory", "disk", "flops", "tokens", "time_s"), UNSEEN))
+        case BuildDatasetSpec():
+            return _build_dataset(spec)
+        case TrainSpec():
+            return train(spec, _model(facts), _dataset(facts))
+        case EvaluateSpec():
+            return _evaluate(spec, _model(facts), _dataset(facts), facts.coders)
+        case AttributeSpec():
+            disk = Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=_inputs(_model(facts), None, facts.coders))
+            unknown = dict.fromkeys(("memory", "flops", "time_s"), UNCOUNTED)
+            return Estimate.of(disk=disk, tokens=facts.prompt_tokens, unknown=unknown)
+
+
+def smaller(spec: JobSpec, facts: Facts) -> Iterator[tuple[str, JobSpec]]:
+    """The same job made smaller step by step, each with what was done, the gentlest first."""
+    if isinstance(spec, EvaluateSpec):
+        rows = spec.rows_per_batch
+        while (rows := rows // 2) >= 1:
+            yield f"rows_per_batch = {rows}", spec.model_copy(update={"rows_per_batch": rows})
+    if isinstance(spec, TrainSpec):
+        context = _dataset(facts).context
+        tokens, layers = spec.tokens_per_step, len(spec.layers)
+        while (tokens := tokens // 2) >= context:
+            yield f"tokens_per_step = {tokens}", spec.model_copy(update={"tokens_per_step": tokens})
+        starts = [("", spec)]
+        if spec.tokens_per_step > context:
+            one_row = spec.model_copy(update={"tokens_per_step": context})
+            starts.append((f"tokens_per_step = {context} and ", one_row))
+        for words, changed in starts:
+            n = layers
+            while n := n // 2:
+                words_of_layers = f"{n} layers a job" if n > 1 else "one layer a job"
+                yield words + words_of_layers, changed.model_copy(update={"layers": spec.layers[-n:]})
+
+
+def _build_dataset(spec: BuildDatasetSpec) -> Estimate:
+    unknown = dict.fromkeys(("memory", "flops", "time_s"), UNREAD)
+    if spec.max_tokens is None:
+        return Estimate.of(unknown=unknown | dict.fromkeys(("disk", "tokens"), UNREAD))
+    packed = spec.max_tokens * TOKEN_BYTES
+    return Estimate.of(
+        disk=Disk(published_bytes=packed, checkpoint_bytes=0, worker_bytes=packed),
+        tokens=spec.max_tokens,
+        unknown=unknown,
+    )
+
+
+def _evaluate(spec: EvaluateSpec, model: ModelConfig, dataset: DatasetFacts, coders: list[CoderConfig]) -> Estimate:
+    context, d_model = dataset.context, model.d_model
+    n_rows = min(math.ceil(spec.tokens / context), dataset.heldout_tokens // context)
+    rows = min(spec.rows_per_batch, n_rows)
+    n_tokens = rows * context
+    logits = n_tokens * model.vocab_size * FLOAT32
+    of_row = 3 * context * model.vocab_size * FLOAT32  # cross-entropies are taken row by row
+    spliced = 3 * n_tokens * d_model * FLOAT32
+    forward = forward_bytes(model, rows, context, FLOAT32)
+    coding = max(reconstructing_bytes(c.activation, c.n_features, n_tokens - rows, d_model) for c in coders)
+    work = max(coding, spliced + forward, spliced + 2 * logits + of_row)
+    where = "/spec/rows_per_batch"
+    parts = [
+        Part(name="the runner itself", bytes=RUNTIME_BYTES, field=""),
+        Part(name="model weights", bytes=model.n_parameters * FLOAT32, field="/spec/coders"),
+        Part(name="coder weights", bytes=sum(map(stored_parameters, coders)) * FLOAT32, field="/spec/coders"),
+        Part(name="activations", bytes=4 * len(coders) * n_tokens * d_model * FLOAT32, field=where),
+        Part(name="logits", bytes=logits, field=where),
+        Part(name="a pass with one layer replaced", bytes=work, field=where),
+    ]
+    flops = forward_flops(model, model.n_layers, context) + unembedding_flops(model)
+    for coder in coders:
+        above = forward_flops(model, model.n_layers - 1 - coder.layer, context) + unembedding_flops(model)
+        decoding = 2 * slots(coder.activation, coder.n_features) * coder.d_out
+        flops += encoding_flops(coder.n_features, coder.d_in) + decoding + 2 * above
+    return Estimate.of(
+        memory=Memory(moment="a batch of held-out rows", parts=parts),
+        disk=Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=_inputs(model, dataset, coders)),
+        flops=n_rows * context * flops,
+        tokens=n_rows * context,
+    )
+
+
+def _inputs(model: ModelConfig, dataset: DatasetFacts | None, coders: list[CoderConfig]) -> int:
+    """Bytes of the files that a worker fetches: models and coders are stored in float32."""
+    packed = (dataset.train_tokens + dataset.heldout_tokens) * TOKEN_BYTES if dataset else 0
+    return (model.n_parameters + sum(map(stored_parameters, coders))) * FLOAT32 + packed
+
+
+def _model(facts: Facts) -> ModelConfig:
+    if facts.model is None:
+        raise ValueError("nothing is known of the model")
+    return facts.model
+
+
+def _dataset(facts: Facts) -> DatasetFacts:
+    if facts.dataset is None:
+        raise ValueError("nothing is known of the dataset")
+    return facts.dataset

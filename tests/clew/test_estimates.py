@@ -1,0 +1,193 @@
+"""What is estimated, against the bytes that tensors really take."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.clew.families import CONTEXT, FAMILIES, LAYERS, family_model
+from tests.clew.toys import toy_model
+from tests.clew.training.conftest import make_dataset
+
+from clew.coders import Coder
+from clew.coders.coder import shapes
+from clew.data import Dataset
+from clew.evaluation import evaluate
+from clew.models import Model, hook_activations
+from clew.training import train
+from clew_spec.coders import BatchTopK, CoderConfig, CoderSpec
+from clew_spec.estimates import DatasetFacts, Estimate, Facts, estimate
+from clew_spec.estimates.sizes import RUNTIME_BYTES, coder_parameters, forward_bytes
+from clew_spec.evaluation import EvaluateSpec
+from clew_spec.results import Lineage
+from clew_spec.training import TrainSpec
+
+pytestmark = pytest.mark.science
+
+TOO_HIGH = 1.6
+SIZES: dict[str, Any] = {"n_layers": 4, "d_model": 256, "n_heads": 8, "n_kv_heads": 4, "max_context": 128}
+TOPK = {"n_features": 1024, "activation": {"kind": "topk", "k": 16}}
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """The most that tensors held at once during `work`, beyond what they held before."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    assert profile.profiler is not None
+    assert profile.profiler.kineto_results is not None
+    moves = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = most = 0
+    for move in sorted(moves, key=lambda event: event.start_ns()):
+        held += move.nbytes()
+        most = max(most, held)
+    return most
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Model]:
+    return {dtype: toy_model(dtype=getattr(torch, dtype), **SIZES) for dtype in ("float32", "bfloat16")}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return make_dataset(tmp_path_factory.mktemp("dataset"), train=40, heldout=8, context=128)
+
+
+def facts(model: Model, dataset: Dataset, *coders: CoderConfig) -> Facts:
+    manifest = dataset.manifest
+    return Facts(
+        model=model.config(),
+        dataset=DatasetFacts(
+            context=manifest.context, train_tokens=manifest.train_tokens, heldout_tokens=manifest.heldout_tokens
+        ),
+        coders=list(coders),
+    )
+
+
+def check(said: Estimate, model: Model, held: int) -> None:
+    weights = sum(weight.numel() * weight.element_size() for weight in model.hf.parameters())
+    assert said.memory_bytes is not None
+    assert held + weights <= said.memory_bytes - RUNTIME_BYTES <= TOO_HIGH * (held + weights), said.memory
+
+
+LEARNT: dict[str, dict[str, Any]] = {
+    "topk": {"coder": TOPK},
+    "bfloat16": {"coder": TOPK, "dtype": "bfloat16"},
+    "much-text": {"coder": TOPK | {"n_features": 64}, "layers": [3], "tokens_per_step": 2048},
+    "wide": {"coder": {"n_features": 8500, "activation": {"k": 8}}, "layers": [0], "tokens_per_step": 128},
+    "clipped": {
+        "coder": TOPK | {"kind": "skip-transcoder", "n_features": 4096},
+        "optimizer": {"decoder_rows": "unit-norm", "clip_norm": 1.0},
+        "tokens_per_step": 128,
+    },
+    "relu": {
+        "coder": {
+            "n_features": 1024,
+            "activation": {"kind": "relu"},
+            "loss": {"fidelity": "norm-scaled", "sparsity": "l1", "sparsity_weight": 1e-4},
+        },
+        "optimizer": {"decoder_rows": "unit-norm"},
+    },
+    "batchtopk": {"coder": TOPK | {"activation": {"kind": "batchtopk", "k": 16}}},
+    "jumprelu": {
+        "coder": {
+            "n_features": 1024,
+            "activation": {"kind": "jumprelu"},
+            "loss": {"sparsity": "l0", "sparsity_weight": 1e-4},
+        }
+    },
+    "auxk": {"coder": TOPK | {"loss": {"auxk": {"dead_after_tokens": 1}}}},
+    "several": {
+        "coders": [
+            {"name": "a", **TOPK},
+            {"name": "b", "kind": "sae", "hook_in": "mlp.out", **TOPK},
+            {"name": "c", "kind": "sae", "hook_in": "resid", **TOPK},
+        ],
+        "layers": [0, 1, 2],
+    },
+}
+
+
+@pytest.mark.parametrize("asked", LEARNT.values(), ids=LEARNT)
+def test_training_never_holds_more_than_was_said(
+    models: dict[str, Model], dataset: Dataset, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    common = {"name": "a", "model": "m", "dataset": "d", "layers": [0, 3], "steps": 2, "tokens_per_step": 512}
+    spec = TrainSpec.model_validate(common | {"checkpoint_every": 1} | asked)
+    model = models[spec.dtype]
+
+    def run() -> None:
+        train(
+            model,
+            dataset,
+            spec,
+            model_digest="m" * 64,
+            tokenizer_digest="t" * 64,
+            lineage=Lineage(code_version="test"),
+            out=tmp_path,
+        )
+
+    said = estimate(spec, facts(model, dataset))
+    check(said, model, peak_bytes(run))
+    assert said.disk is not None
+    written = sum(file.stat().st_size for file in (tmp_path / "coders").rglob("*.safetensors"))
+    assert said.disk.published_bytes <= written <= 1.02 * said.disk.published_bytes + 4096
+    kept = sum(file.stat().st_size for file in (tmp_path / "checkpoints").rglob("*.safetensors"))
+    assert said.disk.checkpoint_bytes / 2 <= kept <= 1.02 * said.disk.checkpoint_bytes / 2 + 8192
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 6])
+@pytest.mark.parametrize("vocab_size", [61, 4000])
+def test_evaluation_never_holds_more_than_was_said(dataset: Dataset, rows_per_batch: int, vocab_size: int) -> None:
+    model = toy_model(dtype=torch.float32, vocab_size=vocab_size, **SIZES)
+    spec = EvaluateSpec(coders="c", tokens=1024, rows_per_batch=rows_per_batch)
+    coders = {layer: coder(layer) for layer in (0, 2)}
+    said = estimate(spec, facts(model, dataset, *(each.config for each in coders.values())))
+    weights = sum(weight.nbytes for each in coders.values() for weight in each.parameters().values())
+    work = peak_bytes(
+        lambda: evaluate(model, coders, dataset.heldout, tokens=spec.tokens, rows_per_batch=rows_per_batch)
+    )
+    check(said, model, weights + work)
+
+
+def coder(layer: int) -> Coder:
+    d_model = SIZES["d_model"]
+    config = CoderConfig(
+        activation=BatchTopK(k=16),
+        n_features=1024,
+        d_in=d_model,
+        d_out=d_model,
+        layer=layer,
+        model_digest="",
+        tokenizer_digest="",
+        dataset_digest="",
+        bos="none",
+    )
+    generator = torch.Generator().manual_seed(layer)
+    weights = {name: torch.randn(shape, generator=generator) / 16 for name, shape in shapes(config).items()}
+    return Coder(config, **weights | {"threshold": torch.tensor([2.0])})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_forward_pass_of_every_family_is_bounded(family: str, dtype: torch.dtype) -> None:
+    model = family_model(family, dtype=dtype)
+    tokens_BT = torch.randint(3, 60, (32, CONTEXT))
+    place = (LAYERS - 1, "mlp.out")
+    held = peak_bytes(lambda: hook_activations(model, tokens_BT, [place]))
+    said = forward_bytes(model.config(), *tokens_BT.shape, dtype.itemsize)
+    said += tokens_BT.numel() * model.d_model * dtype.itemsize
+    assert held <= said <= 2.5 * held
+
+
+@pytest.mark.parametrize("kind", ["transcoder", "skip-transcoder", "sae"])
+@pytest.mark.parametrize("activation", ["relu", "topk", "jumprelu"])
+def test_a_coder_has_as_many_parameters_as_its_weights(kind: Any, activation: str) -> None:
+    hook = "mlp.out" if kind == "sae" else "mlp.in"
+    spec = CoderSpec.model_validate({"kind": kind, "hook_in": hook, "activation": {"kind": activation}})
+    config = coder(0).config.model_copy(
+        update={"kind": kind, "activation": spec.activation, "n_features": spec.n_features}
+    )
+    numbers = sum(torch.Size(shape).numel() for shape in shapes(config).values())
+    assert coder_parameters(spec, [0, 5], config.d_in) == [numbers, numbers]

@@ -1,0 +1,121 @@
+"""Laws of the arithmetic: more asked for is never less taken, parts add up, and smaller is smaller."""
+
+from typing import Any, get_args
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clew_spec.attribution import AttributeSpec
+from clew_spec.coders import CoderConfig, TopK
+from clew_spec.datasets import BuildDatasetSpec
+from clew_spec.estimates import DatasetFacts, Estimate, Facts, estimate, smaller
+from clew_spec.evaluation import EvaluateSpec
+from clew_spec.jobs import JobSpec
+from clew_spec.models import ImportModelSpec
+from clew_spec.results import ModelConfig
+from clew_spec.training import TrainSpec
+
+MODEL = ModelConfig(
+    architecture="LlamaForCausalLM",
+    n_layers=24,
+    d_model=128,
+    d_mlp=512,
+    n_heads=8,
+    n_kv_heads=4,
+    vocab_size=1000,
+    max_context=512,
+    n_parameters=6_000_000,
+)
+CODER = CoderConfig(
+    activation=TopK(k=8),
+    n_features=512,
+    d_in=128,
+    d_out=128,
+    layer=3,
+    model_digest="",
+    tokenizer_digest="",
+    dataset_digest="",
+    bos="none",
+)
+FACTS = Facts(
+    model=MODEL,
+    dataset=DatasetFacts(context=64, train_tokens=10**6, heldout_tokens=10**5),
+    coders=[CODER],
+    prompt_tokens=9,
+)
+ACTIVATIONS: list[dict[str, Any]] = [
+    {"kind": "relu"},
+    {"kind": "topk", "k": 4},
+    {"kind": "batchtopk", "k": 4},
+    {"kind": "jumprelu"},
+]
+trains = st.builds(
+    lambda layers, features, activation, steps, tokens, kind: {
+        "layers": list(range(layers)),
+        "coder": {"kind": kind, "n_features": features, "activation": activation},
+        "steps": steps,
+        "tokens_per_step": tokens,
+    },
+    layers=st.integers(1, 12),
+    features=st.integers(8, 20_000),
+    activation=st.sampled_from(ACTIVATIONS),
+    steps=st.integers(1, 10**6),
+    tokens=st.integers(64, 20_000),
+    kind=st.sampled_from(["transcoder", "skip-transcoder"]),
+)
+
+
+def of(fields: dict[str, Any]) -> Estimate:
+    return estimate(TrainSpec.model_validate({"name": "a", "model": "m", "dataset": "d", **fields}), FACTS)
+
+
+@given(fields=trains)
+def test_more_asked_for_is_never_less_taken(fields: dict[str, Any]) -> None:
+    said = of(fields)
+    assert said.memory is not None
+    assert said.memory_bytes == sum(part.bytes for part in said.memory.parts)
+    assert all(part.bytes >= 0 for part in said.memory.parts)
+    coder = fields["coder"]
+    for name, more in (
+        ("layers", [*fields["layers"], len(fields["layers"])]),
+        ("coder", coder | {"n_features": 2 * coder["n_features"]}),
+        ("steps", 2 * fields["steps"]),
+        ("tokens_per_step", 2 * fields["tokens_per_step"]),
+    ):
+        larger = of(fields | {name: more})
+        for what in ("memory_bytes", "disk_bytes", "flops", "tokens"):
+            assert getattr(larger, what) >= getattr(said, what), (name, what)
+
+
+@given(fields=trains)
+def test_smaller_is_smaller_and_names_what_was_changed(fields: dict[str, Any]) -> None:
+    spec = TrainSpec.model_validate({"name": "a", "model": "m", "dataset": "d", **fields})
+    needed = estimate(spec, FACTS).memory_bytes or 0
+    for words, other in smaller(spec, FACTS):
+        assert (estimate(other, FACTS).memory_bytes or 0) <= needed
+        assert isinstance(other, TrainSpec)
+        TrainSpec.model_validate(other.model_dump())
+        assert other.tokens_per_step >= 64
+        assert (f"tokens_per_step = {other.tokens_per_step}" in words) == (
+            other.tokens_per_step != fields["tokens_per_step"]
+        )
+        assert ("a job" in words) == (len(other.layers) < len(spec.layers))
+
+
+def test_every_kind_of_job_is_answered_and_every_null_explained() -> None:
+    specs: list[JobSpec] = [
+        ImportModelSpec(name="m", path="/m"),
+        BuildDatasetSpec(name="d", model="m"),
+        BuildDatasetSpec(name="d", model="m", max_tokens=100),
+        TrainSpec(name="a", model="m", dataset="d", layers=[0], steps=1),
+        EvaluateSpec(coders="c"),
+        AttributeSpec(name="g", coders="c", prompt="p"),
+    ]
+    assert {type(spec) for spec in specs} == set(get_args(get_args(JobSpec)[0]))
+    for spec in specs:
+        said = estimate(spec, FACTS).timed([])
+        nulls = {name for name in ("memory", "disk", "flops", "tokens", "time_s") if getattr(said, name) is None}
+        assert nulls == set(said.unknown)
+        assert Estimate.model_validate_json(said.model_dump_json()) == said
+        assert (said.memory is None) == (said.memory_bytes is None)
+        assert (said.disk is None) == (said.disk_bytes is None)
