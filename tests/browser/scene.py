@@ -244,7 +244,7 @@ class Scene:
                 ce_original=2.91,
                 ce_spliced=3.02 + layer / 100,
                 ce_zero=3.88,
-                loss_recovered=0.88 - layer / 100,
+                loss_recovered_zero=0.88 - layer / 100,
             )
             for layer in range(len(ids))
         ]
