@@ -86,7 +86,9 @@ def tell_the_story(lab: Lab, model_file: Path, steps: int) -> None:
         ),
     )
     evaluation = do(
-        lab, "Evaluate on held-out tokens", EvaluateSpec(coders=str(training.id), dataset="pydoc", tokens=2048)
+        lab,
+        "Evaluate on held-out tokens",
+        EvaluateSpec(coders=str(training.id), dataset="pydoc", tokens=2048, mean_ablation=False),
     )
     attribution = do(
         lab, "Attribute a prompt", AttributeSpec(name="mary-and-john", coders=str(training.id), prompt=PROMPT)

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from clew_spec.evaluation import SpliceMetrics
 from clew_spec.graph import GraphDocument, Node, Path
 from clew_spec.results import CodersResult, EvaluationResult
 
@@ -24,17 +25,25 @@ def coder_table(trained: dict[str, Any], evaluated: dict[str, Any]) -> Table:
     metrics = {coder.layer: coder for coder in evaluation.coders}
     table = Table(
         title=f"{len(training.coders)} transcoders after {training.steps} steps ({training.tokens_seen:,} tokens)",
-        caption="Held-out tokens, position 0 left out. Recovered: loss, against zeroing that layer's MLP.",
+        caption="Held-out tokens, position 0 left out. Recovered: loss, against zeroing that layer's MLP. "
+        "KL: nats a token from the model's own predictions. Last row: all layers replaced at once.",
     )
-    for column in ("layer", "L0", "FVU first", "FVU last", "CE", "CE spliced", "CE zero", "recovered"):
+    for column in ("layer", "L0", "FVU first", "FVU last", "CE", "CE spliced", "CE zero", "recovered", "KL"):
         table.add_column(column, justify="right")
     for coder in training.coders:
         m = metrics[coder.layer]
-        recovered = "-" if m.loss_recovered is None else f"{m.loss_recovered:.1%}"
         cells = [f"{m.l0:.1f}", f"{coder.fvu_first:.3f}", f"{coder.fvu_last:.3f}"]
-        cells += [f"{m.ce_original:.3f}", f"{m.ce_spliced:.3f}", f"{m.ce_zero:.3f}", recovered]
-        table.add_row(str(coder.layer), *cells)
+        table.add_row(str(coder.layer), *cells, *splice_cells(m))
+    if (at_once := evaluation.all_replaced) is not None:
+        table.add_section()
+        table.add_row("all", "", "", "", *splice_cells(at_once))
     return table
+
+
+def splice_cells(m: SpliceMetrics) -> list[str]:
+    recovered = "-" if m.loss_recovered_zero is None else f"{m.loss_recovered_zero:.1%}"
+    kl = "-" if m.kl is None else f"{m.kl:.3f}"
+    return [f"{m.ce_original:.3f}", f"{m.ce_spliced:.3f}", f"{m.ce_zero:.3f}", recovered, kl]
 
 
 def graph_tables(document: GraphDocument, most: int = 8) -> list[Table | Text]:

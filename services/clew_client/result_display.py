@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from clew_client.display import clean, number, table
-from clew_spec.evaluation import CoderMetrics
+from clew_spec.evaluation import CoderMetrics, SpliceMetrics
 from clew_spec.graph import GraphSummary
 from clew_spec.results import CodersResult, DatasetResult, EvaluationResult, GraphResult, ModelResult, Result
 
@@ -38,7 +38,7 @@ def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
             yield Text(f"{len(rows)} coders, {number(known.steps)} steps, {number(known.tokens_seen)} tokens")
             yield table(["layer>", "FVU first>", "FVU last>"], rows)
         case EvaluationResult():
-            yield table(_METRICS, [_metrics(metrics) for metrics in known.coders])
+            yield from _evaluation(known)
         case GraphResult():
             yield table(["", ""], _graph(known.summary))
         case ModelResult():
@@ -47,12 +47,34 @@ def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
             yield table(["", ""], _dataset(known))
 
 
-_METRICS = ["layer>", "tokens>", "FVU>", "L0>", "dead>", "CE>", "CE spliced>", "CE zero>", "loss recovered>"]
+_METRICS = ["layer>", "FVU>", "L0>", "CE>", "recovered (zero)>", "KL>", "agreement>", "dead>", "dense>"]
+
+
+def _evaluation(result: EvaluationResult) -> Iterator[RenderableType]:
+    """A row per coder, alone in the model, and a line for all of them at once."""
+    if result.coders:
+        first = result.coders[0]
+        yield Text(f"{number(first.tokens)} held-out tokens, CE {number(first.ce_original)} nats without coders")
+    yield table(_METRICS, [_metrics(metrics) for metrics in result.coders])
+    if (at_once := result.all_replaced) is not None:
+        yield Text(
+            f"All {len(at_once.layers)} layers replaced: CE {_with_interval(at_once, 'ce_spliced')}"
+            f" (zeros {number(at_once.ce_zero)}, means {number(at_once.ce_mean)}),"
+            f" recovered {number(at_once.loss_recovered_zero)} of zeros' loss, KL {_with_interval(at_once, 'kl')},"
+            f" agreement {_with_interval(at_once, 'agreement')}"
+        )
 
 
 def _metrics(m: CoderMetrics) -> list[str]:
-    values = (m.tokens, m.fvu, m.l0, m.dead, m.ce_original, m.ce_spliced, m.ce_zero, m.loss_recovered)
+    values = (m.fvu, m.l0, m.ce_spliced, m.loss_recovered_zero, m.kl, m.agreement, m.dead, m.dense)
     return [str(m.layer), *map(number, values)]
+
+
+def _with_interval(metrics: SpliceMetrics, name: str) -> str:
+    """A metric and half the width of its 95 % interval."""
+    value = number(getattr(metrics, name))
+    interval = metrics.intervals.get(name)
+    return value if interval is None else f"{value} ± {(interval.high - interval.low) / 2:.2g}"
 
 
 def _graph(summary: GraphSummary) -> Facts:

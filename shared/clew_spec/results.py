@@ -6,7 +6,7 @@ from pydantic import Field
 
 from clew_spec.base import Digest, Spec
 from clew_spec.coders import CoderConfig
-from clew_spec.evaluation import CoderMetrics
+from clew_spec.evaluation import AllReplaced, CoderMetrics
 from clew_spec.graph import GraphSummary
 
 
@@ -99,6 +99,8 @@ class EvaluationResult(Spec):
     kind: Literal["evaluation"] = "evaluation"
     coders: list[CoderMetrics]
     coder_ids: list[str]
+    all_replaced: AllReplaced | None = None
+    """Of a set of several coders."""
     lineage: Lineage
 
 

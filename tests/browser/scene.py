@@ -23,7 +23,7 @@ from clew_lab.storage import Store
 from clew_lab.storage.keys import object_key
 from clew_spec.coders import CoderConfig, TopK
 from clew_spec.errors import Problem
-from clew_spec.evaluation import CoderMetrics
+from clew_spec.evaluation import AllReplaced, CoderMetrics, FrequencyHistogram, Interval, ReplacedLayer
 from clew_spec.graph import GraphDocument
 from clew_spec.jobs import POOL_OF, JobRequest
 from clew_spec.results import (
@@ -233,22 +233,43 @@ class Scene:
     def evaluate(self, coders: Sequence[UUID], name: str = "first") -> Running:
         ids = [str(coder) for coder in coders]
         job = self.start({"kind": "evaluate", "coders": name}, {"coders": ids})
+        counts = [*[0] * 11, 240, 380, 510, 420, 290, 160, 90, 45, 18, 16, 12, 2, 1]
         metrics = [
             CoderMetrics(
                 layer=layer,
                 tokens=2040,
                 fvu=0.31 + layer / 40,
                 l0=31.4,
+                l1=57.5,
                 dead=120 + layer,
                 dead_fraction=(120 + layer) / 2304,
+                dense=31,
+                live=2184 - layer,
+                frequencies=FrequencyHistogram(never=120 + layer, counts=counts, low=-6, width=0.25),
                 ce_original=2.91,
                 ce_spliced=3.02 + layer / 100,
                 ce_zero=3.88,
-                loss_recovered=0.88 - layer / 100,
+                ce_mean=3.71,
+                loss_recovered_zero=0.88 - layer / 100,
+                loss_recovered_mean=0.86 - layer / 100,
+                kl=0.117 + layer / 100,
+                agreement=0.861,
+                intervals={"fvu": Interval(low=0.28 + layer / 40, high=0.34 + layer / 40)},
             )
             for layer in range(len(ids))
         ]
-        job.succeed(EvaluationResult(coders=metrics, coder_ids=ids, lineage=LINEAGE), {})
+        at_once = AllReplaced(
+            tokens=2040,
+            layers=[ReplacedLayer(layer=each.layer, fvu=each.fvu + 0.1, l0=each.l0) for each in metrics],
+            ce_original=2.91,
+            ce_spliced=4.25,
+            ce_zero=9.5,
+            loss_recovered_zero=0.797,
+            kl=1.43,
+            agreement=0.522,
+            intervals={"kl": Interval(low=1.31, high=1.55)},
+        )
+        job.succeed(EvaluationResult(coders=metrics, coder_ids=ids, all_replaced=at_once, lineage=LINEAGE), {})
         return job
 
     def graph(self, coders: Sequence[UUID], document: GraphDocument) -> tuple[Running, UUID]:

@@ -150,6 +150,20 @@ def test_a_failed_job_shows_the_whole_problem(tab: Tab, scene: Scene) -> None:
         expect(alert).to_contain_text(str(part))
 
 
+def test_an_evaluation_shows_each_coder_and_all_at_once(tab: Tab, scene: Scene) -> None:
+    model = scene.model()
+    coders = scene.trained(scene.training(model, scene.dataset(model), layers=2), layers=2)
+    job = scene.evaluate(coders)
+    tab.sign_in(scene.key, f"/jobs/{job.id}")
+    table = tab.page.get_by_role("table", name="Evaluation")
+    rows = table.locator("tbody tr")
+    expect(rows).to_have_count(3)
+    expect(rows.first).to_contain_text("0 0.310 31.4 3.020 88.0% 0.117", use_inner_text=True)
+    expect(rows.last).to_contain_text("79.7% 1.430 52.2%", use_inner_text=True)
+    expect(table.get_by_role("img", name="Of 2,304 features 120 were never active")).to_have_count(1)
+    expect(table.get_by_title("95 % interval over rows: 1.310 to 1.550")).to_have_text("1.430")
+
+
 def inked(page: Page, selector: str) -> int:
     """Pixels of a canvas that something was drawn on."""
     count: int = page.locator(selector).first.evaluate(

@@ -18,6 +18,7 @@ from clew_spec.evaluation import EvaluateSpec
 from clew_spec.graph import GraphDocument
 from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
+from clew_spec.results import EvaluationResult
 from clew_spec.training import TrainSpec
 from tests.support.waiting import until
 from tests.thread.conftest import RunningLab
@@ -79,10 +80,13 @@ def test_every_stage_leaves_what_the_next_one_needs(thread: RunningLab, trained:
     for metrics in measured:
         assert metrics is not None
         recovered = (metrics.ce_zero - metrics.ce_spliced) / (metrics.ce_zero - metrics.ce_original)
-        assert metrics.loss_recovered == pytest.approx(recovered)
+        assert metrics.loss_recovered_zero == pytest.approx(recovered)
         assert 0 < metrics.l0 <= 8
     assert len({metrics.ce_original for metrics in measured if metrics}) == 1
     assert evaluation.result is not None
+    at_once = EvaluationResult.model_validate(evaluation.result).all_replaced
+    assert at_once is not None
+    assert [each.layer for each in at_once.layers] == [0, 1, 2]
 
     attribution = done(lab, AttributeSpec(name="graph", coders=str(trained.id), prompt="A circuit", max_nodes=100))
     (graph,) = lab.graphs(job=attribution.id)

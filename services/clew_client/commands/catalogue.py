@@ -85,7 +85,7 @@ def coders(
                 " ".join(str(value) for value in coder.config.activation.model_dump().values()),
                 number(coder.metrics.fvu if coder.metrics else coder.fvu_last),
                 number(coder.metrics.l0 if coder.metrics else None),
-                number(coder.metrics.loss_recovered if coder.metrics else None),
+                number(coder.metrics.loss_recovered_zero if coder.metrics else None),
                 since(coder.created_at),
             )
             for coder in found

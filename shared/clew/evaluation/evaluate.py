@@ -1,24 +1,33 @@
 """Measure coders on held-out tokens: how much of what they should write they miss, and what that costs the model.
 
 Position 0 of a row is an attention sink: it keeps its true activation in every splice and ablation and never counts.
-FVU, L0 and dead features are over positions 1 .. T-1; cross-entropies are over positions 1 .. T-2, each predicting the
-token after it. Position T-1 has none.
+FVU, L0, L1, frequencies and means are over positions 1 .. T-1; cross-entropy, KL and agreement are over positions
+1 .. T-2, each predicting the token after it. Position T-1 has none. `clew_spec.evaluation` has each metric's formula.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from clew.coders import Coder
+from clew.coders import Coder, Reconstruction, require_whole
 from clew.data import Rows
-from clew.evaluation.fvu import Fvu
-from clew.models import Model, Trace, logits_from, trace
-from clew.models.recording import written_by
+from clew.evaluation.predictions import Predictions
+from clew.evaluation.replacement import HOOKS, in_order
+from clew.evaluation.tallies import Alone, Together
+from clew.models import Model, hook_activations, trace
 from clew.reporting import Report, Silent, StopRequested
 from clew_spec.errors import InvalidSpec
-from clew_spec.evaluation import CoderMetrics
+from clew_spec.evaluation import AllReplaced, CoderMetrics
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    coders: list[CoderMetrics]
+    """Each alone in the model, by layer."""
+    all_replaced: AllReplaced | None
+    """None for one coder, where it was not asked for, and where a coder reads what comes after what it writes."""
 
 
 @torch.inference_mode()
@@ -29,113 +38,82 @@ def evaluate(
     *,
     tokens: int,
     rows_per_batch: int = 4,
+    mean_ablation: bool = True,
+    replace_all: bool = True,
     report: Report | None = None,
-) -> list[CoderMetrics]:
-    """The metrics of each coder, alone in the model, on as many rows as hold `tokens` (or on all there are).
+) -> Evaluation:
+    """The metrics of each coder and of all at once, on as many rows as hold `tokens` (or on all there are).
 
-    Rows are spread evenly over the split, and always the same.
-
-    One pass of the model a batch; each splice goes on from its layer's cached residual stream. Sums are float64, so the
-    results do not depend on `rows_per_batch` beyond the rounding of the model itself.
+    Rows are spread evenly over the split, and always the same. A first pass over them, down to the deepest coder, finds
+    the means that FVU and mean ablation are about. Then there is one pass of the model a batch; each splice goes on
+    from its layer's cached residual stream. Sums are per row, in the order of the rows and in float64, so the results
+    do not depend on `rows_per_batch` beyond the rounding of the model itself.
 
     Raises:
-        InvalidSpec: a coder does not fit the model, or rows are too short to predict from.
+        InvalidSpec: a coder does not fit the model, coders are a part of a cross-layer transcoder, or rows are too
+            short to predict from.
         StopRequested: the report asked to stop.
     """
     report = report or Silent()
     context = rows.context
+    coders = dict(sorted(coders.items()))
     _check(model, coders, context)
     chosen = rows.spread(tokens)
-    n_rows = len(chosen)
-    tallies = {layer: _Tally(coder) for layer, coder in sorted(coders.items())}
-    ce_original = 0.0
-    done, passes = 0, n_rows * len(tallies)
-    for start in range(0, n_rows, rows_per_batch):
-        tokens_BT = rows[chosen[start : start + rows_per_batch]].to(model.device)
-        seen = trace(model, tokens_BT, list(tallies))
-        ce_original += _cross_entropy(seen.logits_BTV, tokens_BT)
-        for layer, tally in tallies.items():
-            if report.stop_requested():
-                raise StopRequested
-            tally.update(model, seen, layer, tokens_BT)
-            done += len(tokens_BT)
-            report.progress("evaluating", done * context, passes * context, "tokens")
-    predictions = n_rows * (context - 2)
-    return [tally.metrics(layer, ce_original / predictions, predictions) for layer, tally in tallies.items()]
+    means = _means(model, coders, rows, chosen, rows_per_batch, report)
+    alone = {layer: Alone(coder, means[layer], mean_ablation=mean_ablation) for layer, coder in coders.items()}
+    at_once = replace_all and len(coders) > 1 and all(in_order(coder.hooks) for coder in coders.values())
+    together = Together(coders, means, mean_ablation=mean_ablation) if at_once else None
+    done, passes = 0, len(chosen) * (len(alone) + at_once)
+
+    def advance(n_rows: int) -> None:
+        nonlocal done
+        done += n_rows
+        report.progress("evaluating", done * context, passes * context, "tokens")
+
+    for tokens_BT in _batches(rows, chosen, rows_per_batch):
+        seen = trace(model, tokens_BT, list(alone))
+        own = Predictions(model, tokens_BT, seen.logits_BTV)
+        reconstruction = Reconstruction(coders)
+        for tally in alone.values():
+            _stop_if_asked(report)
+            tally.update(model, seen, own, reconstruction)
+            advance(len(tokens_BT))
+        if together is not None:
+            _stop_if_asked(report)
+            together.update(model, tokens_BT, own)
+            advance(len(tokens_BT))
+    return Evaluation(
+        coders=[tally.metrics(context) for tally in alone.values()],
+        all_replaced=together.metrics(context) if together is not None else None,
+    )
 
 
-class _Tally:
-    """What is summed for one coder."""
-
-    def __init__(self, coder: Coder) -> None:
-        self.coder = coder
-        self.fvu = Fvu()
-        self.active_F = torch.zeros(coder.config.n_features, dtype=torch.int64, device=coder.b_enc.device)
-        self.ce_spliced = self.ce_zero = 0.0
-
-    def update(self, model: Model, seen: Trace, layer: int, tokens_BT: Tensor) -> None:
-        hook_in, hook_out = self.coder.hooks
-        y_BTD = _held(seen, layer, hook_out)
-        x_ND, y_ND = _held(seen, layer, hook_in)[:, 1:].flatten(0, 1), y_BTD[:, 1:].flatten(0, 1)
-        x_ND = x_ND.to(self.coder.W_enc.dtype)
-        indices_NK, values_NK = self.coder.encode(x_ND)
-        y_hat_ND = self.coder.decode(indices_NK, values_NK, x_ND)
-        self.fvu.update(y_ND, y_hat_ND)
-        self.active_F += torch.bincount(indices_NK[values_NK > 0], minlength=len(self.active_F))
-
-        spliced_BTD, zero_BTD = y_BTD.clone(), y_BTD.clone()
-        spliced_BTD[:, 1:] = y_hat_ND.view_as(y_BTD[:, 1:]).to(y_BTD.dtype)
-        zero_BTD[:, 1:] = 0
-        self.ce_spliced += _cross_entropy(_logits(model, seen, layer, hook_out, spliced_BTD), tokens_BT)
-        self.ce_zero += _cross_entropy(_logits(model, seen, layer, hook_out, zero_BTD), tokens_BT)
-
-    def metrics(self, layer: int, ce_original: float, predictions: int) -> CoderMetrics:
-        ce_spliced, ce_zero = self.ce_spliced / predictions, self.ce_zero / predictions
-        gap = ce_zero - ce_original
-        dead = int((self.active_F == 0).sum())
-        return CoderMetrics(
-            layer=layer,
-            tokens=self.fvu.tokens,
-            fvu=self.fvu.value(),
-            l0=int(self.active_F.sum()) / self.fvu.tokens,
-            dead=dead,
-            dead_fraction=dead / len(self.active_F),
-            ce_original=ce_original,
-            ce_spliced=ce_spliced,
-            ce_zero=ce_zero,
-            loss_recovered=(ce_zero - ce_spliced) / gap if gap != 0 else None,
-        )
+def _means(
+    model: Model, coders: Mapping[int, Coder], rows: Rows, chosen: list[int], rows_per_batch: int, report: Report
+) -> dict[int, Tensor]:
+    """By layer, float64 [D]: the mean of what each coder should write, over the evaluated tokens."""
+    places = {layer: (layer, coder.hooks[1]) for layer, coder in coders.items()}
+    sums = dict.fromkeys(coders, torch.zeros(model.d_model, dtype=torch.float64, device=model.device))
+    done = 0
+    for tokens_BT in _batches(rows, chosen, rows_per_batch):
+        _stop_if_asked(report)
+        held = hook_activations(model, tokens_BT, set(places.values()))
+        for layer, place in places.items():
+            for y_TD in held[place]:
+                sums[layer] = sums[layer] + y_TD[1:].double().sum(0)
+        done += len(tokens_BT)
+        report.progress("averaging", done * rows.context, len(chosen) * rows.context, "tokens")
+    return {layer: sum_D / (len(chosen) * (rows.context - 1)) for layer, sum_D in sums.items()}
 
 
-def _held(seen: Trace, layer: int, hook: str) -> Tensor:
-    """[B, T, D] at one hook."""
-    match hook:
-        case "mlp.in":
-            return seen.mlp_in[layer]
-        case "mlp.out":
-            return seen.mlp_out[layer]
-        case _:
-            return seen.resid_mid[layer] + seen.mlp_out[layer]
+def _batches(rows: Rows, chosen: list[int], rows_per_batch: int) -> Iterator[Tensor]:
+    for start in range(0, len(chosen), rows_per_batch):
+        yield rows[chosen[start : start + rows_per_batch]]
 
 
-def _logits(model: Model, seen: Trace, layer: int, hook: str, instead_BTD: Tensor) -> Tensor:
-    """[B, T, V] with other activations at one hook."""
-    match hook:
-        case "mlp.in":
-            instead_BTD = written_by(model.anatomy.blocks[layer].mlp(instead_BTD))
-        case "resid":
-            instead_BTD = instead_BTD - seen.resid_mid[layer]
-    return logits_from(model, seen, layer, instead_BTD)
-
-
-def _cross_entropy(logits_BTV: Tensor, tokens_BT: Tensor) -> float:
-    """Sum over positions 1 .. T-2 of -log p(next token), in nats. Row by row: logits are the largest thing here."""
-    total = torch.zeros((), dtype=torch.float64, device=logits_BTV.device)
-    for logits_TV, tokens_T in zip(logits_BTV, tokens_BT, strict=True):
-        logits_TV = logits_TV[1:-1]
-        logits_TV = logits_TV if logits_TV.dtype == torch.float64 else logits_TV.float()
-        total += cross_entropy(logits_TV, tokens_T[2:], reduction="none").double().sum()
-    return float(total)
+def _stop_if_asked(report: Report) -> None:
+    if report.stop_requested():
+        raise StopRequested
 
 
 def _check(model: Model, coders: Mapping[int, Coder], context: int) -> None:
@@ -146,11 +124,11 @@ def _check(model: Model, coders: Mapping[int, Coder], context: int) -> None:
                 where="/spec/coders",
                 expected=f"layers between 0 and {model.n_layers - 1}",
             )
-        if not {*coder.hooks} <= {"mlp.in", "mlp.out", "resid"}:
+        if not {*coder.hooks} <= {*HOOKS}:
             raise InvalidSpec(
                 f"the coder at layer {layer} reads {coder.hooks[0]} and writes {coder.hooks[1]}",
                 where="/spec/coders",
-                expected="hooks mlp.in, mlp.out or resid",
+                expected=f"hooks out of {', '.join(HOOKS)}",
             )
         if (coder.config.d_in, coder.config.d_out) != (model.d_model, model.d_model):
             raise InvalidSpec(
@@ -160,3 +138,4 @@ def _check(model: Model, coders: Mapping[int, Coder], context: int) -> None:
             )
     if context < 3:
         raise InvalidSpec("rows are too short to predict from", where="/spec/dataset", expected="at least 3 tokens")
+    require_whole(coders)

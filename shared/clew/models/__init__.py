@@ -1,6 +1,15 @@
 """Language models: load them, know their anatomy, read their activations."""
 
-from clew.models.activations import MlpActivations, Place, Trace, hook_activations, logits_from, mlp_activations, trace
+from clew.models.activations import (
+    MlpActivations,
+    Place,
+    Trace,
+    hook_activations,
+    logits_from,
+    mlp_activations,
+    resid_from,
+    trace,
+)
 from clew.models.anatomy import Anatomy
 from clew.models.importing import ImportedModel, import_model
 from clew.models.model import Model, load_model, prepare_model
@@ -21,5 +30,6 @@ __all__ = [
     "mlp_activations",
     "prepare_model",
     "record",
+    "resid_from",
     "trace",
 ]

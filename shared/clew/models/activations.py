@@ -149,10 +149,17 @@ def trace(model: Model, tokens_BT: Tensor, layers: Sequence[int], positions_BT: 
 
 
 @torch.inference_mode()
-def logits_from(model: Model, seen: Trace, layer: int, mlp_out_BTD: Tensor) -> Tensor:
-    """Logits [B, T, V] with `mlp_out_BTD` in place of what the MLP of `layer` wrote; layers below are not run again."""
+def resid_from(model: Model, seen: Trace, layer: int, mlp_out_BTD: Tensor) -> Tensor:
+    """The last residual stream [B, T, D], which `Anatomy.logits` reads, with `mlp_out_BTD` in place of what the MLP of
+    `layer` wrote; layers below are not run again."""
     x_BTD = seen.resid_mid[layer] + mlp_out_BTD
     for i in range(layer + 1, model.n_layers):
         args, kwargs = seen.block_inputs[i]
         x_BTD = written_by(model.anatomy.blocks[i].module(x_BTD, *args, **kwargs))
-    return model.anatomy.logits(x_BTD)
+    return x_BTD
+
+
+@torch.inference_mode()
+def logits_from(model: Model, seen: Trace, layer: int, mlp_out_BTD: Tensor) -> Tensor:
+    """Logits [B, T, V] of what `resid_from` gives."""
+    return model.anatomy.logits(resid_from(model, seen, layer, mlp_out_BTD))

@@ -51,7 +51,7 @@ def make(kind: Kind, hook_in: str, hook_out: str, *, seed: int = 0) -> Coder:
 def test_they_are_spliced_in_where_they_write(rows: Rows, kind: Kind, hook_in: str, hook_out: str) -> None:
     """Against a model whose own modules are made to return what the coder says, or nothing."""
     model, coder, tokens_NT = toy_model(), make(kind, hook_in, hook_out), rows[:]
-    (metrics,) = evaluate(model, {LAYER: coder}, rows, tokens=TOKENS, rows_per_batch=3)
+    (metrics,) = evaluate(model, {LAYER: coder}, rows, tokens=TOKENS, rows_per_batch=3).coders
     held = hook_activations(model, tokens_NT, {(LAYER, hook_in), (LAYER, hook_out)})
     x_BTD, y_BTD = held[LAYER, hook_in], held[LAYER, hook_out]
     y_hat_ND = coder.forward(x_BTD[:, 1:].flatten(0, 1))

@@ -48,7 +48,7 @@ def metrics(layer: int) -> CoderMetrics:
         ce_original=1,
         ce_spliced=2,
         ce_zero=3,
-        loss_recovered=0.5,
+        loss_recovered_zero=0.5,
     )
 
 

@@ -18,16 +18,19 @@ def evaluate(work: Work[EvaluateSpec]) -> EvaluationResult:
         max_context=model.max_context,
     )
     coders = load_coders(work)
-    metrics = evaluation.evaluate(
+    found = evaluation.evaluate(
         model,
         coders,
         dataset.heldout,
         tokens=work.spec.tokens,
         rows_per_batch=work.spec.rows_per_batch,
+        mean_ablation=work.spec.mean_ablation,
+        replace_all=work.spec.replace_all,
         report=work.report,
     )
     return EvaluationResult(
-        coders=metrics,
-        coder_ids=[str(record["id"]) for record in work.coder_records],
+        coders=found.coders,
+        coder_ids=[str(record["id"]) for record in sorted(work.coder_records, key=lambda each: int(each["layer"]))],
+        all_replaced=found.all_replaced,
         lineage=work.lineage(),
     )

@@ -864,15 +864,25 @@ export interface components {
         };
         /**
          * CoderMetrics
-         * @description One coder on held-out tokens, position 0 left out. CE in nats per token.
+         * @description One coder on held-out tokens, alone in the model, position 0 left out. None: not measured by an older version.
+         *
+         *     What a cross-layer transcoder writes to a layer comes from the features of all its layers up to that one, on the
+         *     original activations.
          */
         CoderMetrics: {
+            /**
+             * Agreement
+             * @description Share of positions at which the most likely next token is the same.
+             */
+            agreement?: number | null;
+            /**
+             * Ce Mean
+             * @description In place of the same its per-dimension mean over the evaluated tokens. None where it was not measured.
+             */
+            ce_mean?: number | null;
             /** Ce Original */
             ce_original: number;
-            /**
-             * Ce Spliced
-             * @description The coder's output in place of what its `hook_out` holds (this layer's MLP output) at every position but 0.
-             */
+            /** Ce Spliced */
             ce_spliced: number;
             /**
              * Ce Zero
@@ -887,23 +897,62 @@ export interface components {
             /** Dead Fraction */
             dead_fraction: number;
             /**
+             * Dense
+             * @description Features that were active on more than a tenth of the evaluated tokens.
+             */
+            dense?: number | null;
+            frequencies?: components["schemas"]["FrequencyHistogram"] | null;
+            /**
              * Fvu
              * @description sum |y - y_hat|^2 / sum |y - y_bar|^2, y_bar the per-dimension mean over all evaluated tokens.
              */
             fvu: number;
             /**
+             * Intervals
+             * @description 95 % confidence intervals by the name of their metric, with rows as what was sampled; of one row there are none.
+             *     Rows that share a document are not quite independent, so intervals are too narrow where documents are long.
+             * @default {}
+             */
+            intervals: {
+                [key: string]: components["schemas"]["Interval"];
+            };
+            /**
+             * Kl
+             * @description Mean of KL(original || spliced), of the distributions of the next token.
+             */
+            kl?: number | null;
+            /**
              * L0
              * @description Mean number of features with z > 0 per token.
              */
             l0: number;
+            /**
+             * L1
+             * @description Mean of sum z per token, in the unit of the coder's own activations: longer decoder rows make it smaller.
+             */
+            l1?: number | null;
             /** Layer */
             layer: number;
             /**
-             * Loss Recovered
-             * @description (ce_zero - ce_spliced) / (ce_zero - ce_original); baseline: zero ablation. None where zeroing changes nothing.
+             * Live
+             * @description Features that were active on more than 1e-4 of the evaluated tokens. Of 10,000 tokens or fewer that says no more
+             *     than `dead` does.
              */
-            loss_recovered: number | null;
-            /** Tokens */
+            live?: number | null;
+            /**
+             * Loss Recovered Mean
+             * @description (ce_mean - ce_spliced) / (ce_mean - ce_original). None where ce_mean is, or the ablation changes nothing.
+             */
+            loss_recovered_mean?: number | null;
+            /**
+             * Loss Recovered Zero
+             * @description (ce_zero - ce_spliced) / (ce_zero - ce_original). None where the ablation changes nothing.
+             */
+            loss_recovered_zero: number | null;
+            /**
+             * Tokens
+             * @description Positions 1 .. T-1 of all rows.
+             */
             tokens: number;
         };
         /** CoderSpec */
@@ -1354,6 +1403,18 @@ export interface components {
              */
             kind: "evaluate";
             /**
+             * Mean Ablation
+             * @description Whether to measure the mean in place of each coder's output too: a third more time.
+             * @default true
+             */
+            mean_ablation: boolean;
+            /**
+             * Replace All
+             * @description Whether to measure all coders of a set in the model at once as well.
+             * @default true
+             */
+            replace_all: boolean;
+            /**
              * Rows Per Batch
              * @description Affects speed and memory only: every metric is invariant to it.
              * @default 4
@@ -1384,6 +1445,18 @@ export interface components {
              * @enum {string}
              */
             kind: "evaluate";
+            /**
+             * Mean Ablation
+             * @description Whether to measure the mean in place of each coder's output too: a third more time.
+             * @default true
+             */
+            mean_ablation: boolean;
+            /**
+             * Replace All
+             * @description Whether to measure all coders of a set in the model at once as well.
+             * @default true
+             */
+            replace_all: boolean;
             /**
              * Rows Per Batch
              * @description Affects speed and memory only: every metric is invariant to it.
@@ -1426,6 +1499,24 @@ export interface components {
              * @description `state`, `progress`, `metric`, `log`, `checkpoint` or `artifact`.
              */
             type: string;
+        };
+        /**
+         * FrequencyHistogram
+         * @description Features by log10 of the share of tokens they were active on. `never` and `counts` sum to their number.
+         */
+        FrequencyHistogram: {
+            /**
+             * Counts
+             * @description Bin i holds `low + i width <= log10 frequency < low + (i + 1) width`; what is rarer is in the first bin, and what
+             *     is active on every token in the last.
+             */
+            counts: number[];
+            /** Low */
+            low: number;
+            /** Never */
+            never: number;
+            /** Width */
+            width: number;
         };
         /** GraphDocument */
         GraphDocument: {
@@ -1662,6 +1753,16 @@ export interface components {
              * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
              */
             path: string;
+        };
+        /**
+         * Interval
+         * @description Ends of a 95 % confidence interval.
+         */
+        Interval: {
+            /** High */
+            high: number;
+            /** Low */
+            low: number;
         };
         /**
          * JobRequest

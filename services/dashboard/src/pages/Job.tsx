@@ -12,6 +12,7 @@ import { Ago, Elapsed } from "../components/Time";
 import { useJobFeed } from "../live/useJobFeed";
 import { Artifacts } from "./job/Artifacts";
 import { Attempts } from "./job/Attempts";
+import { Evaluation } from "./job/Evaluation";
 import classes from "./job/job.module.css";
 import { Json } from "./job/Json";
 import { Log } from "./job/Log";
@@ -49,6 +50,7 @@ export default function Job() {
               <ProgressBar progress={job.progress} state={job.state} label={job.name} big />
             </Card>
           )}
+          <Evaluation job={job} />
           <Metrics id={id} feed={feed} />
           <Log lines={feed.log} running={!isTerminal(job.state)} />
           <Artifacts id={id} />
