@@ -1,6 +1,7 @@
 """What a measure is given: places, sizes, and whoever watches."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from benchmarks.child import Child
 from benchmarks.venvs import python_of
@@ -16,10 +25,12 @@ from benchmarks.venvs import python_of
 ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = 1
 """Steps of each side that are not counted: the first one allocates, and looks at the activations."""
+SECONDS_A_LINE = 30
+"""Between words on how far a measure is, where there is no terminal."""
 
 
 class Watch:
-    """A bar with the time left, and a line a measure where there is no terminal."""
+    """How far the present measure is and how long it will take: a bar, or lines where there is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -36,12 +47,14 @@ class Watch:
             disable=not console.is_terminal,
             speed_estimate_period=3600,
         )
-        self._task: Any = None
+        self._task = TaskID(0)
+        self._said = 0.0
 
     @contextmanager
     def over(self, measure: str) -> Iterator[None]:
+        self._said = time.monotonic()
         if not self._console.is_terminal:
-            self._console.print(f"{measure} ...")
+            self._console.print(measure)
         with self._bar:
             self._task = self._bar.add_task(measure, total=None)
             try:
@@ -55,6 +68,11 @@ class Watch:
 
     def stepped(self) -> None:
         self._bar.advance(self._task)
+        if not self._console.is_terminal and time.monotonic() > self._said + SECONDS_A_LINE:
+            self._said = time.monotonic()
+            task = next(task for task in self._bar.tasks if task.id == self._task)
+            left = "" if task.time_remaining is None else f", about {task.time_remaining / 60:.0f} minutes left"
+            self._console.print(f"  {task.completed:.0f} of {task.total:.0f} steps{left}")
 
 
 @dataclass(frozen=True)
@@ -74,9 +92,9 @@ class Bench:
     def repetitions(self, usual: int) -> int:
         return usual if self.steps is None else min(usual, self.steps)
 
-    def ours(self, module: str) -> Child:
-        """A side of ours: `module`, run by this interpreter."""
-        return self._child("ours", Path(sys.executable), module)
+    def ours(self, module: str, name: str = "ours") -> Child:
+        """A side of ours: `module`, run by this interpreter; `name` is that of its log."""
+        return self._child(name, Path(sys.executable), module)
 
     def peer(self, name: str) -> Child:
         """The side of a peer, in its own environment."""

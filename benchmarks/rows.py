@@ -116,16 +116,15 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    shown = Table(title="Benchmarks", caption="Medians; the least and the most in brackets.")
-    for column in ("measure", "ours", "peer", "", "ratio", "target", ""):
+    shown = Table(title="Benchmarks", caption="medians; the least and the most below them")
+    for column in ("measure", "ours", "peer", "ratio", "target", ""):
         shown.add_column(column, justify="left" if column in ("measure", "") else "right")
     for row in rows:
         verdict = Text("void", "yellow") if row.void else Text("ok", "green") if row.ok else Text("missed", "red")
         shown.add_row(
-            row.name,
-            _side(row.ours, row.spread.get("ours"), row.unit),
-            "" if row.peer is None else _side(row.peer, row.spread.get("peer"), row.unit),
-            row.peer_name or "",
+            f"{row.name}\n  {row.unit}" + (f", {row.peer_name}" if row.peer_name else ""),
+            _side(row.ours, row.spread.get("ours")),
+            "" if row.peer is None else _side(row.peer, row.spread.get("peer")),
             "" if row.ratio is None else f"{row.ratio:.3g}",
             f"{row.op} {row.target:g}",
             verdict,
@@ -138,6 +137,5 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return [f"{row.name}: {part}" for row in rows for part in (row.void and f"void, {row.void}", row.note) if part]
 
 
-def _side(value: float, spread: tuple[float, float] | None, unit: str) -> str:
-    bracket = f" [{spread[0]:,.4g} to {spread[1]:,.4g}]" if spread else ""
-    return f"{value:,.4g} {unit}{bracket}".replace("[", "\\[")
+def _side(value: float, spread: tuple[float, float] | None) -> str:
+    return f"{value:,.4g}" + (f"\n{spread[0]:,.4g}-{spread[1]:,.4g}" if spread else "")

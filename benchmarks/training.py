@@ -57,7 +57,7 @@ def four_coders(bench: Bench) -> Row:
     """Four transcoders at layer 10 on one stream, over the time of one."""
     subject = prepare(bench.cache)
     four = [CoderVariant(name=f"k{k}", **dict(_coder(bench, k))) for k in FOUR_KS]
-    with _ours(bench) as ours_four, _ours(bench) as ours_one:
+    with _ours(bench, "ours-four") as ours_four, _ours(bench, "ours-one") as ours_one:
         ours_four.ask("setup", **_ours_setup(bench, subject, layers=[LAYER], coders=four))
         ours_one.ask("setup", **_ours_setup(bench, subject, layers=[LAYER], coder=_coder(bench)))
         of_four, of_one = bench.interleave(ours_four, ours_one, bench.repetitions(7))
@@ -128,7 +128,7 @@ def memory(bench: Bench) -> Row:
         target=1.0,
         unit="MiB",
         note=f"VmHWM after {steps} steps minus VmRSS after load; VmHWM counts from the end of the load where the "
-        "system allows that",
+        "system allows that; peer: micro_acc_steps 1, its default",
     )
 
 
@@ -156,8 +156,8 @@ def _against(
     return of_ours, of_peer
 
 
-def _ours(bench: Bench) -> Child:
-    return bench.ours("benchmarks.ours")
+def _ours(bench: Bench, name: str = "ours") -> Child:
+    return bench.ours("benchmarks.ours", name)
 
 
 def _ours_setup(bench: Bench, subject: Subject, *, steps: int = STEPS, **of_spec: Any) -> dict[str, Any]:

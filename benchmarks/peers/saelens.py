@@ -1,7 +1,8 @@
 """SAELens's side: its LLM runner on a CPU, a step at a time. Run as a child, see `benchmarks.line`.
 
 What was chosen for it: position 0 is left out, as by ours; the buffer holds one batch and is not mixed, so that each
-step takes one forward pass, which it ends at the hook; no prefetching, as there is no second device; no logging.
+step takes one forward pass, which it ends at the hook; dense activations, as its sparse ones fail on a CPU; no
+prefetching, as there is no second device; no logging.
 """
 
 from typing import Any

@@ -1,8 +1,9 @@
 """Sparsify's side: its `Trainer` on a CPU, a step at a time. Run as a child, see `benchmarks.line`.
 
 Its command needs CUDA; its trainer does not. What was chosen for it: the model without its head, which training does
-not need, and without a key-value cache; the eager decoder, as there is no Triton on a CPU; `micro_acc_steps` 1, the
-fastest. It runs the whole model whatever the layer, and trains on position 0 too: it cannot leave out a position.
+not need, and without a key-value cache; the eager decoder, as Triton has no CPU; `micro_acc_steps` 1, its default: 4
+and 16 took the same time. It runs the whole model whatever the layer, and learns from position 0 too, as it can leave
+out tokens but not positions; at layer 10 that is 4 % of the variance of the outputs.
 """
 
 import os
