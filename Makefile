@@ -67,7 +67,7 @@ chromium:
 lint: python ## Style, types and the directions between packages.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy shared services
+	$(VENV)/bin/mypy shared services benchmarks
 	$(VENV)/bin/lint-imports
 
 unit: dashboard ## The dashboard's own checks and tests.
@@ -84,8 +84,7 @@ demo-verify: python ## Confirm 50 random edges of the demo's graph by doubling t
 	@$(PY) -m demo.verify
 
 bench: python ## Measure against other projects; prints a table. ONLY=group for one group.
-	@if [ -f benchmarks/__main__.py ]; then $(PY) -m benchmarks $(ONLY); \
-	else echo "there are no benchmarks yet: they come with later work"; fi
+	@$(PY) -m benchmarks $(ONLY) $(ARGS)
 
 gpu-check: python ## Try what training needs of a GPU, and print what passed; ARGS="--device cpu" tries it without one.
 	@$(PY) -m deploy.gpu_check $(ARGS)

@@ -1,0 +1,1 @@
+"""Clew held against other projects, side by side on one machine: `make bench`."""
