@@ -1,6 +1,7 @@
 """From a submitted job to a circuit on the running lab: import, dataset, training, evaluation, graph."""
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 from uuid import UUID
@@ -102,9 +103,8 @@ def test_a_dataset_comes_of_files_below_the_import_roots(thread: RunningLab, toy
     folder = thread.imports / "texts"
     folder.mkdir()
     with gzip.open(folder / "a.jsonl.gz", "wt") as file:
-        file.writelines(
-            json.dumps({"body": f"{number} is followed by {number + 1}. " * 9}) + "\n" for number in range(99)
-        )
+        texts = (hashlib.sha256(str(number).encode()).hexdigest() * 4 for number in range(99))
+        file.writelines(json.dumps({"body": text}) + "\n" for text in texts)
     source = JsonlSource(path=str(folder), field="body")
     spec = BuildDatasetSpec(name="files", model=toy, source=source, context=64, heldout_fraction=0.3)
     assert done(thread.client, spec).result is not None
