@@ -8,7 +8,7 @@ ONLY ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python dashboard chromium lint types unit test demo demo-verify bench gpu-check clean
+.PHONY: help setup python dashboard chromium lint types unit test demo demo-verify bench study gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## Show this.
@@ -85,6 +85,9 @@ demo-verify: python ## Confirm 50 random edges of the demo's graph by doubling t
 
 bench: python ## Measure against other projects; prints a table. ONLY=group for one group.
 	@$(PY) -m benchmarks $(ONLY) $(ARGS)
+
+study: python ## SAE against transcoder on a real model: writes docs/sae-against-transcoder.md; about 50 minutes.
+	@$(PY) -m studies.sae_against_transcoder $(ARGS)
 
 gpu-check: python ## Try what training needs of a GPU, and print what passed; ARGS="--device cpu" tries it without one.
 	@$(PY) -m deploy.gpu_check $(ARGS)
