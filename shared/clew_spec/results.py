@@ -21,6 +21,10 @@ class Lineage(Spec):
     coder_digests: list[str] = []
     parents: list[str] = []
     """UUIDs of the catalogue records this was made from."""
+    tokens: int | None = None
+    """How many tokens of the dataset's training split a coder learned from, row after row in the seed's order."""
+    source: dict[str, Any] | None = None
+    """Of what came from elsewhere: its format, the sha256 of each file, and what the files say of themselves."""
 
 
 class ModelConfig(Spec):
