@@ -3,6 +3,7 @@
 Folds compute in float64 and keep the dtype of each weight.
 """
 
+import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
@@ -17,19 +18,27 @@ def fold_centre(W_enc_FD: Tensor, b_enc_F: Tensor, b_D: Tensor) -> Tensor:
 
 
 def fold_gain(coder: Coder, norm: Norm) -> Coder:
-    """Of a coder that reads `n`, one that reads `n * gain + bias`. Raises InvalidSpec where a gain is 0."""
+    """Of a coder of `n`, one of `n * gain + bias`: of what it reads, and of what it writes where that is `n` too.
+
+    Raises InvalidSpec where a gain is 0.
+    """
     gain_D = norm.gain_D.double().cpu()
     if bool((gain_D == 0).any()):
         raise InvalidSpec(f"the norm at layer {coder.layer} has gains of 0, so what the coder reads is lost")
-    weights = coder.parameters()
+    bias_D = torch.zeros_like(gain_D) if norm.bias_D is None else norm.bias_D.double().cpu()
+    old = coder.parameters()
+    new = {name: weight.double() for name, weight in old.items()}
     for matrix, bias in (("W_enc", "b_enc"), ("W_skip", "b_dec")):
-        if matrix in weights:
-            folded = weights[matrix].double() / gain_D
-            if norm.bias_D is not None:
-                shift = linear(norm.bias_D.double().cpu(), folded)
-                weights[bias] = _like(weights[bias].double() - shift, weights[bias])
-            weights[matrix] = _like(folded, weights[matrix])
-    return Coder.of(coder.config.model_copy(update={"hook_in": "mlp.in"}), weights)
+        if matrix in new:
+            new[matrix] = new[matrix] / gain_D
+            if not coder.config.centred:  # then b_dec moves, and with it what the encoder reads
+                new[bias] = new[bias] - linear(bias_D, new[matrix])
+    hooks = {"hook_in": "mlp.in"}
+    if coder.config.hook_out == "mlp.normed":
+        hooks["hook_out"] = "mlp.in"
+        new |= {"W_dec": new["W_dec"] * gain_D, "b_dec": new["b_dec"] * gain_D + bias_D}
+    weights = {name: _like(weight, old[name]) for name, weight in new.items()}
+    return Coder.of(coder.config.model_copy(update=hooks), weights)
 
 
 def rescale(coder: Coder, factor_F: Tensor) -> Coder:

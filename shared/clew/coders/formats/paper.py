@@ -2,8 +2,8 @@
 
 A `.pt` file is a pickled `{cfg: LanguageModelSAERunnerConfig, state_dict}`: `W_enc` [d_in, F], `W_dec` [F, d_out],
 `b_enc`, `b_dec` [d_in], and of transcoders `b_dec_out` [d_out]. `z = relu((x - b_dec) W_enc + b_enc)`, and `y_hat` is
-`z W_dec + b_dec_out`. A transcoder is brought to `relu(x W_enc + b_enc - b_dec W_enc)`, the same function. TransformerLens
-had folded its model: it reads what the MLP's norm makes before its gain and bias, and writes outputs less their mean.
+`z W_dec + b_dec_out`. A transcoder is brought to `relu(x W_enc + b_enc - b_dec W_enc)`, the same function. Its model
+had been folded: it reads what the MLP's norm makes before its gain and bias, and writes outputs less their mean.
 """
 
 import re

@@ -31,14 +31,15 @@ def random_coder(
     hook: str = "mlp.out",
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    d: int = D,
 ) -> Coder:
     """Every weight away from its default; an SAE reads and writes `hook`."""
     config = CoderConfig(
         kind=kind,
         activation=ACTIVATIONS[activation],
         n_features=F,
-        d_in=D,
-        d_out=D,
+        d_in=d,
+        d_out=d,
         layer=layer,
         later_layers=list(later_layers),
         skip=skip,

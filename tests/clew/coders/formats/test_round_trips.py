@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.clew.coders.formats.random_coders import GIVEN, cross_layer, inputs, outputs, random_coder
 
 from clew.coders import Coder
 from clew.coders.formats import FORMATS, detect, read_coders, write_coders
 from clew_spec.errors import ClewError, DataError, InvalidSpec
 from clew_spec.formats import ExportFormat, require_sayable
 from clew_spec.results import Lineage
-from tests.clew.coders.formats.random_coders import GIVEN, cross_layer, inputs, outputs, random_coder
 
 pytestmark = pytest.mark.science
 
