@@ -48,18 +48,16 @@ class ExportCodersSpec(Spec):
 
 
 class Calibration(Spec):
-    """What it cost a coder to have a threshold in place of TopK. L0 and FVU are of held-out tokens."""
+    """What it cost a coder to have a threshold for each feature in place of TopK, on held-out tokens."""
 
     layer: int
-    threshold: float
-    """Where all its features are cut."""
+    tokens: int
+    """That thresholds were found on."""
+    tokens_measured: int
     l0_before: float
     l0_after: float
     fvu_before: float
     fvu_after: float
-    tokens: int
-    """That the threshold was found on."""
-    tokens_measured: int
 
 
 def needs_threshold(format: ExportFormat, config: CoderConfig) -> bool:
