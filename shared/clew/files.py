@@ -4,9 +4,11 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from clew_spec.errors import InvalidSpec
 
 
 def file_sha256(path: Path) -> str:
@@ -18,6 +20,18 @@ def digest_of(digests: Mapping[str, str]) -> str:
     """sha256 over names and digests, in the order of the names."""
     lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(digests.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def inside(path: Path, roots: Sequence[Path], *, where: str = "/spec/path") -> Path:
+    """The real path, symbolic links followed. Raises InvalidSpec where it is under none of `roots`."""
+    real = path.resolve()
+    if not any(real.is_relative_to(root.resolve()) for root in roots):
+        raise InvalidSpec(
+            f"{str(path)!r} is outside the folders that may be imported from",
+            where=where,
+            expected="a path under one of CLEW_IMPORT_ROOTS, symbolic links followed",
+        )
+    return real
 
 
 @contextmanager

@@ -1,50 +1,14 @@
-"""Coders in other projects' formats: what each can say, and the jobs that bring them in and out."""
+"""Coders in other projects' formats: what each of them can say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-from pydantic import Field
-
-from clew_spec.base import Name, Ref, Spec
-from clew_spec.coders import CoderConfig, Hook, TopK
+from clew_spec.base import Spec
+from clew_spec.coders import CoderConfig, TopK
 from clew_spec.errors import InvalidSpec
 
 ImportFormat = Literal["clew", "saelens", "sparsify", "circuit-tracer", "gemma-scope", "paper"]
 ExportFormat = Literal["clew", "saelens", "sparsify", "circuit-tracer"]
-
-
-class ImportCodersSpec(Spec):
-    kind: Literal["import-coders"] = "import-coders"
-    name: Name
-    """Name of the set of coders, at most one for each layer."""
-    path: str = Field(min_length=1, max_length=4096)
-    """A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`."""
-    format: Literal["auto"] | ImportFormat = "auto"
-    """`auto`: what the files look like. `paper`: a checkpoint of the code of arXiv 2406.11944."""
-    model: Ref
-    """Whose activations they read and write."""
-    bos: str = Field(min_length=1, max_length=64)
-    """What stood first in every row that they learned from: `none`, `bos` (the tokenizer's own), or a token's text."""
-    dataset: Ref | None = None
-    """What they learned from, if the catalogue has it."""
-    layer: int | None = Field(default=None, ge=0)
-    """Of a single coder whose files do not say; overrides what they say."""
-    hook_in: Hook | Literal["mlp.normed"] | None = None
-    """What they read, if their files do not say it or say it wrongly. `mlp.normed`: what the MLP's norm makes before
-    its gain and bias, which are folded into the coder."""
-    hook_out: Hook | None = None
-    """What they write, likewise."""
-
-
-class ExportCodersSpec(Spec):
-    kind: Literal["export-coders"] = "export-coders"
-    coders: Ref
-    """A set of coders by name or by the UUID of its job, or one coder by UUID."""
-    format: ExportFormat
-    dataset: Ref | None = None
-    """Whose training split thresholds are calibrated on, if the format needs them; the coders' own if not given."""
-    tokens: int = Field(default=8192, ge=256)
-    """To calibrate on, and as many held-out ones to report on; rounded up to whole rows."""
 
 
 class Calibration(Spec):
@@ -78,6 +42,22 @@ def require_sayable(format: ExportFormat, config: CoderConfig, *, post_norm: boo
             f"{format} cannot hold the coder of layer {config.layer}: {reason}",
             where="/spec/format",
             hint="choose another format",
+        )
+
+
+def require_set_sayable(
+    format: ExportFormat, configs: Sequence[CoderConfig], *, where: str = "/spec/coders", post_norm: bool = False
+) -> None:
+    """`require_sayable` for each of a set, by layer; and InvalidSpec where they are no set for `format`."""
+    for config in configs:
+        require_sayable(format, config, post_norm=post_norm)
+    alike = {(config.kind, config.hook_in, config.n_features, config.activation.kind) for config in configs}
+    layers = [config.layer for config in configs]
+    if format == "circuit-tracer" and (len(alike) != 1 or layers != list(range(len(layers)))):
+        raise InvalidSpec(
+            f"circuit-tracer cannot hold a set for the layers {layers}",
+            where=where,
+            expected="coders of the same kind, width and activation for each layer of the model from 0",
         )
 
 

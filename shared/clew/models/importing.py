@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from clew.files import digest_of, file_sha256, whole_folder
+from clew.files import digest_of, file_sha256, inside, whole_folder
 from clew.models.anatomy import describe, require_family
 from clew.models.model import load_folder, load_model, load_tokenizer, require_all_weights
 from clew.reporting import Report, StopRequested
@@ -72,19 +72,7 @@ def _step(report: Report, phase: str, done: int) -> None:
 
 def check_source(source: Path, roots: Sequence[Path]) -> Path:
     """The real path of a model, with every file that will be opened inside one of the roots. Raises InvalidSpec."""
-    real_roots = [root.resolve() for root in roots]
-
-    def inside(path: Path) -> Path:
-        real = path.resolve()
-        if not any(real.is_relative_to(root) for root in real_roots):
-            raise InvalidSpec(
-                f"{str(path)!r} is outside the folders that models may be imported from",
-                where="/spec/path",
-                expected="a path under one of CLEW_IMPORT_ROOTS, symbolic links followed",
-            )
-        return real
-
-    real = inside(source)
+    real = inside(source, roots)
     if not real.exists():
         raise InvalidSpec(
             f"{str(source)!r} does not exist", where="/spec/path", expected="a model folder or .gguf file"
@@ -99,7 +87,7 @@ def check_source(source: Path, roots: Sequence[Path]) -> Path:
         )
     names = set()
     for entry in real.iterdir():
-        target = inside(entry)
+        target = inside(entry, roots)
         if not target.is_dir() and not target.is_file():
             raise InvalidSpec(f"{entry.name!r} in the model folder is not a regular file", where="/spec/path")
         names.add(entry.name)

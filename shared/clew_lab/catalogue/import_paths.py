@@ -1,15 +1,16 @@
-"""Which paths `import-model` may name."""
+"""Which paths `import-model` and `import-coders` may name."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from clew_spec.errors import InvalidSpec
 
 
-def check_import_path(path: str, roots: Sequence[Path], *, where: str) -> None:
+def check_import_path(path: str, roots: Sequence[Path], *, where: str, suffixes: Collection[str] = (".gguf",)) -> None:
     """Raises `InvalidSpec` unless `path` is absolute, normal, and under a root, links followed as far as they exist.
 
+    A file must end in one of `suffixes`.
     The file is the worker's, perhaps on another machine: whether it is there, only the worker can say.
     """
     allowed = ", ".join(map(str, roots)) or "none: CLEW_IMPORT_ROOTS is not set"
@@ -21,7 +22,7 @@ def check_import_path(path: str, roots: Sequence[Path], *, where: str) -> None:
     try:
         real = Path(os.path.realpath(path))
         inside = any(real.is_relative_to(os.path.realpath(root)) for root in roots)
-        wrong_file = inside and real.is_file() and real.suffix != ".gguf"
+        wrong_file = inside and real.is_file() and real.suffix not in suffixes
     except OSError as error:  # a name too long, a loop of links
         raise InvalidSpec(
             f"{path[:200]} cannot be looked up: {error.strerror}", where=where, expected=expected
@@ -29,4 +30,6 @@ def check_import_path(path: str, roots: Sequence[Path], *, where: str) -> None:
     if not inside:
         raise InvalidSpec(f"{path} is outside the import roots", where=where, expected=expected)
     if wrong_file:
-        raise InvalidSpec(f"{path} is a file", where=where, expected="a folder, or a file that ends in .gguf")
+        raise InvalidSpec(
+            f"{path} is a file", where=where, expected=f"a folder, or a file that ends in {' or '.join(suffixes)}"
+        )

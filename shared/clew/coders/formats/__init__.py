@@ -4,6 +4,7 @@ Whatever a reader returns computes what the peer computes of the same files, in 
 this does not implement is refused by name.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ from clew.coders.coder import Coder
 from clew.coders.formats import circuit_tracer, gemma_scope, native, paper, saelens, sparsify
 from clew.coders.formats.parts import Given
 from clew.coders.reconstruction import require_whole
-from clew_spec.errors import DataError
+from clew.files import inside
+from clew_spec.errors import DataError, InvalidSpec
 from clew_spec.formats import ExportFormat, ImportFormat
 from clew_spec.results import Lineage
 
-__all__ = ["FORMATS", "Format", "Given", "detect", "read_coders", "write_coders"]
+__all__ = ["FORMATS", "Format", "Given", "check_source", "detect", "files_of", "read_coders", "write_coders"]
 
 DEPTH = 3
 """How far below a folder its coders may lie."""
@@ -39,6 +41,28 @@ FORMATS: dict[ImportFormat, Format] = {
     "gemma-scope": Format("params.npz or params*.safetensors", gemma_scope.recognises, gemma_scope.read),
     "paper": Format("*.pt", paper.recognises, paper.read),
 }
+
+
+def check_source(source: Path, roots: Sequence[Path]) -> Path:
+    """The real path of coders, with all that may be read there inside one of the roots. Raises InvalidSpec."""
+    real = inside(source, roots)
+    if not real.exists():
+        raise InvalidSpec(f"{str(source)!r} does not exist", where="/spec/path", expected="a folder or file of coders")
+    for folder, folders, files in os.walk(real):
+        for name in (*folders, *files):
+            entry = Path(folder, name)
+            target = inside(entry, roots)
+            if not target.is_file() and (entry.is_symlink() or not target.is_dir()):
+                raise InvalidSpec(f"{name!r} is neither a folder nor a regular file", where="/spec/path")
+    return real
+
+
+def files_of(path: Path, format: ImportFormat) -> list[Path]:
+    """The files among which those of the coders are."""
+    places = _places(path, format)
+    return sorted(
+        file for place in places for file in (place.iterdir() if place.is_dir() else [place]) if file.is_file()
+    )
 
 
 def detect(path: Path) -> ImportFormat:

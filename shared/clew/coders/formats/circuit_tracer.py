@@ -23,7 +23,7 @@ from clew.coders.reconstruction import require_whole
 from clew.files import whole_folder
 from clew_spec.coders import Activation, JumpReLU, ReLU, TopK
 from clew_spec.errors import DataError, InvalidSpec
-from clew_spec.formats import require_sayable
+from clew_spec.formats import require_set_sayable
 
 CONFIG_FILE = "config.yaml"
 PER_LAYER, CROSS_LAYER = "transcoder_set", "cross_layer_transcoder"
@@ -136,19 +136,12 @@ def write(coders: Sequence[Coder], folder: Path, *, model_name: str = "unknown",
 
 
 def _require_one_set(coders: Sequence[Coder]) -> None:
+    require_set_sayable("circuit-tracer", [each.config for each in coders])
     for each in coders:
-        require_sayable("circuit-tracer", each.config)
         if isinstance(each.config.activation, TopK):
             raise InvalidSpec(
                 f"circuit-tracer would read the TopK of layer {each.layer} as ReLU", hint="calibrate thresholds first"
             )
-    alike = {(c.config.kind, c.config.hook_in, c.config.n_features, c.threshold is None) for c in coders}
-    if [each.layer for each in coders] != list(range(len(coders))) or len(alike) != 1:
-        raise InvalidSpec(
-            f"circuit-tracer cannot hold a set for the layers {[each.layer for each in coders]}",
-            where="/spec/coders",
-            expected="one coder of the same kind, width and activation for each layer from 0",
-        )
     require_whole({each.layer: each for each in coders})
 
 
