@@ -66,8 +66,7 @@ def read(folder: Path, given: Given) -> list[Coder]:
     exactly(found, ["encoder.weight", "encoder.bias", "W_dec", "b_dec", *skipping], path=folder / WEIGHTS_FILE)
     if not isinstance(k, int) or not 1 <= k <= len(found["encoder.bias"]):
         raise DataError(f"{path.name} has k = {k!r}", expected="a number of features")
-    weights = found | {"W_enc": found.pop("encoder.weight"), "b_enc": found.pop("encoder.bias")}
-    weights = {name: weight for name, weight in weights.items() if "." not in name}
+    weights = {"W_enc": found.pop("encoder.weight"), "b_enc": found.pop("encoder.bias"), **found}
     kind: Kind = "skip-transcoder" if skip else "transcoder" if transcode else "sae"
     form = Form(kind, TopK(k=k), centred=not transcode)
     return [coder(weights, form, _place(folder.name, transcode, given), given, path=folder)]
