@@ -8,7 +8,7 @@ ONLY ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python dashboard chromium lint types unit test demo demo-verify bench study gpu-check clean
+.PHONY: help setup python dashboard chromium lint types unit test test-full demo demo-verify bench study gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## Show this.
@@ -75,6 +75,9 @@ unit: dashboard ## The dashboard's own checks and tests.
 
 test: setup chromium lint unit ## Set up and run every test; ONLY=science, lab, chaos or browser for one group.
 	$(PY) -m pytest --durations=10 $(if $(ONLY),-m $(ONLY)) $(ARGS)
+
+test-full: setup chromium lint unit ## As `test`, and what we write and read against other projects as they are installed.
+	$(PY) -m pytest --durations=10 -m "$(or $(ONLY),peers or not peers)" $(ARGS)
 
 # --- To see it work --------------------------------------------------------------------------------------------------
 demo: setup ## A real model from import to circuit, through REST and the queue, in minutes on a CPU.

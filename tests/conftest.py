@@ -6,7 +6,7 @@ import pytest
 
 pytest_plugins = ["tests.support.servers", "tests.support.browser"]
 
-GROUPS = ("science", "lab", "chaos", "browser")
+GROUPS = ("science", "lab", "chaos", "browser", "peers")
 _HERE = Path(__file__).parent
 
 
@@ -23,7 +23,7 @@ def group_of(item: pytest.Item) -> str:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     from tests.support.browser import why_left_out  # not above: pytest imports plugins itself
 
     left_out = why_left_out()
@@ -31,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item, group in groups.items():
         if item.get_closest_marker(group) is None:
             item.add_marker(group)
+        if group == "peers" and "peers" not in config.getoption("markexpr"):
+            item.add_marker(pytest.mark.skip(reason="installs other projects: `make test-full`, or `-m peers`"))
         if group == "browser" and left_out:
             item.add_marker(pytest.mark.skip(reason=left_out))
     items.sort(key=lambda item: GROUPS.index(groups[item]))

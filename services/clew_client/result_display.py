@@ -10,8 +10,17 @@ from rich.text import Text
 
 from clew_client.display import clean, number, table
 from clew_spec.evaluation import CoderMetrics, SpliceMetrics
+from clew_spec.formats import Calibration
 from clew_spec.graph import GraphSummary
-from clew_spec.results import CodersResult, DatasetResult, EvaluationResult, GraphResult, ModelResult, Result
+from clew_spec.results import (
+    CodersResult,
+    DatasetResult,
+    EvaluationResult,
+    ExportResult,
+    GraphResult,
+    ModelResult,
+    Result,
+)
 
 _RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 
@@ -35,10 +44,17 @@ def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
                 (".".join(filter(None, (str(c.layer), c.variant))), number(c.fvu_first), number(c.fvu_last))
                 for c in known.coders
             ]
+            if known.steps is None:
+                yield Text(f"{len(rows)} coders")
+                return
             yield Text(f"{len(rows)} coders, {number(known.steps)} steps, {number(known.tokens_seen)} tokens")
             yield table(["layer>", "FVU first>", "FVU last>"], rows)
         case EvaluationResult():
             yield from _evaluation(known)
+        case ExportResult():
+            yield Text(f"{len(known.files)} files for {known.format}")
+            if known.calibration:
+                yield table(_CALIBRATION, [_calibration(each) for each in known.calibration])
         case GraphResult():
             yield table(["", ""], _graph(known.summary))
         case ModelResult():
@@ -75,6 +91,13 @@ def _with_interval(metrics: SpliceMetrics, name: str) -> str:
     value = number(getattr(metrics, name))
     interval = metrics.intervals.get(name)
     return value if interval is None else f"{value} ± {(interval.high - interval.low) / 2:.2g}"
+
+
+_CALIBRATION = ["layer>", "tokens>", "L0 before>", "L0 after>", "FVU before>", "FVU after>"]
+
+
+def _calibration(c: Calibration) -> list[str]:
+    return [str(c.layer), *map(number, (c.tokens, c.l0_before, c.l0_after, c.fvu_before, c.fvu_after))]
 
 
 def _graph(summary: GraphSummary) -> Facts:

@@ -143,12 +143,14 @@ class CoderView(RecordView):
     layer: int
     config: CoderConfig
     model_id: UUID
-    dataset_id: UUID
+    dataset_id: UUID | None
+    """Null of coders that learned from what the catalogue does not have."""
     metrics: CoderMetrics | None
     """Of the newest evaluation."""
     fvu_first: float | None
     fvu_last: float | None
-    """Held-out FVU before the first step and after the last; null where it was not a finite number."""
+    """Held-out FVU before the first step and after the last; null where it was not a finite number, and of coders that
+    were imported."""
 
 
 class GraphView(RecordView):

@@ -58,8 +58,8 @@ class CoderSpec(Spec):
     """`transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
     `sae` writes what it reads; the features of a `cross-layer-transcoder` write to every later layer of its set too."""
     hook_in: Hook = "mlp.in"
-    """`mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what it returns, before any post-norm and the
-    residual addition. `resid`: the residual stream after the block."""
+    """`mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
+    MLP returns, after the norm that some families put there. `resid`: the residual stream after the block."""
     hook_out: Hook | None = None
     """If not given, `hook_in` for an SAE and `mlp.out` for the others."""
     activation: Activation = TopK()
@@ -97,6 +97,7 @@ class CoderConfig(Spec):
     Weights are canonical: `W_enc` [F, d_in], `W_dec` [F, d_out], `b_enc` [F], `b_dec` [d_out]; skip transcoders have
     `W_skip` [d_out, d_in]; JumpReLU has `threshold` [F] and BatchTopK `threshold` [1].
     `z = activation(x @ W_enc.T + b_enc)`, `y_hat = z @ W_dec + b_dec (+ x @ W_skip.T)`; x is `x - b_dec` if `centred`.
+    They are in the model's own units: whatever scaled activations in training is folded into them.
     A cross-layer transcoder is a set of these, one a layer: the one of layer l has a `W_dec_L07` [F, d_out] for each of
     its `later_layers`, and `y_hat` of layer 7 also holds `z @ W_dec_L07` of every coder of the set that has one.
     """
@@ -114,9 +115,13 @@ class CoderConfig(Spec):
     skip: bool = False
     """Whether a cross-layer transcoder has a `W_skip` too; a skip transcoder always does, others never."""
     hook_in: str = "mlp.in"
-    """`mlp.in`: what the MLP module receives, after its norm. `resid`: the residual stream after the block."""
+    """As in `CoderSpec`; of coders from elsewhere that are not yet fitted to a model also `mlp.normed`: what the MLP's
+    norm makes before its gain and bias."""
     hook_out: str = "mlp.out"
-    """`mlp.out`: what the MLP module returns, before any post-norm and the residual addition."""
+    """As in `CoderSpec`; of coders from elsewhere also `mlp.returned`: what the MLP module returns, before any norm."""
+    output_centred: bool = False
+    """Whether it learned outputs less their mean over dimensions, as a model with centred writing weights has them. Of
+    no effect in a model whose every norm subtracts that mean."""
     centred: bool = False
     """Whether the encoder reads `x - b_dec`: SAEs may, nothing else does."""
     loss: LossSpec | None = None
@@ -124,7 +129,8 @@ class CoderConfig(Spec):
     dtype: str = "float32"
     model_digest: str
     tokenizer_digest: str
-    dataset_digest: str
+    dataset_digest: str | None = None
+    """Null where that is not known."""
     bos: str
     positions_excluded: list[int] = [0]
     """Row positions never trained on and never counted: position 0 is an attention sink."""

@@ -9,14 +9,16 @@ from clew_spec.attribution import AttributeSpec
 from clew_spec.base import Spec
 from clew_spec.datasets import BuildDatasetSpec
 from clew_spec.evaluation import EvaluateSpec
+from clew_spec.exporting import ExportCodersSpec
+from clew_spec.importing import ImportCodersSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.training import TrainSpec
 
 JobSpec = Annotated[
-    ImportModelSpec | BuildDatasetSpec | TrainSpec | EvaluateSpec | AttributeSpec,
+    ImportModelSpec | BuildDatasetSpec | TrainSpec | EvaluateSpec | AttributeSpec | ImportCodersSpec | ExportCodersSpec,
     Field(discriminator="kind"),
 ]
-JobKind = Literal["import-model", "build-dataset", "train", "evaluate", "attribute"]
+JobKind = Literal["import-model", "build-dataset", "train", "evaluate", "attribute", "import-coders", "export-coders"]
 Pool = Literal["train", "circuits"]
 Visibility = Literal["project", "lab"]
 
@@ -26,6 +28,8 @@ POOL_OF: dict[JobKind, Pool] = {
     "train": "train",
     "evaluate": "circuits",
     "attribute": "circuits",
+    "import-coders": "train",
+    "export-coders": "circuits",
 }
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from clew_spec.base import Digest, Spec
 from clew_spec.coders import CoderConfig
 from clew_spec.evaluation import AllReplaced, CoderMetrics
+from clew_spec.formats import Calibration, ExportFormat
 from clew_spec.graph import GraphSummary
 
 
@@ -21,6 +22,10 @@ class Lineage(Spec):
     coder_digests: list[str] = []
     parents: list[str] = []
     """UUIDs of the catalogue records this was made from."""
+    tokens: int | None = None
+    """How many tokens of the dataset's training split a coder learned from, row after row in the seed's order."""
+    source: dict[str, Any] | None = None
+    """Of what came from elsewhere: its format, and the sha256 of each file by name."""
 
 
 class ModelConfig(Spec):
@@ -81,17 +86,31 @@ class TrainedCoder(Spec):
     digest: Digest
     config: CoderConfig
     files: list[str]
-    fvu_first: float
-    """Held-out FVU before the first step."""
-    fvu_last: float
+    fvu_first: float | None = None
+    """Held-out FVU before the first step; null of a coder that was imported."""
+    fvu_last: float | None = None
 
 
 class CodersResult(Spec):
     kind: Literal["coders"] = "coders"
     name: str
     coders: list[TrainedCoder]
-    steps: int
-    tokens_seen: int
+    steps: int | None = None
+    """Null, as the tokens, of coders that were imported."""
+    tokens_seen: int | None = None
+    lineage: Lineage
+
+
+class ExportResult(Spec):
+    """Coders in another project's format. The catalogue gets no record: the files are the job's artifacts."""
+
+    kind: Literal["export"] = "export"
+    name: str
+    format: ExportFormat
+    calibration: list[Calibration]
+    """Of those coders whose TopK became thresholds."""
+    files: list[str]
+    """What the other project reads, below `export/`; and `report.json`, with the calibration."""
     lineage: Lineage
 
 
@@ -114,6 +133,6 @@ class GraphResult(Spec):
 
 
 Result = Annotated[
-    ModelResult | DatasetResult | CodersResult | EvaluationResult | GraphResult,
+    ModelResult | DatasetResult | CodersResult | EvaluationResult | GraphResult | ExportResult,
     Field(discriminator="kind"),
 ]

@@ -8,6 +8,8 @@ from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import BatchTopK, CoderSpec, JumpReLU, ReLU, TopK
 from clew_spec.datasets import BuildDatasetSpec, HubSource, JsonlSource, ParquetSource, PydocSource, TextSource
 from clew_spec.evaluation import EvaluateSpec
+from clew_spec.exporting import ExportCodersSpec
+from clew_spec.importing import ImportCodersSpec
 from clew_spec.jobs import JobRequest
 from clew_spec.losses import AuxK, LossSpec
 from clew_spec.models import ImportModelSpec
@@ -94,6 +96,26 @@ specs: st.SearchStrategy[Any] = st.one_of(
         tokens_per_step=counts(16),
         seed=seeds,
         dtype=st.sampled_from(["float32", "bfloat16"]),
+    ),
+    st.builds(
+        ImportCodersSpec,
+        name=names,
+        path=words,
+        format=st.sampled_from(["auto", "saelens", "paper"]),
+        model=refs,
+        bos=words,
+        dataset=st.none() | refs,
+        layer=st.none() | counts(0, 99),
+        hook_in=st.sampled_from([None, "mlp.in", "mlp.normed"]),
+        hook_out=st.sampled_from([None, "mlp.out"]),
+    ),
+    st.builds(
+        ExportCodersSpec,
+        coders=refs,
+        format=st.sampled_from(["clew", "saelens", "sparsify", "circuit-tracer"]),
+        model_name=words,
+        dataset=st.none() | refs,
+        tokens=counts(256),
     ),
     st.builds(EvaluateSpec, coders=refs, dataset=st.none() | refs, tokens=counts(16), rows_per_batch=counts()),
     st.builds(

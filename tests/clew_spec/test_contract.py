@@ -83,6 +83,14 @@ specs = st.one_of(
     ),
     some({"kind": st.just("evaluate"), "coders": refs}, {"dataset": st.none() | refs, "tokens": st.integers(16)}),
     some(
+        {"kind": st.just("import-coders"), "name": names, "path": words, "model": refs, "bos": words},
+        {"layer": st.none() | st.integers(0, 99), "hook_in": st.sampled_from([None, "resid", "mlp.normed"])},
+    ),
+    some(
+        {"kind": st.just("export-coders"), "coders": refs, "format": st.sampled_from(["clew", "circuit-tracer"])},
+        {"dataset": st.none() | refs, "tokens": st.integers(256), "model_name": words},
+    ),
+    some(
         {"kind": st.just("attribute"), "name": names, "coders": refs, "prompt": words},
         {"bos": st.none() | words, "max_logits": st.integers(1, 100), "desired_logit_prob": st.floats(0.01, 1)},
     ),

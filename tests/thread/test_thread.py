@@ -16,7 +16,9 @@ from clew_spec.coders import CoderSpec, TopK
 from clew_spec.datasets import BuildDatasetSpec, JsonlSource, PydocSource
 from clew_spec.errors import InvalidSpec
 from clew_spec.evaluation import EvaluateSpec
+from clew_spec.exporting import ExportCodersSpec
 from clew_spec.graph import GraphDocument
+from clew_spec.importing import ImportCodersSpec
 from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
 from clew_spec.results import EvaluationResult
@@ -112,6 +114,54 @@ def test_a_dataset_comes_of_files_below_the_import_roots(thread: RunningLab, toy
     assert dataset.heldout_tokens > 0
     assert dataset.source | source.model_dump() == dataset.source
     assert dataset.source["files_read"] == 1
+
+
+def test_coders_leave_for_another_project_and_come_back(thread: RunningLab, trained: JobView, tmp_path: Path) -> None:
+    lab = thread.client
+    every = train_spec("every", steps=50).model_copy(update={"layers": [0, 1, 2, 3]})
+    done(lab, every)
+    export = done(lab, ExportCodersSpec(coders="every", format="circuit-tracer", tokens=512))
+    files = {artifact.name: artifact for artifact in lab.artifacts(export.id)}
+    assert sorted(files) == ["export/config.yaml", *(f"export/layer_{i}.safetensors" for i in range(4)), "report.json"]
+    report = json.loads(lab.download(files["report.json"], tmp_path).read_bytes())
+    folder = thread.imports / "theirs"
+    folder.mkdir()
+    for name, artifact in files.items():
+        if name.startswith("export/"):
+            (folder / Path(name).name).write_bytes(lab.download(artifact, tmp_path).read_bytes())
+
+    spec = ImportCodersSpec(name="back", path=str(folder), model="toy", dataset="text", bos="none")
+    back = done(lab, spec)
+    coders = {coder.layer: coder for coder in lab.coders(job=back.id)}
+    assert sorted(coders) == [0, 1, 2, 3]
+    assert {coder.config.activation.kind for coder in coders.values()} == {"jumprelu"}
+    assert coders[0].lineage.source is not None
+    assert coders[0].lineage.source["format"] == "circuit-tracer"
+    # What the report says of the same held-out rows is what evaluations of both sets find.
+    assert [cost["layer"] for cost in report["calibration"]] == [0, 1, 2, 3]
+    for name, when in (("every", "before"), ("back", "after")):
+        done(lab, EvaluateSpec(coders=name, tokens=512))
+        measured = {coder.layer: coder.metrics for coder in lab.coders(name=name)}
+        for cost in report["calibration"]:
+            metrics = measured[cost["layer"]]
+            assert metrics is not None
+            assert metrics.fvu == pytest.approx(cost[f"fvu_{when}"], rel=1e-4)
+            assert metrics.l0 == pytest.approx(cost[f"l0_{when}"], rel=1e-4)
+
+    unknown = done(lab, spec.model_copy(update={"name": "unknown", "dataset": None}))
+    assert [coder.dataset_id for coder in lab.coders(job=unknown.id)] == [None] * 4
+    with pytest.raises(InvalidSpec, match="is not known"):
+        lab.submit(EvaluateSpec(coders="unknown"))
+    with pytest.raises(InvalidSpec, match="TopK alone"):
+        lab.submit(ExportCodersSpec(coders="back", format="sparsify"))
+    with pytest.raises(InvalidSpec, match=r"layers \[1\]"):
+        lab.submit(ExportCodersSpec(coders=str(coders[1].id), format="circuit-tracer"))
+    with pytest.raises(InvalidSpec, match="outside the import roots"):
+        lab.submit(spec.model_copy(update={"path": "/etc"}))
+    (folder / "config.yaml").unlink()
+    failed = lab.submit(spec).wait()
+    assert failed.error is not None
+    assert "no known format" in failed.error.detail
 
 
 def test_a_runner_killed_in_mid_training_changes_nothing(thread: RunningLab, trained: JobView) -> None:

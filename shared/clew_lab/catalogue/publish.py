@@ -14,6 +14,7 @@ from clew_spec.results import (
     CodersResult,
     DatasetResult,
     EvaluationResult,
+    ExportResult,
     GraphResult,
     Lineage,
     ModelResult,
@@ -57,6 +58,8 @@ def publish(session: Session, job: Job, result: Result, files: Sequence[Uploaded
     )
     if isinstance(result, EvaluationResult):
         return _evaluated(session, job, result)
+    if isinstance(result, ExportResult):
+        return []
     records = _records(session, job, result)
     session.add_all(records)
     session.flush()
@@ -111,7 +114,7 @@ def _records(
                     layer=coder.layer,
                     config=coder.config.model_dump(mode="json"),
                     model_id=_model_of(session, job),
-                    dataset_id=UUID(job.inputs["dataset"]),
+                    dataset_id=UUID(job.inputs["dataset"]) if "dataset" in job.inputs else None,
                     fvu_first=coder.fvu_first,
                     fvu_last=coder.fvu_last,
                 )

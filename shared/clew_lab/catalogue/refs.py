@@ -18,9 +18,13 @@ from clew_lab.catalogue.queries import file_of
 from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec
+from clew_spec.coders import CoderConfig
 from clew_spec.datasets import BuildDatasetSpec, FileSource
 from clew_spec.errors import InvalidSpec
 from clew_spec.evaluation import EvaluateSpec
+from clew_spec.exporting import ExportCodersSpec
+from clew_spec.formats import needs_threshold, require_set_sayable
+from clew_spec.importing import ImportCodersSpec
 from clew_spec.jobs import JobSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.training import TrainSpec
@@ -28,6 +32,9 @@ from clew_spec.training import TrainSpec
 R = TypeVar("R", Model, Dataset, Coder)
 
 NO_BOS, OWN_BOS = "none", "bos"
+CODER_ENDINGS = (".pt", ".npz", ".safetensors")
+POST_NORM = frozenset({"Gemma2ForCausalLM", "Gemma3ForCausalLM"})
+"""Models with a norm between an MLP and the residual stream."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,11 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
             return _evaluate(session, actor, spec)
         case AttributeSpec():
             return _attribute(session, actor, spec)
+        case ImportCodersSpec():
+            check_import_path(spec.path, import_roots, where="/spec/path", endings=CODER_ENDINGS)
+            return _import_coders(session, actor, spec)
+        case ExportCodersSpec():
+            return _export_coders(session, actor, spec)
 
 
 def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int | None:
@@ -122,21 +134,47 @@ def _train(session: Session, actor: Actor, spec: TrainSpec) -> Resolved:
 
 def _evaluate(session: Session, actor: Actor, spec: EvaluateSpec) -> Resolved:
     coders, model = _coders_and_model(session, actor, spec.coders)
-    if spec.dataset is None:
-        where = "/spec/coders"
-        dataset = _used(session, actor, Dataset, coders[0].dataset_id, "give `dataset`, or ask its owners to show it")
-    else:
-        where = "/spec/dataset"
-        dataset = _find(session, actor, Dataset, spec.dataset, where)
-    _same_tokenizer(dataset, model)
-    _within_context(dataset.context, model, where)
-    _same_bos(coders, dataset.bos, where, f"dataset {dataset.name}")
-    if dataset.heldout_tokens == 0:
-        raise InvalidSpec(f"dataset {dataset.name} holds out no text", where=where, expected="one that does")
+    dataset = _heldout_of(session, actor, coders, model, spec.dataset)
     return Resolved(
         name=coders[0].name,
         inputs={"model": str(model.id), "dataset": str(dataset.id), "coders": [str(coder.id) for coder in coders]},
     )
+
+
+def _import_coders(session: Session, actor: Actor, spec: ImportCodersSpec) -> Resolved:
+    model = _find(session, actor, Model, spec.model, "/spec/model")
+    inputs = {"model": str(model.id)}
+    if spec.layer is not None and spec.layer >= model.config["n_layers"]:
+        raise InvalidSpec(
+            f"layer {spec.layer} is out of range: model {model.name} has {model.config['n_layers']} layers",
+            where="/spec/layer",
+            expected=f"0 to {model.config['n_layers'] - 1}",
+        )
+    if spec.dataset is not None:
+        dataset = _find(session, actor, Dataset, spec.dataset, "/spec/dataset")
+        _same_tokenizer(dataset, model)
+        if dataset.bos != spec.bos:
+            raise InvalidSpec(
+                f"dataset {dataset.name} has bos {dataset.bos!r}", where="/spec/bos", expected=repr(dataset.bos)
+            )
+        inputs["dataset"] = str(dataset.id)
+    return Resolved(
+        name=spec.name,
+        inputs=inputs,
+        tokenizer=file_of(session, model, "tokenizer.json") if spec.bos not in (NO_BOS, OWN_BOS) else None,
+        bos=spec.bos,
+    )
+
+
+def _export_coders(session: Session, actor: Actor, spec: ExportCodersSpec) -> Resolved:
+    coders, model = _coders_and_model(session, actor, spec.coders)
+    configs = [CoderConfig.model_validate(coder.config) for coder in coders]
+    require_set_sayable(spec.format, configs, post_norm=model.config["architecture"] in POST_NORM)
+    inputs: dict[str, Any] = {"coders": [str(coder.id) for coder in coders]}
+    if any(needs_threshold(spec.format, config) for config in configs):
+        dataset = _heldout_of(session, actor, coders, model, spec.dataset)
+        inputs |= {"model": str(model.id), "dataset": str(dataset.id)}
+    return Resolved(name=coders[0].name, inputs=inputs)
 
 
 def _attribute(session: Session, actor: Actor, spec: AttributeSpec) -> Resolved:
@@ -150,6 +188,23 @@ def _attribute(session: Session, actor: Actor, spec: AttributeSpec) -> Resolved:
         max_prompt_tokens=min(MAX_PROMPT_TOKENS, model.config["max_context"]),
         bos=coders[0].config["bos"],
     )
+
+
+def _heldout_of(session: Session, actor: Actor, coders: Sequence[Coder], model: Model, ref: str | None) -> Dataset:
+    """The dataset `ref`, or that of the coders if there is none, from which the model's coders can be measured."""
+    where = "/spec/coders" if ref is None else "/spec/dataset"
+    if ref is not None:
+        dataset = _find(session, actor, Dataset, ref, where)
+    elif (own := coders[0].dataset_id) is not None:
+        dataset = _used(session, actor, Dataset, own, "give `dataset`, or ask its owners to show it")
+    else:
+        raise InvalidSpec("what these coders learned from is not known", where=where, hint="give `dataset`")
+    _same_tokenizer(dataset, model)
+    _within_context(dataset.context, model, where)
+    _same_bos(coders, dataset.bos, where, f"dataset {dataset.name}")
+    if dataset.heldout_tokens == 0:
+        raise InvalidSpec(f"dataset {dataset.name} holds out no text", where=where, expected="one that does")
+    return dataset
 
 
 def _find(session: Session, actor: Actor, table: type[R], ref: str, where: str) -> R:

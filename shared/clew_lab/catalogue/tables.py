@@ -292,16 +292,17 @@ class Dataset(Record, Base):
 
 
 class Coder(Record, Base):
-    """One coder of one layer; `name` is that of its set, `job_id` the training job that made the set."""
+    """One coder of one layer; `name` is that of its set, `job_id` the job that made the set."""
 
     __tablename__ = "coders"
 
     layer: Mapped[int] = mapped_column(Integer)
     config: Mapped[Json]
     model_id: Mapped[UUID]
-    dataset_id: Mapped[UUID]
-    fvu_first: Mapped[float]
-    fvu_last: Mapped[float]
+    dataset_id: Mapped[UUID | None]
+    fvu_first: Mapped[float | None] = mapped_column(Float(53))
+    fvu_last: Mapped[float | None] = mapped_column(Float(53))
+    """Of an imported coder there is no FVU, and no dataset if the catalogue does not have it."""
     metrics: Mapped[Json | None]
     """Of the newest evaluation (`clew_spec.evaluation.CoderMetrics`)."""
     evaluated_by: Mapped[UUID | None]

@@ -21,12 +21,15 @@ from clew_spec.estimates.sizes import (
 )
 from clew_spec.estimates.training import train
 from clew_spec.evaluation import EvaluateSpec
+from clew_spec.exporting import ExportCodersSpec
+from clew_spec.importing import ImportCodersSpec
 from clew_spec.jobs import JobSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.results import ModelConfig
 from clew_spec.training import TrainSpec
 
 UNSEEN = "only a worker sees the model's files"
+UNWEIGHED = "it depends on whether thresholds have to be found"
 UNREAD = "it depends on text that is not read yet"
 UNCOUNTED = "how many features are active is known once the model has read the prompt"
 
@@ -34,7 +37,7 @@ UNCOUNTED = "how many features are active is known once the model has read the p
 def estimate(spec: JobSpec, facts: Facts) -> Estimate:
     """What the job will take. ValueError where `facts` lack something that the spec refers to."""
     match spec:
-        case ImportModelSpec():
+        case ImportModelSpec() | ImportCodersSpec():
             return Estimate.of(unknown=dict.fromkeys(("memory", "disk", "flops", "tokens", "time_s"), UNSEEN))
         case BuildDatasetSpec():
             return _build_dataset(spec)
@@ -42,6 +45,14 @@ def estimate(spec: JobSpec, facts: Facts) -> Estimate:
             return train(spec, _model(facts), _dataset(facts))
         case EvaluateSpec():
             return _evaluate(spec, _model(facts), _dataset(facts), facts.coders)
+        case ExportCodersSpec():
+            parameters = sum(map(stored_parameters, facts.coders))
+            disk = Disk(
+                published_bytes=parameters * FLOAT32,
+                checkpoint_bytes=0,
+                worker_bytes=_inputs(_model(facts), None, facts.coders) + parameters * FLOAT32,
+            )
+            return Estimate.of(disk=disk, unknown=dict.fromkeys(("memory", "flops", "tokens", "time_s"), UNWEIGHED))
         case AttributeSpec():
             disk = Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=_inputs(_model(facts), None, facts.coders))
             unknown = dict.fromkeys(("memory", "flops", "time_s"), UNCOUNTED)

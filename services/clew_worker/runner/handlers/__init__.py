@@ -13,6 +13,8 @@ from clew_worker.runner.channel import Outbox
 from clew_worker.runner.handlers.attribute import attribute
 from clew_worker.runner.handlers.build_dataset import build_dataset
 from clew_worker.runner.handlers.evaluate import evaluate
+from clew_worker.runner.handlers.export_coders import export_coders
+from clew_worker.runner.handlers.import_coders import import_coders
 from clew_worker.runner.handlers.import_model import import_model
 from clew_worker.runner.handlers.train import train
 from clew_worker.runner.inputs import lay_out
@@ -24,6 +26,8 @@ HANDLERS: dict[JobKind, Callable[[Work[Any]], Result]] = {
     "train": train,
     "evaluate": evaluate,
     "attribute": attribute,
+    "import-coders": import_coders,
+    "export-coders": export_coders,
 }
 
 

@@ -12,7 +12,9 @@ def train(work: Work[TrainSpec]) -> CodersResult:
     dataset = Dataset.open(work.inputs / "dataset")
     work.report.progress("load model", 0, 1, "model")
     model = load_model(work.inputs / "model", device=work.job.device, dtype=work.dtype)
-    lineage = work.lineage(seed=work.spec.seed)
+    rows_per_step = work.spec.tokens_per_step // dataset.manifest.context
+    tokens = work.spec.steps * rows_per_step * dataset.manifest.context
+    lineage = work.lineage(seed=work.spec.seed).model_copy(update={"tokens": tokens})
     if work.resume is not None:
         work.report.log(f"continuing from the checkpoint of step {work.job.resume_step}")
     coders = training.train(
@@ -28,11 +30,10 @@ def train(work: Work[TrainSpec]) -> CodersResult:
         report=work.report,
     )
     work.report.folder("coders", work.out / "coders")
-    rows_per_step = work.spec.tokens_per_step // dataset.manifest.context
     return CodersResult(
         name=work.spec.name,
         coders=coders,
         steps=work.spec.steps,
-        tokens_seen=work.spec.steps * rows_per_step * dataset.manifest.context,
+        tokens_seen=tokens,
         lineage=lineage,
     )

@@ -779,6 +779,7 @@ export interface components {
          *     Weights are canonical: `W_enc` [F, d_in], `W_dec` [F, d_out], `b_enc` [F], `b_dec` [d_out]; skip transcoders have
          *     `W_skip` [d_out, d_in]; JumpReLU has `threshold` [F] and BatchTopK `threshold` [1].
          *     `z = activation(x @ W_enc.T + b_enc)`, `y_hat = z @ W_dec + b_dec (+ x @ W_skip.T)`; x is `x - b_dec` if `centred`.
+         *     They are in the model's own units: whatever scaled activations in training is folded into them.
          *     A cross-layer transcoder is a set of these, one a layer: the one of layer l has a `W_dec_L07` [F, d_out] for each of
          *     its `later_layers`, and `y_hat` of layer 7 also holds `z @ W_dec_L07` of every coder of the set that has one.
          */
@@ -797,8 +798,11 @@ export interface components {
             d_in: number;
             /** D Out */
             d_out: number;
-            /** Dataset Digest */
-            dataset_digest: string;
+            /**
+             * Dataset Digest
+             * @description Null where that is not known.
+             */
+            dataset_digest?: string | null;
             /**
              * Dtype
              * @default float32
@@ -812,13 +816,14 @@ export interface components {
             format: "clew-coder/1";
             /**
              * Hook In
-             * @description `mlp.in`: what the MLP module receives, after its norm. `resid`: the residual stream after the block.
+             * @description As in `CoderSpec`; of coders from elsewhere that are not yet fitted to a model also `mlp.normed`: what the MLP's
+             *     norm makes before its gain and bias.
              * @default mlp.in
              */
             hook_in: string;
             /**
              * Hook Out
-             * @description `mlp.out`: what the MLP module returns, before any post-norm and the residual addition.
+             * @description As in `CoderSpec`; of coders from elsewhere also `mlp.returned`: what the MLP module returns, before any norm.
              * @default mlp.out
              */
             hook_out: string;
@@ -845,6 +850,13 @@ export interface components {
             model_digest: string;
             /** N Features */
             n_features: number;
+            /**
+             * Output Centred
+             * @description Whether it learned outputs less their mean over dimensions, as a model with centred writing weights has them. Of
+             *     no effect in a model whose every norm subtracts that mean.
+             * @default false
+             */
+            output_centred: boolean;
             /**
              * Positions Excluded
              * @description Row positions never trained on and never counted: position 0 is an attention sink.
@@ -967,8 +979,8 @@ export interface components {
             activation: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
             /**
              * Hook In
-             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what it returns, before any post-norm and the
-             *     residual addition. `resid`: the residual stream after the block.
+             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
+             *     MLP returns, after the norm that some families put there. `resid`: the residual stream after the block.
              * @default mlp.in
              * @enum {string}
              */
@@ -1013,8 +1025,8 @@ export interface components {
             activation: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
             /**
              * Hook In
-             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what it returns, before any post-norm and the
-             *     residual addition. `resid`: the residual stream after the block.
+             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
+             *     MLP returns, after the norm that some families put there. `resid`: the residual stream after the block.
              * @default mlp.in
              * @enum {string}
              */
@@ -1061,8 +1073,8 @@ export interface components {
             activation: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
             /**
              * Hook In
-             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what it returns, before any post-norm and the
-             *     residual addition. `resid`: the residual stream after the block.
+             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
+             *     MLP returns, after the norm that some families put there. `resid`: the residual stream after the block.
              * @default mlp.in
              * @enum {string}
              */
@@ -1112,8 +1124,8 @@ export interface components {
             activation: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
             /**
              * Hook In
-             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what it returns, before any post-norm and the
-             *     residual addition. `resid`: the residual stream after the block.
+             * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
+             *     MLP returns, after the norm that some families put there. `resid`: the residual stream after the block.
              * @default mlp.in
              * @enum {string}
              */
@@ -1163,16 +1175,17 @@ export interface components {
             created_at: string;
             /**
              * Dataset Id
-             * Format: uuid
+             * @description Null of coders that learned from what the catalogue does not have.
              */
-            dataset_id: string;
+            dataset_id: string | null;
             /** Digest */
             digest: string;
             /** Fvu First */
             fvu_first: number | null;
             /**
              * Fvu Last
-             * @description Held-out FVU before the first step and after the last; null where it was not a finite number.
+             * @description Held-out FVU before the first step and after the last; null where it was not a finite number, and of coders that
+             *     were imported.
              */
             fvu_last: number | null;
             /**
@@ -1500,6 +1513,79 @@ export interface components {
              */
             type: string;
         };
+        /** ExportCodersSpec */
+        ExportCodersSpec: {
+            /**
+             * Coders
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            coders: string;
+            /**
+             * Dataset
+             * @description Whose tokens thresholds are calibrated and measured on, where the format has no TopK; the coders' own dataset if
+             *     not given.
+             */
+            dataset?: string | null;
+            /**
+             * Format
+             * @enum {string}
+             */
+            format: "clew" | "saelens" | "sparsify" | "circuit-tracer";
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "export-coders";
+            /**
+             * Model Name
+             * @description What the other project loads the model by, such as a Hugging Face id; written down, not looked up.
+             * @default unknown
+             */
+            model_name: string;
+            /**
+             * Tokens
+             * @description Of the training split to calibrate on, and as many held-out ones to measure on; rounded up to whole rows.
+             * @default 8192
+             */
+            tokens: number;
+        };
+        /** ExportCodersSpec */
+        ExportCodersSpecInput: {
+            /**
+             * Coders
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            coders: string;
+            /**
+             * Dataset
+             * @description Whose tokens thresholds are calibrated and measured on, where the format has no TopK; the coders' own dataset if
+             *     not given.
+             * @default null
+             */
+            dataset: string | null;
+            /**
+             * Format
+             * @enum {string}
+             */
+            format: "clew" | "saelens" | "sparsify" | "circuit-tracer";
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "export-coders";
+            /**
+             * Model Name
+             * @description What the other project loads the model by, such as a Hugging Face id; written down, not looked up.
+             * @default unknown
+             */
+            model_name: string;
+            /**
+             * Tokens
+             * @description Of the training split to calibrate on, and as many held-out ones to measure on; rounded up to whole rows.
+             * @default 8192
+             */
+            tokens: number;
+        };
         /**
          * FrequencyHistogram
          * @description Features by log10 of the share of tokens they were active on. `never` and `counts` sum to their number.
@@ -1718,6 +1804,122 @@ export interface components {
              */
             split: string;
         };
+        /** ImportCodersSpec */
+        ImportCodersSpec: {
+            /**
+             * Bos
+             * @description What stood first in every row that they learned from: `none`, `bos` (the tokenizer's own), or a token's text.
+             */
+            bos: string;
+            /**
+             * Dataset
+             * @description What they learned from, if the catalogue has it.
+             */
+            dataset?: string | null;
+            /**
+             * Format
+             * @description `auto`: what the files look like. `paper`: a checkpoint of the code of arXiv 2406.11944.
+             * @default auto
+             * @enum {string}
+             */
+            format: "auto" | "clew" | "saelens" | "sparsify" | "circuit-tracer" | "gemma-scope" | "paper";
+            /**
+             * Hook In
+             * @description What they read, if their files do not say it or say it wrongly. `mlp.normed`: what the MLP's norm makes before
+             *     its gain and bias, which are folded into the coder.
+             */
+            hook_in?: ("mlp.in" | "mlp.out" | "resid" | "mlp.normed") | null;
+            /**
+             * Hook Out
+             * @description What they write, likewise.
+             */
+            hook_out?: ("mlp.in" | "mlp.out" | "resid") | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "import-coders";
+            /**
+             * Layer
+             * @description Of a single coder whose files do not say; overrides what they say.
+             */
+            layer?: number | null;
+            /**
+             * Model
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            model: string;
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+            /**
+             * Path
+             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             */
+            path: string;
+        };
+        /** ImportCodersSpec */
+        ImportCodersSpecInput: {
+            /**
+             * Bos
+             * @description What stood first in every row that they learned from: `none`, `bos` (the tokenizer's own), or a token's text.
+             */
+            bos: string;
+            /**
+             * Dataset
+             * @description What they learned from, if the catalogue has it.
+             * @default null
+             */
+            dataset: string | null;
+            /**
+             * Format
+             * @description `auto`: what the files look like. `paper`: a checkpoint of the code of arXiv 2406.11944.
+             * @default auto
+             * @enum {string}
+             */
+            format: "auto" | "clew" | "saelens" | "sparsify" | "circuit-tracer" | "gemma-scope" | "paper";
+            /**
+             * Hook In
+             * @description What they read, if their files do not say it or say it wrongly. `mlp.normed`: what the MLP's norm makes before
+             *     its gain and bias, which are folded into the coder.
+             * @default null
+             */
+            hook_in: ("mlp.in" | "mlp.out" | "resid" | "mlp.normed") | null;
+            /**
+             * Hook Out
+             * @description What they write, likewise.
+             * @default null
+             */
+            hook_out: ("mlp.in" | "mlp.out" | "resid") | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "import-coders";
+            /**
+             * Layer
+             * @description Of a single coder whose files do not say; overrides what they say.
+             * @default null
+             */
+            layer: number | null;
+            /**
+             * Model
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            model: string;
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+            /**
+             * Path
+             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             */
+            path: string;
+        };
         /** ImportModelSpec */
         ImportModelSpec: {
             /**
@@ -1782,7 +1984,7 @@ export interface components {
              */
             priority: "low" | "normal" | "high";
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"];
             /**
              * Visibility
              * @default project
@@ -1816,7 +2018,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders";
             /** Name */
             name: string;
             /**
@@ -1863,7 +2065,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders";
             /** Last Seq */
             last_seq: number;
             /** Lost Count */
@@ -1897,7 +2099,7 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"];
+            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"];
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -2023,8 +2225,20 @@ export interface components {
             parents: string[];
             /** Seed */
             seed?: number | null;
+            /**
+             * Source
+             * @description Of what came from elsewhere: its format, and the sha256 of each file by name.
+             */
+            source?: {
+                [key: string]: unknown;
+            } | null;
             /** Tokenizer Digest */
             tokenizer_digest?: string | null;
+            /**
+             * Tokens
+             * @description How many tokens of the dataset's training split a coder learned from, row after row in the seed's order.
+             */
+            tokens?: number | null;
         };
         /** LogitTarget */
         LogitTarget: {
@@ -3515,7 +3729,7 @@ export interface operations {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description any of these kinds */
-                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute")[] | null;
+                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders")[] | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description any of these states */

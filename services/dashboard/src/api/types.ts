@@ -35,7 +35,15 @@ export interface Page<T> {
 }
 
 export const JOB_STATES: readonly JobState[] = ["queued", "dispatched", "running", "succeeded", "failed", "cancelled"];
-export const JOB_KINDS: readonly JobKind[] = ["import-model", "build-dataset", "train", "evaluate", "attribute"];
+export const JOB_KINDS: readonly JobKind[] = [
+  "import-model",
+  "build-dataset",
+  "train",
+  "evaluate",
+  "attribute",
+  "import-coders",
+  "export-coders",
+];
 
 export function isTerminal(state: JobState): boolean {
   return state === "succeeded" || state === "failed" || state === "cancelled";

@@ -18,7 +18,7 @@ export function Result({ job }: { job: JobView }) {
     case "coders":
       return (
         <Made
-          title="Trained coders"
+          title={job.kind === "import-coders" ? "Imported coders" : "Trained coders"}
           link={<Button variant="light" size="xs" renderRoot={(p) => <Link to="/coders" search={{ job: job.id }} {...p} />}>Open the coders</Button>}
         />
       );
