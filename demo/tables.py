@@ -25,8 +25,8 @@ def coder_table(trained: dict[str, Any], evaluated: dict[str, Any]) -> Table:
     metrics = {coder.layer: coder for coder in evaluation.coders}
     table = Table(
         title=f"{len(training.coders)} transcoders after {training.steps} steps ({training.tokens_seen:,} tokens)",
-        caption="Held-out tokens, position 0 left out. Recovered: loss, against zeroing that layer's MLP. "
-        "KL: nats a token from the model's own predictions. Last row: all layers replaced at once.",
+        caption="Held-out tokens that are not the first of their text. Recovered: loss, against zeroing that layer's "
+        "MLP. KL: nats a token from the model's own predictions. Last row: all layers replaced at once.",
     )
     for column in ("layer", "L0", "FVU first", "FVU last", "CE", "CE spliced", "CE zero", "recovered", "KL"):
         table.add_column(column, justify="right")

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from clew_spec.base import Spec
+from clew_spec.datasets import Attention
 from clew_spec.losses import LossSpec
 
 Kind = Literal["transcoder", "skip-transcoder", "sae", "cross-layer-transcoder"]
@@ -132,8 +133,11 @@ class CoderConfig(Spec):
     dataset_digest: str | None = None
     """Null where that is not known."""
     bos: str
+    attention: Attention = "row"
+    """What tokens attended within in training: a `document`, as far as it is in one row, or a whole `row`."""
     positions_excluded: list[int] = [0]
-    """Row positions never trained on and never counted: position 0 is an attention sink."""
+    """Positions never trained on and never counted, from the beginning of what tokens attend within: position 0 is an
+    attention sink."""
 
     @model_validator(mode="after")
     def _only_saes_are_centred(self) -> Self:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from clew_spec.base import Ref, Spec
+from clew_spec.datasets import Attention
 
 DENSE = 0.1
 """A feature active on a larger share of tokens is dense."""
@@ -47,13 +48,16 @@ class FrequencyHistogram(Spec):
 
 
 class SpliceMetrics(Spec):
-    """What a splice costs: coders' output in place of what their `hook_out` holds, at every position but 0.
+    """What a splice costs: coders' output in place of what their `hook_out` holds, at positions 1 .. n-1 of each text.
 
-    Cross-entropy (CE) and KL in nats per token, over positions 1 .. T-2 of each row.
+    A text is what tokens attend within, and n its length. Cross-entropy (CE) and KL are in nats per token, over
+    positions 1 .. n-2 of all texts.
     """
 
     tokens: int
-    """Positions 1 .. T-1 of all rows."""
+    """Positions 1 .. n-1 of all texts."""
+    attention: Attention = "row"
+    """What the dataset's tokens attend within: a `document`, as far as it is in one row, or a whole `row`."""
     ce_original: float
     ce_spliced: float
     ce_zero: float
@@ -82,7 +86,8 @@ class SpliceMetrics(Spec):
 
 
 class CoderMetrics(SpliceMetrics):
-    """One coder on held-out tokens, alone in the model, position 0 left out. None: not measured by an older version.
+    """One coder alone in the model, on held-out tokens that are not the first of their text. None: not measured by an
+    older version.
 
     What a cross-layer transcoder writes to a layer comes from the features of all its layers up to that one, on the
     original activations.

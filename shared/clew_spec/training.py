@@ -52,7 +52,7 @@ class TrainSpec(Spec):
     optimizer: OptimizerSpec = OptimizerSpec()
     steps: int = Field(ge=1, le=10_000_000)
     tokens_per_step: int = Field(default=1024, ge=16)
-    """Rounded down to whole rows of the dataset; position 0 of each row is seen by the model, not by the coders."""
+    """Rounded down to whole rows of the dataset; what each text begins with is seen by the model, not by the coders."""
     seed: Seed = 0
     log_every: int = Field(default=5, ge=1)
     evaluate_every: int = Field(default=50, ge=1)

@@ -98,6 +98,12 @@ class Batch:
         counted_BT[:, 0] = False
         return counted_BT
 
+    @property
+    def predicting_BT(self) -> Tensor:
+        """bool: which counted tokens another of the same text follows, which they are to predict."""
+        counted_BT = self.counted_BT
+        return counted_BT & counted_BT.roll(-1, 1)  # what a row begins with comes last, and is not counted
+
     def to(self, device: torch.device) -> Self:
         positions_BT = None if self.positions_BT is None else self.positions_BT.to(device, non_blocking=True)
         return type(self)(self.tokens_BT.to(device, non_blocking=True), positions_BT)

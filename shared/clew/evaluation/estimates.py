@@ -17,6 +17,12 @@ class Estimate(NamedTuple):
     """None for one row."""
 
 
+def by_row(of_tokens_N: Tensor, counted_BT: Tensor) -> Tensor:
+    """Float64 [B]: sums over each row, of one number for each counted token of a batch, in their order."""
+    of_rows = torch.split(of_tokens_N.double(), counted_BT.sum(1).tolist())
+    return torch.stack([of_row.sum() for of_row in of_rows])
+
+
 class RowSums:
     """Sums of several quantities, one number a row, in the order of the rows, on the CPU in float64."""
 
@@ -41,8 +47,8 @@ def ratio(above_N: Tensor, below_N: Tensor) -> Estimate:
     The variance is that of the ratio's linear part (the delta method): with R the ratio and d = above - R below, its
     standard error is `sqrt(N / (N - 1) sum d^2) / |sum below|`, and the interval is the ratio plus and minus Student's
     t of N - 1 degrees of freedom times that (Cochran 1977, Sampling Techniques, 6.4). Where `below` is the same in all
-    rows it is the t-interval of a mean. Nothing is drawn, so the same sums give the same interval. It may reach beyond
-    what a metric can be.
+    rows it is the t-interval of a mean; a row may have nothing on either side. Nothing is drawn, so the same sums give
+    the same interval. It may reach beyond what a metric can be.
     """
     n, below = len(below_N), float(below_N.sum())
     if below == 0:
@@ -53,11 +59,6 @@ def ratio(above_N: Tensor, below_N: Tensor) -> Estimate:
     spread = float((above_N - value * below_N).square().sum())
     margin = student_t(n - 1) * math.sqrt(n / (n - 1) * spread) / abs(below)
     return Estimate(value, Interval(low=value - margin, high=value + margin))
-
-
-def mean(sums_N: Tensor, terms_a_row: int) -> Estimate:
-    """Per term, where each row's sum has as many."""
-    return ratio(sums_N, torch.full_like(sums_N, terms_a_row))
 
 
 def loss_recovered(original_N: Tensor, spliced_N: Tensor, ablated_N: Tensor) -> Estimate:

@@ -1,11 +1,13 @@
 """Measure coders on held-out tokens: how much of what they should write they miss, and what that costs the model.
 
-Position 0 of a row is an attention sink: it keeps its true activation in every splice and ablation and never counts.
-FVU, L0, L1, frequencies and means are over positions 1 .. T-1; cross-entropy, KL and agreement are over positions
-1 .. T-2, each predicting the token after it. Position T-1 has none. `clew_spec.evaluation` has each metric's formula.
+A text is what tokens attend within: a whole row, or a document's part of it. What it begins with is an attention sink:
+it keeps its true activation in every splice and ablation and never counts. In a text of n tokens FVU, L0, L1,
+frequencies and means are over positions 1 .. n-1; cross-entropy, KL and agreement are over positions 1 .. n-2, each
+predicting the token after it. Position n-1 has none. Rows so hold different numbers of both, or none of them.
+`clew_spec.evaluation` has each metric's formula.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -50,16 +52,19 @@ def evaluate(
     do not depend on `rows_per_batch` beyond the rounding of the model itself.
 
     Raises:
-        InvalidSpec: a coder does not fit the model, coders are a part of a cross-layer transcoder, or rows are too
-            short to predict from.
+        InvalidSpec: a coder does not fit the model, coders are a part of a cross-layer transcoder, or all texts are
+            too short to predict from.
         StopRequested: the report asked to stop.
     """
     report = report or Silent()
     context = rows.context
     coders = dict(sorted(coders.items()))
-    _check(model, coders, context)
+    _check(model, coders)
     chosen = rows.spread(tokens)
-    means = _means(model, coders, rows, chosen, rows_per_batch, report)
+    numbers = [chosen[start : start + rows_per_batch] for start in range(0, len(chosen), rows_per_batch)]
+    if not any(rows.batch(each).predicting_BT.any() for each in numbers):
+        raise InvalidSpec("texts are too short to predict from", where="/spec/dataset", expected="at least 3 tokens")
+    means = _means(model, coders, rows, numbers, report)
     alone = {layer: Alone(coder, means[layer], mean_ablation=mean_ablation) for layer, coder in coders.items()}
     at_once = replace_all and len(coders) > 1 and all(in_order(coder.hooks) for coder in coders.values())
     together = Together(coders, means, mean_ablation=mean_ablation) if at_once else None
@@ -70,45 +75,44 @@ def evaluate(
         done += n_rows
         report.progress("evaluating", done * context, passes * context, "tokens")
 
-    for tokens_BT in _batches(rows, chosen, rows_per_batch):
-        seen = trace(model, tokens_BT, list(alone))
-        own = Predictions(model, tokens_BT, seen.logits_BTV)
+    for each in numbers:
+        batch = rows.batch(each).to(model.device)
+        seen = trace(model, batch.tokens_BT, list(alone), batch.positions_BT)
+        own = Predictions(model, batch, seen.logits_BTV)
         reconstruction = Reconstruction(coders)
         for tally in alone.values():
             _stop_if_asked(report)
-            tally.update(model, seen, own, reconstruction)
-            advance(len(tokens_BT))
+            tally.update(model, batch, seen, own, reconstruction)
+            advance(len(batch))
         if together is not None:
             _stop_if_asked(report)
-            together.update(model, tokens_BT, own)
-            advance(len(tokens_BT))
+            together.update(model, batch, own)
+            advance(len(batch))
     return Evaluation(
-        coders=[tally.metrics(context) for tally in alone.values()],
-        all_replaced=together.metrics(context) if together is not None else None,
+        coders=[tally.metrics(rows.attention) for tally in alone.values()],
+        all_replaced=together.metrics(rows.attention) if together is not None else None,
     )
 
 
 def _means(
-    model: Model, coders: Mapping[int, Coder], rows: Rows, chosen: list[int], rows_per_batch: int, report: Report
+    model: Model, coders: Mapping[int, Coder], rows: Rows, numbers: list[list[int]], report: Report
 ) -> dict[int, Tensor]:
     """By layer, float64 [D]: the mean of what each coder should write, over the evaluated tokens."""
     places = {layer: (layer, coder.hooks[1]) for layer, coder in coders.items()}
     sums = dict.fromkeys(coders, torch.zeros(model.d_model, dtype=torch.float64, device=model.device))
-    done = 0
-    for tokens_BT in _batches(rows, chosen, rows_per_batch):
+    done = n_tokens = 0
+    for each in numbers:
         _stop_if_asked(report)
-        held = hook_activations(model, tokens_BT, set(places.values()))
+        batch = rows.batch(each).to(model.device)
+        held = hook_activations(model, batch.tokens_BT, set(places.values()), batch.positions_BT)
+        counted_BT = batch.counted_BT
         for layer, place in places.items():
-            for y_TD in held[place]:
-                sums[layer] = sums[layer] + y_TD[1:].double().sum(0)
-        done += len(tokens_BT)
-        report.progress("averaging", done * rows.context, len(chosen) * rows.context, "tokens")
-    return {layer: sum_D / (len(chosen) * (rows.context - 1)) for layer, sum_D in sums.items()}
-
-
-def _batches(rows: Rows, chosen: list[int], rows_per_batch: int) -> Iterator[Tensor]:
-    for start in range(0, len(chosen), rows_per_batch):
-        yield rows[chosen[start : start + rows_per_batch]]
+            for y_TD, counted_T in zip(held[place], counted_BT, strict=True):
+                sums[layer] = sums[layer] + y_TD[counted_T].double().sum(0)
+        n_tokens += int(counted_BT.sum())
+        done += len(batch)
+        report.progress("averaging", done * rows.context, sum(map(len, numbers)) * rows.context, "tokens")
+    return {layer: sum_D / n_tokens for layer, sum_D in sums.items()}
 
 
 def _stop_if_asked(report: Report) -> None:
@@ -116,7 +120,7 @@ def _stop_if_asked(report: Report) -> None:
         raise StopRequested
 
 
-def _check(model: Model, coders: Mapping[int, Coder], context: int) -> None:
+def _check(model: Model, coders: Mapping[int, Coder]) -> None:
     for layer, coder in coders.items():
         if not 0 <= layer < model.n_layers:
             raise InvalidSpec(
@@ -136,6 +140,4 @@ def _check(model: Model, coders: Mapping[int, Coder], context: int) -> None:
                 where="/spec/coders",
                 expected=f"{model.d_model} to {model.d_model}",
             )
-    if context < 3:
-        raise InvalidSpec("rows are too short to predict from", where="/spec/dataset", expected="at least 3 tokens")
     require_whole(coders)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clew.data import Batch
 from clew.models import Model
 from clew.models.anatomy import Block
 from clew.models.recording import Hook, hooked, read_by, written_by
@@ -15,16 +16,16 @@ HOOKS = ("mlp.in", "mlp.out", "resid")
 """In the order in which a block comes to them."""
 
 Write = Callable[[int, Tensor, Tensor], Tensor]
-"""`write(layer, x_BPD, y_BPD)`: what to put in place of `y_BPD`, where `x_BPD` was read; P are the positions but 0."""
+"""`write(layer, x_ND, y_ND)`: what to put in place of `y_ND`, where `x_ND` was read; N are the counted tokens."""
 
 
 @contextmanager
-def replaced(model: Model, hooks: Mapping[int, tuple[str, str]], write: Write) -> Iterator[None]:
+def replaced(model: Model, hooks: Mapping[int, tuple[str, str]], counted_BT: Tensor, write: Write) -> Iterator[None]:
     """Inside, each layer of `hooks` holds at the second of its hooks what `write` makes of what is at the first.
 
-    Layers come from below, and each sees what the replaced ones below it made. Position 0 keeps what it holds. Of
-    nested replacements the inner one is given what the outer one wrote. Afterwards the model is as it was, whatever
-    happened inside.
+    Layers come from below, and each sees what the replaced ones below it made. Only tokens of `counted_BT` (bool) are
+    replaced; the others, which texts begin with, keep what they hold. Of nested replacements the inner one is given
+    what the outer one wrote. Afterwards the model is as it was, whatever happened inside.
 
     Raises:
         ValueError: a layer would be read after it is written.
@@ -43,7 +44,8 @@ def replaced(model: Model, hooks: Mapping[int, tuple[str, str]], write: Write) -
         def hook(_module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> Any:
             y_BTD = written_by(output)
             instead_BTD = y_BTD.clone()
-            instead_BTD[:, 1:] = write(layer, read.pop(layer, y_BTD)[:, 1:], y_BTD[:, 1:]).to(y_BTD.dtype)
+            x_ND, y_ND = read.pop(layer, y_BTD)[counted_BT], y_BTD[counted_BT]
+            instead_BTD[counted_BT] = write(layer, x_ND, y_ND).to(y_BTD.dtype)
             return (instead_BTD, *output[1:]) if isinstance(output, tuple) else instead_BTD
 
         return hook
@@ -64,7 +66,7 @@ def in_order(hooks: tuple[str, str]) -> bool:
 
 
 @torch.inference_mode()
-def last_resid(model: Model, tokens_BT: Tensor) -> Tensor:
+def last_resid(model: Model, batch: Batch) -> Tensor:
     """The last residual stream [B, T, D], which `Anatomy.logits` reads."""
     found: list[Tensor] = []
 
@@ -72,7 +74,7 @@ def last_resid(model: Model, tokens_BT: Tensor) -> Tensor:
         found.append(read_by(args, kwargs))
 
     with hooked((model.anatomy.final_norm.module, keep)):
-        model.anatomy.decoder(input_ids=tokens_BT.to(model.device), use_cache=False)
+        model.anatomy.decoder(input_ids=batch.tokens_BT, position_ids=batch.positions_BT, use_cache=False)
     return found[0]
 
 

@@ -87,6 +87,7 @@ def first_coders(
                 tokenizer_digest=tokenizer_digest,
                 dataset_digest=dataset.manifest.digest,
                 bos=dataset.manifest.bos,
+                attention=dataset.manifest.attention,
             )
             last = batches_for(coder) - 1
             own, fit = slice(ends[last]), slice(ends[last - 1], ends[last])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clew.coders import Coder
 from clew.coders.coder import shapes
-from clew.data import Rows
+from clew.data import Batch, Rows
 from clew.evaluation import evaluate, replaced
 from clew.evaluation.predictions import Predictions
 from clew.evaluation.tallies import Together
@@ -126,10 +126,11 @@ def test_a_set_of_one_at_once_is_that_coder_alone(family: str, rows: Rows) -> No
         (alone,) = evaluate(model, {coder.layer: coder}, rows, tokens=TOKENS).coders
         held = hook_activations(model, tokens_NT, {(coder.layer, hook_out)})[coder.layer, hook_out]
         together = Together({coder.layer: coder}, {coder.layer: held[:, 1:].mean((0, 1))}, mean_ablation=True)
-        together.update(model, tokens_NT, Predictions(model, tokens_NT, trace(model, tokens_NT, []).logits_BTV))
-        at_once = together.metrics(CONTEXT)
+        batch = Batch(tokens_NT)
+        together.update(model, batch, Predictions(model, batch, trace(model, tokens_NT, []).logits_BTV))
+        at_once = together.metrics("row")
         assert alone.ce_spliced != pytest.approx(alone.ce_original, abs=1e-4), "the splice matters"
-        for name in set(AllReplaced.model_fields) - {"layers", "intervals"}:
+        for name in set(AllReplaced.model_fields) - {"attention", "layers", "intervals"}:
             assert getattr(at_once, name) == pytest.approx(getattr(alone, name), rel=1e-5), (kind, hook_out, name)
         (inside,) = at_once.layers
         assert (inside.layer, inside.l0) == (alone.layer, alone.l0)
@@ -159,7 +160,7 @@ def test_what_reads_after_it_writes_is_measured_alone_only(rows: Rows) -> None:
     found = evaluate(toy_model(), {0: random_coder(0), coder.layer: coder}, rows, tokens=TOKENS)
     assert len(found.coders) == 2
     assert found.all_replaced is None
-    reading_late = replaced(toy_model(), {1: coder.hooks}, lambda _layer, _x_BPD, y_BPD: y_BPD)
+    reading_late = replaced(toy_model(), {1: coder.hooks}, Batch(rows[:]).counted_BT, lambda _layer, _x_ND, y_ND: y_ND)
     with pytest.raises(ValueError, match="before it has read"), reading_late:
         pass
 
@@ -167,33 +168,34 @@ def test_what_reads_after_it_writes_is_measured_alone_only(rows: Rows) -> None:
 def test_a_replacement_is_gone_afterwards_whatever_happened(rows: Rows) -> None:
     """E5."""
     model, tokens_NT, hooks = toy_model(), rows[:], dict.fromkeys((0, 1), ("mlp.in", "mlp.out"))
+    counted_BT = Batch(tokens_NT).counted_BT
     given: list[Tensor] = []
 
     def logits() -> Tensor:
         return trace(model, tokens_NT, []).logits_BTV
 
-    def zero(_layer: int, _x_BPD: Tensor, y_BPD: Tensor) -> Tensor:
-        return torch.zeros_like(y_BPD)
+    def zero(_layer: int, _x_ND: Tensor, y_ND: Tensor) -> Tensor:
+        return torch.zeros_like(y_ND)
 
-    def one(_layer: int, _x_BPD: Tensor, y_BPD: Tensor) -> Tensor:
-        given.append(y_BPD)
-        return torch.ones_like(y_BPD)
+    def one(_layer: int, _x_ND: Tensor, y_ND: Tensor) -> Tensor:
+        given.append(y_ND)
+        return torch.ones_like(y_ND)
 
-    def broken(layer: int, _x_BPD: Tensor, y_BPD: Tensor) -> Tensor:
-        raise RuntimeError(layer, y_BPD.shape)
+    def broken(layer: int, _x_ND: Tensor, y_ND: Tensor) -> Tensor:
+        raise RuntimeError(layer, y_ND.shape)
 
     before = logits()
-    with replaced(model, hooks, zero):
+    with replaced(model, hooks, counted_BT, zero):
         outer = logits()
-        with replaced(model, {1: hooks[1]}, one):
+        with replaced(model, {1: hooks[1]}, counted_BT, one):
             assert not torch.equal(logits(), outer)
         assert not given[0].any(), "the inner one is given what the outer one wrote"
         assert torch.equal(logits(), outer)
-        with pytest.raises(RuntimeError), replaced(model, hooks, broken):
+        with pytest.raises(RuntimeError), replaced(model, hooks, counted_BT, broken):
             logits()
         assert torch.equal(logits(), outer)
     assert not torch.equal(outer, before)
     assert torch.equal(outer[:, 0], before[:, 0]), "position 0 keeps what it holds"
     assert torch.equal(logits(), before)
-    assert given[0].shape == (N_ROWS, CONTEXT - 1, D)
+    assert given[0].shape == (N_ROWS * (CONTEXT - 1), D)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.hf.modules())

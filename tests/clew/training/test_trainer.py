@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from tests.clew.toys import toy_model
 
 from clew.coders import load_coder
-from clew.data import Batch, Dataset
+from clew.data import Batch, Dataset, Rows
+from clew.evaluation import evaluate
 from clew.models import Model
 from clew.reporting import Silent, StopRequested
 from clew.training import RunState, train
@@ -131,6 +132,24 @@ def test_heldout_fvu_falls_at_every_layer_and_is_the_stored_coders_own(
         assert len(x_ND) == 5 * 15, "position 0 of each row is left out"
         error, spread = (y_ND - coder.forward(x_ND)).square().sum(), (y_ND - y_ND.mean(0)).square().sum()
         assert each.fvu_last == pytest.approx(float(error / spread), rel=1e-10)
+
+
+def test_what_is_trained_on_documents_says_so_and_is_measured_on_them(
+    model: Model, dataset: Dataset, tmp_path: Path
+) -> None:
+    segments_T = torch.arange(3, dtype=torch.int16).repeat_interleave(torch.tensor([5, 1, 10]))
+
+    def of_documents(rows: Rows) -> Rows:
+        return Rows(rows.tokens_NT, tuple(segments_T.expand_as(shard_NT) for shard_NT in rows.tokens_NT), "document")
+
+    manifest = dataset.manifest.model_copy(update={"attention": "document"})
+    documents = Dataset(manifest, of_documents(dataset.train), of_documents(dataset.heldout))
+    trained = run(model, documents, tmp_path, evaluate_tokens=80)
+    coders = {each.layer: load_coder(tmp_path / "coders" / f"L{each.layer:02d}") for each in trained}
+    assert [coder.config.attention for coder in coders.values()] == ["document"] * 2
+    measured = evaluate(model, coders, documents.heldout, tokens=80, replace_all=False).coders
+    assert [each.tokens for each in measured] == [5 * (4 + 0 + 9)] * 2
+    assert [each.fvu for each in measured] == pytest.approx([each.fvu_last for each in trained], rel=1e-10)
 
 
 def test_metrics_come_when_they_should(whole: Whole) -> None:

@@ -786,6 +786,13 @@ export interface components {
         CoderConfig: {
             /** Activation */
             activation: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
+            /**
+             * Attention
+             * @description What tokens attended within in training: a `document`, as far as it is in one row, or a whole `row`.
+             * @default row
+             * @enum {string}
+             */
+            attention: "document" | "row";
             /** Bos */
             bos: string;
             /**
@@ -859,7 +866,8 @@ export interface components {
             output_centred: boolean;
             /**
              * Positions Excluded
-             * @description Row positions never trained on and never counted: position 0 is an attention sink.
+             * @description Positions never trained on and never counted, from the beginning of what tokens attend within: position 0 is an
+             *     attention sink.
              * @default [
              *       0
              *     ]
@@ -876,7 +884,8 @@ export interface components {
         };
         /**
          * CoderMetrics
-         * @description One coder on held-out tokens, alone in the model, position 0 left out. None: not measured by an older version.
+         * @description One coder alone in the model, on held-out tokens that are not the first of their text. None: not measured by an
+         *     older version.
          *
          *     What a cross-layer transcoder writes to a layer comes from the features of all its layers up to that one, on the
          *     original activations.
@@ -887,6 +896,13 @@ export interface components {
              * @description Share of positions at which the most likely next token is the same.
              */
             agreement?: number | null;
+            /**
+             * Attention
+             * @description What the dataset's tokens attend within: a `document`, as far as it is in one row, or a whole `row`.
+             * @default row
+             * @enum {string}
+             */
+            attention: "document" | "row";
             /**
              * Ce Mean
              * @description In place of the same its per-dimension mean over the evaluated tokens. None where it was not measured.
@@ -963,7 +979,7 @@ export interface components {
             loss_recovered_zero: number | null;
             /**
              * Tokens
-             * @description Positions 1 .. T-1 of all rows.
+             * @description Positions 1 .. n-1 of all texts.
              */
             tokens: number;
         };
@@ -3053,7 +3069,7 @@ export interface components {
             steps: number;
             /**
              * Tokens Per Step
-             * @description Rounded down to whole rows of the dataset; position 0 of each row is seen by the model, not by the coders.
+             * @description Rounded down to whole rows of the dataset; what each text begins with is seen by the model, not by the coders.
              * @default 1024
              */
             tokens_per_step: number;
@@ -3161,7 +3177,7 @@ export interface components {
             steps: number;
             /**
              * Tokens Per Step
-             * @description Rounded down to whole rows of the dataset; position 0 of each row is seen by the model, not by the coders.
+             * @description Rounded down to whole rows of the dataset; what each text begins with is seen by the model, not by the coders.
              * @default 1024
              */
             tokens_per_step: number;
