@@ -1,6 +1,7 @@
 """What is estimated, against the bytes that tensors really take."""
 
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from clew.models import Model, hook_activations
 from clew.training import train
 from clew_spec.coders import BatchTopK, CoderConfig, CoderSpec
 from clew_spec.estimates import DatasetFacts, Estimate, Facts, estimate
-from clew_spec.estimates.sizes import RUNTIME_BYTES, coder_parameters, forward_bytes
+from clew_spec.estimates.sizes import RUNTIME_BYTES, coder_shapes, forward_bytes, stored_parameters
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.results import Lineage
 from clew_spec.training import TrainSpec
@@ -62,6 +63,7 @@ def facts(model: Model, dataset: Dataset, *coders: CoderConfig) -> Facts:
             context=manifest.context, train_tokens=manifest.train_tokens, heldout_tokens=manifest.heldout_tokens
         ),
         coders=list(coders),
+        device="cpu",
     )
 
 
@@ -98,6 +100,25 @@ LEARNT: dict[str, dict[str, Any]] = {
         }
     },
     "auxk": {"coder": TOPK | {"loss": {"auxk": {"dead_after_tokens": 1}}}},
+    "crossing": {"coder": TOPK | {"kind": "cross-layer-transcoder"}, "layers": [0, 1, 3]},
+    "crossing-much": {
+        "coder": {"kind": "cross-layer-transcoder", "n_features": 256, "activation": {"kind": "topk", "k": 64}},
+        "layers": [0, 1, 2, 3],
+        "tokens_per_step": 2048,
+    },
+    "adafactor": {"coder": TOPK | {"n_features": 4096}, "optimizer": {"kind": "adafactor"}, "tokens_per_step": 128},
+    "chunked": {
+        "coder": {"n_features": 16384, "activation": {"kind": "topk", "k": 32}},
+        "layers": [3],
+        "tokens_per_step": 4096,
+        "optimizer": {"kind": "adafactor"},
+    },
+    "chunked-bfloat16": {
+        "coder": {"n_features": 16384, "activation": {"kind": "topk", "k": 32}},
+        "layers": [3],
+        "tokens_per_step": 4096,
+        "dtype": "bfloat16",
+    },
     "several": {
         "coders": [
             {"name": "a", **TOPK},
@@ -181,13 +202,16 @@ def test_a_forward_pass_of_every_family_is_bounded(family: str, dtype: torch.dty
     assert held <= said <= 2.5 * held
 
 
-@pytest.mark.parametrize("kind", ["transcoder", "skip-transcoder", "sae"])
+@pytest.mark.parametrize("kind", ["transcoder", "skip-transcoder", "sae", "cross-layer-transcoder"])
 @pytest.mark.parametrize("activation", ["relu", "topk", "jumprelu"])
-def test_a_coder_has_as_many_parameters_as_its_weights(kind: Any, activation: str) -> None:
+def test_a_coder_has_the_shapes_of_its_weights(kind: Any, activation: str) -> None:
     hook = "mlp.out" if kind == "sae" else "mlp.in"
     spec = CoderSpec.model_validate({"kind": kind, "hook_in": hook, "activation": {"kind": activation}})
-    config = coder(0).config.model_copy(
-        update={"kind": kind, "activation": spec.activation, "n_features": spec.n_features}
-    )
-    numbers = sum(torch.Size(shape).numel() for shape in shapes(config).values())
-    assert coder_parameters(spec, [0, 5], config.d_in) == [numbers, numbers]
+    layers = [0, 3, 5]
+    said = coder_shapes(spec, layers, SIZES["d_model"])
+    for i, layer in enumerate(layers):
+        later = layers[i + 1 :] if kind == "cross-layer-transcoder" else []
+        update = {"kind": kind, "activation": spec.activation, "n_features": spec.n_features, "later_layers": later}
+        config = coder(layer).config.model_copy(update=update)
+        assert sorted(said[i]) == sorted(shapes(config).values())
+        assert stored_parameters(config) == sum(map(prod, said[i]))

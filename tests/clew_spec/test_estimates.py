@@ -50,28 +50,32 @@ ACTIVATIONS: list[dict[str, Any]] = [
     {"kind": "jumprelu"},
 ]
 trains = st.builds(
-    lambda layers, features, activation, steps, tokens, kind: {
+    lambda layers, features, activation, steps, tokens, kind, optimizer: {
         "layers": list(range(layers)),
         "coder": {"kind": kind, "n_features": features, "activation": activation},
         "steps": steps,
         "tokens_per_step": tokens,
+        "optimizer": {"kind": optimizer},
     },
     layers=st.integers(1, 12),
     features=st.integers(8, 20_000),
     activation=st.sampled_from(ACTIVATIONS),
     steps=st.integers(1, 10**6),
     tokens=st.integers(64, 20_000),
-    kind=st.sampled_from(["transcoder", "skip-transcoder"]),
+    kind=st.sampled_from(["transcoder", "skip-transcoder", "cross-layer-transcoder"]),
+    optimizer=st.sampled_from(["adam", "adafactor"]),
 )
 
 
-def of(fields: dict[str, Any]) -> Estimate:
-    return estimate(TrainSpec.model_validate({"name": "a", "model": "m", "dataset": "d", **fields}), FACTS)
+def of(fields: dict[str, Any], device: str) -> Estimate:
+    spec = TrainSpec.model_validate({"name": "a", "model": "m", "dataset": "d", **fields})
+    return estimate(spec, FACTS.model_copy(update={"device": device}))
 
 
-@given(fields=trains)
-def test_more_asked_for_is_never_less_taken(fields: dict[str, Any]) -> None:
-    said = of(fields)
+@given(fields=trains, device=st.sampled_from(["cpu", "cuda"]))
+def test_more_asked_for_is_never_less_taken(fields: dict[str, Any], device: str) -> None:
+    said = of(fields, device)
+    assert (said.memory_bytes or 0) <= (of(fields, "cuda").memory_bytes or 0)
     assert said.memory is not None
     assert said.memory_bytes == sum(part.bytes for part in said.memory.parts)
     assert all(part.bytes >= 0 for part in said.memory.parts)
@@ -82,7 +86,7 @@ def test_more_asked_for_is_never_less_taken(fields: dict[str, Any]) -> None:
         ("steps", 2 * fields["steps"]),
         ("tokens_per_step", 2 * fields["tokens_per_step"]),
     ):
-        larger = of(fields | {name: more})
+        larger = of(fields | {name: more}, device)
         for what in ("memory_bytes", "disk_bytes", "flops", "tokens"):
             assert getattr(larger, what) >= getattr(said, what), (name, what)
 
@@ -100,6 +104,7 @@ def test_smaller_is_smaller_and_names_what_was_changed(fields: dict[str, Any]) -
             other.tokens_per_step != fields["tokens_per_step"]
         )
         assert ("a job" in words) == (len(other.layers) < len(spec.layers))
+        assert spec.coder.kind != "cross-layer-transcoder" or other.layers == spec.layers
 
 
 def test_every_kind_of_job_is_answered_and_every_null_explained() -> None:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from clew_spec.chunks import TIED_AT_ONCE
 from clew_spec.coders import Activation, BatchTopK, JumpReLU, ReLU, TopK
 
 
@@ -42,9 +43,10 @@ def _topk(pre_NF: Tensor, k: int) -> tuple[Tensor, Tensor]:
     elif k < n_features:
         tied_N = (values_NK[:, k - 1] == values_NK[:, k]) & (values_NK[:, k] > 0)
         values_NK, indices_NK = values_NK[:, :k].contiguous(), indices_NK[:, :k].contiguous()
-        if tied_N.any():
-            values, indices = torch.sort(pre_NF[tied_N], dim=-1, descending=True, stable=True)
-            values_NK[tied_N], indices_NK[tied_N] = values[:, :k], indices[:, :k]
+        # A few rows at a time: sorting takes several times their memory, and all may be tied.
+        for tied in torch.split(tied_N.nonzero()[:, 0], TIED_AT_ONCE):
+            values, indices = torch.sort(pre_NF[tied], dim=-1, descending=True, stable=True)
+            values_NK[tied], indices_NK[tied] = values[:, :k], indices[:, :k]
     return indices_NK, values_NK.relu()
 
 

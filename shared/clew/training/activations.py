@@ -7,12 +7,10 @@ from torch import Tensor
 
 from clew.data import Batch
 from clew.models import Model, Place, hook_activations
+from clew_spec.chunks import rows_at_once
 
 Route = tuple[Place, Place]
 """Where a coder reads and where it writes."""
-
-TOKENS_AT_ONCE = {"cuda": 2**15, "cpu": 2**10}
-"""In one forward pass: enough to fill a GPU, few enough for a CPU's cache."""
 
 
 def coder_dtype(model: Model) -> torch.dtype:
@@ -41,8 +39,9 @@ class Activations:
         self._places = [place for route in self.routes for place in route]
         self._dtype = coder_dtype(model)
         self._found: dict[Place, list[Tensor]] = {place: [] for place in self._places}
-        at_once = TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cpu"]) // shrink
-        for rows in batch.to(model.device).parts(max(1, at_once // batch.tokens_BT.shape[1])):
+        for rows in batch.to(model.device).parts(
+            rows_at_once(batch.tokens_BT.shape[1], model.device.type, shrink=shrink)
+        ):
             counted_N = rows.counted_BT.flatten().nonzero()[:, 0]
             for place, held_BTD in hook_activations(model, rows.tokens_BT, self._found, rows.positions_BT).items():
                 self._found[place].append(held_BTD.flatten(0, 1)[counted_N])

@@ -8,12 +8,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from clew.coders import Coder, activate
-from clew_spec.coders import BatchTopK, JumpReLU
+from clew_spec.chunks import tokens_at_once
+from clew_spec.coders import JumpReLU
 from clew_spec.losses import AuxK
-
-LEAST_TOKENS = 256
-PRE_ACTIVATIONS = {"cuda": 2**28, "cpu": 2**22}
-"""How many are held at once: enough to fill a GPU, few enough for a CPU's cache."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +23,6 @@ class Spoken:
     dead_indices_NK: Tensor | None = None
     dead_values_NK: Tensor | None = None
     """The dead features that would speak loudest, rectified, where AuxK asks for them."""
-
-
-def tokens_at_once(coder: Coder, n_tokens: int, shrink: int) -> int:
-    """How many tokens are encoded together. Those of BatchTopK compete, so for it: all of them."""
-    if isinstance(coder.config.activation, BatchTopK):
-        return n_tokens
-    room = PRE_ACTIVATIONS.get(coder.b_enc.device.type, PRE_ACTIVATIONS["cpu"]) // shrink
-    return max(LEAST_TOKENS // shrink, room // coder.config.n_features, 1)
 
 
 @torch.no_grad()
@@ -54,12 +43,15 @@ def speak(
     dead = dead_F.nonzero()[:, 0] if auxk is not None and dead_F is not None else None
     if dead is not None and len(dead) == 0:
         dead = None
+    config, device = coder.config, x_ND.device.type
     chunks: list[Spoken] = []
-    for x_CD in torch.split(x_ND, tokens_at_once(coder, len(x_ND), shrink)):
-        with torch.autocast(x_ND.device.type, torch.bfloat16, enabled=low_precision):
+    for x_CD in torch.split(
+        x_ND, tokens_at_once(config.activation, config.n_features, len(x_ND), device, shrink=shrink)
+    ):
+        with torch.autocast(device, torch.bfloat16, enabled=low_precision):
             pre_CF = coder.pre_activations(x_CD)
-        indices_CK, values_CK = activate(coder.config.activation, pre_CF, coder.threshold, learning=True)
-        pre_CK = pre_CF.gather(1, indices_CK).to(x_CD) if isinstance(coder.config.activation, JumpReLU) else None
+        indices_CK, values_CK = activate(config.activation, pre_CF, coder.threshold, learning=True)
+        pre_CK = pre_CF.gather(1, indices_CK).to(x_CD) if isinstance(config.activation, JumpReLU) else None
         chunk = Spoken(indices_CK, values_CK.to(x_CD), pre_CK)
         if dead is not None and auxk is not None:
             dead_values_CK, places_CK = pre_CF[:, dead].topk(min(auxk.k, len(dead)), dim=-1)

@@ -147,8 +147,8 @@ class JointLoss:
 
     @torch.no_grad()
     def steps(self) -> dict[int, Step]:
-        """By layer, when all layers are met."""
-        return {layer: self._step(met) for layer, met in self._met.items()}
+        """By layer, when all layers are met, once: what is no longer needed is let go."""
+        return {layer: self._step(self._met.pop(layer)) for layer in list(self._met)}
 
     def _step(self, met: _Met) -> Step:
         coder, loss, spoken = met.coder, self.loss, met.spoken

@@ -8,7 +8,8 @@ from clew.coders import Coder, Reconstruction
 from clew.data import Rows
 from clew.evaluation.fvu import Fvu
 from clew.models import Model
-from clew.training.activations import TOKENS_AT_ONCE, Activations, route
+from clew.training.activations import Activations, route
+from clew_spec.chunks import rows_at_once
 
 
 @torch.no_grad()
@@ -19,7 +20,7 @@ def heldout_fvu(model: Model, sets: Sequence[Mapping[str, Coder]], rows: Rows, *
     """
     fvu = {key: Fvu() for coders in sets for key in coders}
     routes = [route(coder.layer, coder.hooks) for coders in sets for coder in coders.values()]
-    rows_per_batch = max(1, TOKENS_AT_ONCE["cpu"] // rows.context)
+    rows_per_batch = rows_at_once(rows.context, "cpu")
     chosen = rows.spread(tokens)
     for start in range(0, len(chosen), rows_per_batch):
         writing = [Reconstruction({coder.layer: coder for coder in coders.values()}) for coders in sets]

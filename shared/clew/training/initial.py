@@ -19,17 +19,15 @@ from clew.data import Dataset
 from clew.models import Model
 from clew.reporting import Report, StopRequested
 from clew.training.activations import Activations, Route, coder_key, route
-from clew.training.encoding import LEAST_TOKENS, speak, tokens_at_once
+from clew.training.encoding import speak
 from clew.training.losses import fidelity_unit
 from clew.training.optimizer import Units
 from clew.training.stream import TokenStream, seeded
 from clew.training.watch import calibrate
+from clew_spec.chunks import FIRST_LOOK_TOKENS, LEAST_TOKENS, tokens_at_once
 from clew_spec.coders import BatchTopK, CoderConfig, CoderSpec, JumpReLU
 from clew_spec.losses import LossSpec
 from clew_spec.training import TrainSpec
-
-MAX_TOKENS = 8192
-"""Tokens to draw features from. Features beyond that start as random directions."""
 
 
 def first_coders(
@@ -52,14 +50,14 @@ def first_coders(
 
     def batches_for(coder: CoderSpec) -> int:
         # One batch more than the features are drawn from, to fit their scale on.
-        return bisect_left(ends, min(coder.n_features, MAX_TOKENS)) + 2
+        return bisect_left(ends, min(coder.n_features, FIRST_LOOK_TOKENS)) + 2
 
     most = max((coder for _, coder in wanted.values()), key=lambda coder: coder.n_features)
     while len(ends) < batches_for(most):
         if report.stop_requested():
             raise StopRequested
         tokens = ends[-1] if ends else 0
-        report.progress("first look at the activations", tokens, min(most.n_features, MAX_TOKENS), "tokens")
+        report.progress("first look at the activations", tokens, min(most.n_features, FIRST_LOOK_TOKENS), "tokens")
         for each, x_ND, y_ND in Activations(model, stream.batch(len(ends)), list(seen)):
             seen[each].append((x_ND, y_ND))
         ends.append(tokens + len(x_ND))
@@ -149,7 +147,7 @@ def first_coder(
     coder = Coder.of(config, weights)
     if isinstance(config.activation, BatchTopK):
         calibrate(coder, speak(coder, x_ND[fit]).values_NK, step=0)
-    chunks = torch.split(x_ND[fit], tokens_at_once(coder, LEAST_TOKENS, 1))
+    chunks = torch.split(x_ND[fit], tokens_at_once(config.activation, config.n_features, LEAST_TOKENS, device.type))
     reading_ND, target_ND = torch.cat([coder.forward(x_CD) for x_CD in chunks]) - mean_y_D, y_ND[fit] - mean_y_D
     scale = (reading_ND * target_ND).sum() / reading_ND.square().sum().clamp_min(torch.finfo(dtype).tiny)
     W_dec *= scale

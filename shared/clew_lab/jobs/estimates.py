@@ -39,10 +39,15 @@ def facts_of(session: Session, inputs: Mapping[str, Any], *, prompt_tokens: int 
 def estimate_job(
     session: Session, actor: Actor, spec: JobSpec, inputs: Mapping[str, Any], facts: Facts, *, alive_s: float
 ) -> EstimateView:
-    """What the job will take, beside each worker that could run it. alive_s: how old a live worker's beat may be."""
-    said = estimate(spec, facts)
+    """What the job will take on the largest worker, beside each that could run it.
+
+    alive_s: how old a live worker's beat may be.
+    """
     pool = POOL_OF[spec.kind]
-    workers = {worker.id: _fit(worker, said) for worker in _live(session, pool, alive_s)}
+    live = _live(session, pool, alive_s)
+    said_of = {worker.id: estimate(spec, _at(facts, worker)) for worker in live}
+    workers = {worker.id: _fit(worker, said_of[worker.id]) for worker in live}
+    said = said_of[max(live, key=_memory).id] if live else estimate(spec, facts)
     able = [id for id, worker in workers.items() if worker.fits]
     if said.flops:
         said = said.timed(_speeds(session, actor, spec, inputs, able))
@@ -56,12 +61,13 @@ def require_fit(spec: JobSpec, facts: Facts, found: EstimateView) -> None:
     """Raises InvalidSpec, with both numbers and what would fit, where no live worker has the memory."""
     if found.fits or found.estimate.memory is None:
         return
-    most = max(worker.memory_bytes for worker in found.workers)
+    largest = max(found.workers, key=_memory)
+    most = largest.memory_bytes
     raise InvalidSpec(
         found.reason or "the job does not fit",
         where=found.estimate.memory.largest.field,
         expected=f"at most {size(most)} of memory",
-        hint=_hint(spec, facts, most),
+        hint=_hint(spec, _at(facts, largest), most),
     )
 
 
@@ -69,6 +75,15 @@ def _live(session: Session, pool: Pool, alive_s: float) -> Sequence[Worker]:
     since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, alive_s)
     alive = select(Worker).where(Worker.pool == pool, Worker.beat_at > since, ~Worker.draining)
     return session.scalars(alive.order_by(Worker.name)).all()
+
+
+def _at(facts: Facts, worker: Worker | WorkerFit) -> Facts:
+    """What a job takes on a worker depends on the kind of its device, not on its number."""
+    return facts.model_copy(update={"device": worker.device.partition(":")[0]})
+
+
+def _memory(worker: Worker | WorkerFit) -> int:
+    return worker.memory_bytes
 
 
 def _fit(worker: Worker, said: Estimate) -> WorkerFit:
@@ -84,7 +99,7 @@ def _reason(said: Estimate, pool: Pool, workers: Sequence[WorkerFit]) -> str | N
         return f"no worker of the pool {pool} is there to compare with"
     if any(worker.fits for worker in workers):
         return None
-    largest = max(workers, key=lambda worker: worker.memory_bytes)
+    largest = max(workers, key=_memory)
     return (
         f"the job needs about {size(said.memory.bytes)} of memory during {said.memory.moment}; "
         f"{largest.name}, the largest worker of the pool {pool}, has {size(largest.memory_bytes)}"

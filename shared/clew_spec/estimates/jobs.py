@@ -42,7 +42,7 @@ def estimate(spec: JobSpec, facts: Facts) -> Estimate:
         case BuildDatasetSpec():
             return _build_dataset(spec)
         case TrainSpec():
-            return train(spec, _model(facts), _dataset(facts))
+            return train(spec, _model(facts), _dataset(facts), facts.device)
         case EvaluateSpec():
             return _evaluate(spec, _model(facts), _dataset(facts), facts.coders)
         case ExportCodersSpec():
@@ -66,8 +66,9 @@ def smaller(spec: JobSpec, facts: Facts) -> Iterator[tuple[str, JobSpec]]:
         while (rows := rows // 2) >= 1:
             yield f"rows_per_batch = {rows}", spec.model_copy(update={"rows_per_batch": rows})
     if isinstance(spec, TrainSpec):
+        crosses = any(coder.kind == "cross-layer-transcoder" for _, coder in spec.variants)
         context = _dataset(facts).context
-        tokens, layers = spec.tokens_per_step, len(spec.layers)
+        tokens, layers = spec.tokens_per_step, 1 if crosses else len(spec.layers)  # of fewer, it would be another
         while (tokens := tokens // 2) >= context:
             yield f"tokens_per_step = {tokens}", spec.model_copy(update={"tokens_per_step": tokens})
         starts = [("", spec)]

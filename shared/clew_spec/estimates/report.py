@@ -21,6 +21,8 @@ class Facts(Spec):
     coders: list[CoderConfig] = []
     prompt_tokens: int | None = None
     """Of an attribution, its first token included."""
+    device: str = "cuda"
+    """Of the worker: `cuda` takes more at once than `cpu`, so it is what an unknown one is taken for."""
 
 
 class Part(Spec):

@@ -5,7 +5,9 @@ really allocates. Letters: B rows of T tokens, N learned tokens, D width, F feat
 """
 
 from collections.abc import Sequence
+from math import prod
 
+from clew_spec.chunks import TIED_AT_ONCE
 from clew_spec.coders import Activation, BatchTopK, CoderConfig, CoderSpec, JumpReLU, TopK
 from clew_spec.results import ModelConfig
 
@@ -22,21 +24,38 @@ UNGATED = ("GPT2", "GPTNeoX")
 """Architectures whose MLPs have two matrices; those of the others have three."""
 
 
-def coder_parameters(coder: CoderSpec, layers: Sequence[int], d_model: int) -> list[int]:
-    """Numbers that the coder of each of `layers` learns, the set being of these layers."""
-    return [_parameters(coder.kind, coder.activation, coder.n_features, d_model, d_model) for _ in layers]
+def coder_shapes(coder: CoderSpec, layers: Sequence[int], d_model: int) -> list[list[tuple[int, ...]]]:
+    """Of the weights that the coder of each of `layers` learns, the set being of these layers."""
+    crosses = coder.kind == "cross-layer-transcoder"
+    return [
+        _shapes(
+            coder.activation,
+            coder.n_features,
+            d_model,
+            d_model,
+            skip=coder.kind == "skip-transcoder",
+            n_later=sum(later > layer for later in layers) if crosses else 0,
+        )
+        for layer in layers
+    ]
 
 
 def stored_parameters(config: CoderConfig) -> int:
     """Numbers of one coder of the catalogue."""
-    return _parameters(config.kind, config.activation, config.n_features, config.d_in, config.d_out)
+    skip = config.skip or config.kind == "skip-transcoder"
+    shapes = _shapes(
+        config.activation, config.n_features, config.d_in, config.d_out, skip=skip, n_later=len(config.later_layers)
+    )
+    return sum(map(prod, shapes))
 
 
-def _parameters(kind: str, activation: Activation, n_features: int, d_in: int, d_out: int) -> int:
-    weights = n_features * (d_in + d_out + 1) + d_out
-    skip = d_in * d_out if kind == "skip-transcoder" else 0
-    threshold = n_features if isinstance(activation, JumpReLU) else 0
-    return weights + skip + threshold
+def _shapes(
+    activation: Activation, n_features: int, d_in: int, d_out: int, *, skip: bool, n_later: int
+) -> list[tuple[int, ...]]:
+    """The one threshold of BatchTopK is not learned, and too small to count."""
+    matrices = [(n_features, d_in), *[(n_features, d_out)] * (1 + n_later), *[(d_out, d_in)] * skip]
+    vectors = [(n_features,), (d_out,), *[(n_features,)] * isinstance(activation, JumpReLU)]
+    return [*matrices, *vectors]
 
 
 def slots(activation: Activation, n_features: int) -> int:
@@ -59,7 +78,8 @@ def encoding_bytes(activation: Activation, n_features: int, n_tokens: int) -> in
     dense = n_tokens * n_features
     match activation:
         case TopK():
-            return 28 * (found + n_tokens)  # k + 1 values and indices, then k of each made contiguous, then ReLU
+            # k + 1 values and indices, then k of each made contiguous, then ReLU; rows that are tied, sorted.
+            return 28 * (found + n_tokens) + 32 * min(TIED_AT_ONCE, n_tokens) * n_features
         case BatchTopK(k=k):
             # Masks; and a value with its index for each of N F, which the CPU sorts to find the k N largest.
             return max(16 * dense + 12 * k * n_tokens, 6 * dense + 12 * found) + 3 * dense

@@ -1,15 +1,17 @@
 """What a training job takes: the arithmetic of `clew.training`, moment by moment."""
 
 import math
+from math import prod
 
-from clew_spec.coders import CoderSpec, JumpReLU
+from clew_spec.chunks import FIRST_LOOK_TOKENS, LEAST_TOKENS, rows_at_once, tokens_at_once
+from clew_spec.coders import BatchTopK, CoderSpec, JumpReLU
 from clew_spec.estimates.report import DatasetFacts, Disk, Estimate, Memory, Part
 from clew_spec.estimates.sizes import (
     FLOAT32,
     ITEM_BYTES,
     RUNTIME_BYTES,
     TOKEN_BYTES,
-    coder_parameters,
+    coder_shapes,
     encoding_bytes,
     encoding_flops,
     forward_bytes,
@@ -20,123 +22,185 @@ from clew_spec.estimates.sizes import (
 from clew_spec.results import ModelConfig
 from clew_spec.training import TrainSpec
 
-FIRST_LOOK_TOKENS = 8192
-"""As `clew.training.initial` has it: tokens that features are drawn from."""
-STATE = 4
-"""Weights, gradients and Adam's two moments."""
+TOKENS, HELDOUT_TOKENS = "/spec/tokens_per_step", "/spec/evaluate_tokens"
+PAIR = 32
+"""Bytes that are kept of a (token, feature) pair until the coder learns: index and value, where it is among the pairs
+in the order of features and of which token, and the gradient by its value."""
 
 
-def train(spec: TrainSpec, model: ModelConfig, dataset: DatasetFacts) -> Estimate:
-    run = _Run(spec, model, dataset)
-    return Estimate.of(memory=run.memory(), disk=run.disk(), flops=run.flops(), tokens=spec.steps * run.tokens)
+def train(spec: TrainSpec, model: ModelConfig, dataset: DatasetFacts, device: str) -> Estimate:
+    run = _Run(spec, model, dataset, device)
+    memory = max(run.moments(), key=lambda moment: moment.bytes)
+    return Estimate.of(memory=memory, disk=run.disk(), flops=run.flops(), tokens=spec.steps * run.tokens)
 
 
 class _Run:
-    def __init__(self, spec: TrainSpec, model: ModelConfig, dataset: DatasetFacts) -> None:
-        self.spec, self.model, self.dataset = spec, model, dataset
+    def __init__(self, spec: TrainSpec, model: ModelConfig, dataset: DatasetFacts, device: str) -> None:
+        self.spec, self.model, self.dataset, self.device = spec, model, dataset, device
         self.item = ITEM_BYTES[spec.dtype]
         self.rows = spec.tokens_per_step // dataset.context
         self.tokens = self.rows * dataset.context
         self.learned = self.tokens - self.rows
-        """N: position 0 of each row is left out."""
+        """N, at most: the first token of each row is left out, or of each document."""
+        heldout_rows = dataset.heldout_tokens // dataset.context
+        self.heldout_rows = min(math.ceil(spec.evaluate_tokens / dataset.context), heldout_rows)
         self.coders = [coder for _, coder in spec.variants]
-        self.sizes = [coder_parameters(coder, spec.layers, model.d_model) for coder in self.coders]
-        self.parameters = sum(map(sum, self.sizes))
+        self.parameters = sum(sum(self._parameters(coder)) for coder in self.coders)
         self.routes = {(coder.hook_in, coder.writes) for coder in self.coders}
-        self.hooks = {hook for route in self.routes for hook in route}
-        self.field = "/spec/layers" if len(spec.layers) > 1 else "/spec/coders" if spec.coders else "/spec/coder"
+        self.places = len({hook for route in self.routes for hook in route}) * len(spec.layers)
+        self.width = model.d_model * FLOAT32
+        """Bytes of one token of what coders read or write."""
+        self.ahead = device == "cuda"
+        self.of_coders = "/spec/coders" if spec.coders else "/spec/coder"
+        self.of_layers = "/spec/layers" if len(spec.layers) > 1 else self.of_coders
 
-    def memory(self) -> Memory:
-        model_bytes = self.model.n_parameters * self.item
+    def moments(self) -> list[Memory]:
         always = [
             Part(name="the runner itself", bytes=RUNTIME_BYTES, field=""),
-            Part(name="model weights", bytes=model_bytes, field="/spec/model"),
-            Part(name="coder weights", bytes=self.parameters * FLOAT32, field=self.field),
+            Part(name="model weights", bytes=self.model.n_parameters * self.item, field="/spec/model"),
+            Part(name="coder weights", bytes=self.parameters * FLOAT32, field=self.of_layers),
         ]
-        silence = sum(8 * coder.n_features * len(self.spec.layers) for coder in self.coders if coder.loss.auxk)
-        learning = [
-            *always,
-            Part(name="gradients", bytes=self.parameters * FLOAT32, field=self.field),
-            Part(name="Adam's moments", bytes=2 * self.parameters * FLOAT32 + silence, field=self.field),
+        remembered = Part(name="what the optimiser remembers", bytes=self._remembered_bytes(), field=self.of_layers)
+        return [
+            Memory(moment="a training step", parts=[*always, remembered, *self._step()]),
+            Memory(moment="held-out evaluation", parts=[*always, remembered, *self._heldout()]),
+            Memory(moment="the first look at the activations", parts=[*always, *self._first_look()]),
         ]
-        moments = [
-            self._moment("a training step", learning, max(map(self._step_bytes, self.coders))),
-            self._moment("held-out evaluation", learning, max(map(self._evaluation_bytes, self.coders))),
-            self._first_look(always),
-        ]
-        return max(moments, key=lambda moment: moment.bytes)
 
-    def _moment(self, name: str, held: list[Part], coding: int) -> Memory:
-        """The stream of activations, and the larger of a forward pass and one coder's work on what it gave."""
-        places = len(self.hooks) * len(self.spec.layers) * self.tokens * self.model.d_model * self.item
-        # What the last coder read stays until the first one is given the next batch.
-        forward = forward_bytes(self.model, self.rows, self.dataset.context, self.item)
-        forward += 2 * self.learned * self.model.d_model * FLOAT32
-        work = (
-            Part(name="buffers of the coder at work", bytes=coding, field="/spec/tokens_per_step")
-            if coding > forward
-            else Part(name="a forward pass", bytes=forward, field="/spec/tokens_per_step")
-        )
-        activations = Part(name="activations", bytes=places, field="/spec/tokens_per_step")
-        return Memory(moment=name, parts=[*held, activations, work])
+    def _step(self) -> list[Part]:
+        coder = max(self.coders, key=lambda each: self._gradient_bytes(each) + self._learning_bytes(each))
+        gradients = Part(name="gradients", bytes=self._gradient_bytes(coder), field=self.of_layers)
+        learning = Part(name="buffers of the coder at work", bytes=self._learning_bytes(coder), field=TOKENS)
+        reading = Part(name="a forward pass", bytes=self._reading_bytes(self.rows), field=TOKENS)
+        batches = 2 if self.ahead else 1
+        activations = Part(name="activations", bytes=batches * self._activation_bytes(self.rows), field=TOKENS)
+        if self.ahead:
+            return [gradients, activations, learning, reading]
+        if gradients.bytes + learning.bytes > reading.bytes:
+            return [gradients, activations, learning]
+        return [activations, reading]
 
-    def _first_look(self, held: list[Part]) -> Memory:
+    def _heldout(self) -> list[Part]:
+        rows = min(self.heldout_rows, rows_at_once(self.dataset.context, "cpu"))
+        held = self._activation_bytes(rows) + self.ahead * self._activation_bytes(self.rows)
+        n_tokens = rows * (self.dataset.context - 1)
+        written = n_tokens * self.width * len(self.spec.layers) * any(map(_crosses, self.coders))
+        coding = written + max(self._measuring_bytes(coder, n_tokens) for coder in self.coders)
+        reading = self._reading_bytes(rows)
+        return [
+            Part(name="activations", bytes=held, field=TOKENS if self.ahead else HELDOUT_TOKENS),
+            Part(name="buffers of the coder at work", bytes=coding, field=self.of_coders)
+            if coding > reading
+            else Part(name="a forward pass", bytes=reading, field=HELDOUT_TOKENS),
+        ]
+
+    def _first_look(self) -> list[Part]:
         """All batches that features are drawn from are held together; those of one place, cut and joined, twice."""
-        width = 2 * self.model.d_model * FLOAT32
-        seen = self._first_batches() * self.learned
-        buffer = seen * width * len(self.routes) * len(self.spec.layers)
-        joined = seen * width
-        spread = 20 * seen * self.model.d_model  # departures from the mean and their squares, in float64
-        beginning = max(joined, spread, *(self._first_coder_bytes(coder) for coder in self.coders))
+        of_token = 2 * self.width
+        of_all = of_token * len(self.routes) * len(self.spec.layers)
+        seen = self._first_tokens()
+        spread = 5 * seen * self.width  # departures from the mean and their squares, in float64
+        beginning = max(seen * of_token, spread, *(self._first_coder_bytes(coder) for coder in self.coders))
         # The last batch is read before it is held.
-        forward = (
-            forward_bytes(self.model, self.rows, self.dataset.context, self.item) - buffer // self._first_batches()
-        )
-        work = (
-            Part(
-                name="the coder that begins",
-                bytes=beginning,
-                field="/spec/coders" if self.spec.coders else "/spec/coder",
-            )
-            if beginning > forward
-            else Part(name="a forward pass", bytes=forward, field="/spec/tokens_per_step")
-        )
-        activations = Part(name="activations of the first batches", bytes=buffer, field="/spec/tokens_per_step")
-        return Memory(moment="the first look at the activations", parts=[*held, activations, work])
+        reading = self._activation_bytes(self.rows) + self._reading_bytes(self.rows) - self.learned * of_all
+        return [
+            Part(name="activations of the first batches", bytes=seen * of_all, field=TOKENS),
+            Part(name="the coder that begins", bytes=beginning, field=self.of_coders)
+            if beginning > reading
+            else Part(name="a forward pass", bytes=reading, field=TOKENS),
+        ]
 
-    def _first_batches(self) -> int:
+    def _activation_bytes(self, rows: int) -> int:
+        """Of so many rows at every place, as the model computes them."""
+        return self.places * rows * (self.dataset.context - 1) * self.model.d_model * self.item
+
+    def _reading_bytes(self, rows: int) -> int:
+        """Beyond the activations of so many rows: those of one pass until its tokens are picked; or the pass itself."""
+        context = self.dataset.context
+        rows = min(rows, rows_at_once(context, self.device))
+        found = self.places * rows * context * self.model.d_model * self.item
+        return found + max(0, forward_bytes(self.model, rows, context, self.item) - self._activation_bytes(rows))
+
+    def _first_tokens(self) -> int:
+        """Batches go on until there are enough, and one more; how many tokens each has is known once it is read."""
         widest = max(coder.n_features for coder in self.coders)
-        return math.ceil(min(widest, FIRST_LOOK_TOKENS) / self.learned) + 1
+        return min(widest, FIRST_LOOK_TOKENS) + 2 * self.learned
 
     def _first_coder_bytes(self, coder: CoderSpec) -> int:
         random = max(0, coder.n_features - FIRST_LOOK_TOKENS)
         directions = self.model.d_model * (4 * coder.n_features * FLOAT32 + 12 * random)
-        return max(directions, self._evaluation_bytes(coder))
+        n_tokens = self._at_once(coder, LEAST_TOKENS)
+        fit = 5 * self.learned * self.width + self._measuring_bytes(coder, n_tokens)
+        if isinstance(coder.activation, BatchTopK):
+            fit = max(fit, self._encoding_bytes(coder))
+        return max(directions, fit)
 
-    def _evaluation_bytes(self, coder: CoderSpec) -> int:
-        return reconstructing_bytes(coder.activation, coder.n_features, self.learned, self.model.d_model)
+    def _measuring_bytes(self, coder: CoderSpec, n_tokens: int) -> int:
+        return reconstructing_bytes(coder.activation, coder.n_features, n_tokens, self.model.d_model)
 
-    def _step_bytes(self, coder: CoderSpec) -> int:
-        """A coder's gradients: pre-activations, (token, feature) pairs, what is learnt beside what was learnt last."""
-        n_tokens, d_model, n_features = self.learned, self.model.d_model, coder.n_features
-        weights = n_features * d_model * FLOAT32
-        inputs = 2 * n_tokens * d_model * FLOAT32
-        pre = n_tokens * n_features * FLOAT32
-        pairs = (55 if isinstance(coder.activation, JumpReLU) else 46) * n_tokens * slots(coder.activation, n_features)
-        fresh = max(coder_parameters(coder, self.spec.layers, d_model)) * FLOAT32
-        learning = pairs + 4 * n_tokens * d_model * FLOAT32 + fresh
-        if coder.loss.sparsity == "l1-decoder-norm":
-            learning += weights
+    def _at_once(self, coder: CoderSpec, n_tokens: int) -> int:
+        return min(self.learned, tokens_at_once(coder.activation, coder.n_features, n_tokens, self.device))
+
+    def _encoding_bytes(self, coder: CoderSpec) -> int:
+        """From inputs to active features, chunk by chunk: pre-activations, what is found; then chunks joined."""
+        chunk = self._at_once(coder, self.learned)
+        found = _pair_bytes(coder, 12) * slots(coder.activation, coder.n_features)
+        pre = chunk * coder.n_features * self.item
         if coder.loss.auxk:
-            revived = 46 * n_tokens * min(coder.loss.auxk.k, n_features) + pre
-            learning += revived + fresh
-        clipping = 4 * weights if self.spec.optimizer.clip_norm is not None else 2 * weights
-        after = fresh + 12 * n_tokens * slots(coder.activation, n_features) + clipping
-        return inputs + max(pre + max(encoding_bytes(coder.activation, n_features, n_tokens), learning), after)
+            pre *= 2
+            found += 12 * min(coder.loss.auxk.k, coder.n_features)
+        work = pre + encoding_bytes(coder.activation, coder.n_features, chunk)
+        if self.item < FLOAT32:
+            work = max(work, pre + (coder.n_features + chunk) * self.model.d_model * self.item)
+        if chunk == self.learned:
+            return work
+        joining = 16 * self.learned * slots(coder.activation, coder.n_features)
+        return self.learned * found + max(work, joining)
+
+    def _learning_bytes(self, coder: CoderSpec) -> int:
+        """What a step has beside gradients: inputs, what layers below have kept; encoding, or sums over the
+        (token, feature) pairs; then the optimiser's work on the largest matrix."""
+        n_tokens, k = self.learned, slots(coder.activation, coder.n_features)
+        below = len(self.spec.layers) - 1 if _crosses(coder) else 0
+        weights = coder.n_features * self.width
+        kept = below * n_tokens * (_pair_bytes(coder, PAIR) * k + self.width)
+        pairs = _pair_bytes(coder, PAIR + 14) * n_tokens * k + below * 12 * n_tokens * k
+        summing = pairs + 4 * n_tokens * self.width
+        if coder.loss.sparsity == "l1-decoder-norm":
+            summing += weights
+        if coder.loss.auxk:
+            summing += 46 * n_tokens * min(coder.loss.auxk.k, coder.n_features) + 2 * weights
+        optimising = 12 * n_tokens * k + self._optimising_matrices() * weights
+        return 2 * n_tokens * self.width + max(kept + max(self._encoding_bytes(coder), summing), optimising)
+
+    def _optimising_matrices(self) -> int:
+        """Copies of the largest matrix of weights that there are at once, in float32."""
+        optimizer = self.spec.optimizer
+        if optimizer.clip_norm is not None:
+            return 4  # the gradient and its squares, in float64
+        return max(2 * (optimizer.decoder_rows == "unit-norm"), optimizer.kind == "adafactor")
+
+    def _shapes(self, coder: CoderSpec) -> list[list[tuple[int, ...]]]:
+        return coder_shapes(coder, self.spec.layers, self.model.d_model)
+
+    def _parameters(self, coder: CoderSpec) -> list[int]:
+        return [sum(map(prod, shapes)) for shapes in self._shapes(coder)]
+
+    def _gradient_bytes(self, coder: CoderSpec) -> int:
+        """Of one layer's coder; of a cross-layer transcoder's all together."""
+        sizes = self._parameters(coder)
+        return (sum(sizes) if _crosses(coder) else max(sizes)) * FLOAT32
+
+    def _remembered_bytes(self) -> int:
+        """Adam's two moments, or Adafactor's means of each row and column; since when features are silent."""
+        silence = sum(8 * coder.n_features * len(self.spec.layers) for coder in self.coders if coder.loss.auxk)
+        if self.spec.optimizer.kind != "adafactor":
+            return 2 * self.parameters * FLOAT32 + silence
+        return silence + FLOAT32 * sum(sum(map(sum, shapes)) for coder in self.coders for shapes in self._shapes(coder))
 
     def disk(self) -> Disk:
         coders = self.parameters * FLOAT32
-        checkpoint = 3 * coders if self.spec.checkpoint_every < self.spec.steps else 0
+        checkpoint = coders + self._remembered_bytes() if self.spec.checkpoint_every < self.spec.steps else 0
         dataset = (self.dataset.train_tokens + self.dataset.heldout_tokens) * TOKEN_BYTES
         inputs = self.model.n_parameters * FLOAT32 + dataset
         return Disk(
@@ -144,21 +208,31 @@ class _Run:
         )
 
     def flops(self) -> float:
-        spec, d_model, context = self.spec, self.model.d_model, self.dataset.context
+        spec, d_model, context, n_layers = self.spec, self.model.d_model, self.dataset.context, len(self.spec.layers)
         of_step = of_evaluation = 0.0
         for coder in self.coders:
-            encoding = encoding_flops(coder.n_features, d_model)
-            decoding = 2 * slots(coder.activation, coder.n_features) * d_model
-            skip = 2 * d_model**2 if coder.kind == "skip-transcoder" else 0
-            of_step += len(spec.layers) * (encoding + 4 * decoding + 2 * skip)
-            of_evaluation += len(spec.layers) * (encoding + decoding + skip)
+            decoders = n_layers * (n_layers + 1) // 2 if _crosses(coder) else n_layers
+            encoding = n_layers * encoding_flops(coder.n_features, d_model)
+            of_rows = 2 * slots(coder.activation, coder.n_features) * d_model
+            skip = n_layers * 2 * d_model**2 if coder.kind == "skip-transcoder" else 0
+            # A decoder's rows are summed, and have gradients of their own and of values; so have an encoder's rows.
+            of_step += encoding + (3 * decoders + n_layers) * of_rows + 2 * skip
+            of_evaluation += encoding + decoders * of_rows + skip
         share = self.learned / self.tokens
         forward = forward_flops(self.model, spec.layers[-1] + 1, context)
-        rows = min(math.ceil(spec.evaluate_tokens / context), self.dataset.heldout_tokens // context)
         evaluations = 1 + math.ceil(spec.steps / spec.evaluate_every)
         return (
             spec.steps * self.tokens * (forward + share * of_step)
-            + self._first_batches() * self.tokens * forward
-            + evaluations * rows * context * (forward + share * of_evaluation)
+            + self._first_tokens() / share * forward
+            + evaluations * self.heldout_rows * context * (forward + share * of_evaluation)
             + spec.steps * 12.0 * self.parameters
         )
+
+
+def _crosses(coder: CoderSpec) -> bool:
+    return coder.kind == "cross-layer-transcoder"
+
+
+def _pair_bytes(coder: CoderSpec, least: int) -> int:
+    """Of a (token, feature) pair: JumpReLU keeps pre-activations, too."""
+    return least + FLOAT32 if isinstance(coder.activation, JumpReLU) else least

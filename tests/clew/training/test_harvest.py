@@ -14,9 +14,10 @@ from tests.clew.training.test_trainer import STEPS, Recorder, run
 from clew.data import Batch, Dataset
 from clew.models import Model
 from clew.reporting import Level, StopRequested
-from clew.training import RunState, encoding
-from clew.training.activations import TOKENS_AT_ONCE, Activations, route
+from clew.training import RunState
+from clew.training.activations import Activations, route
 from clew.training.gradients import JointLoss
+from clew_spec import chunks
 from clew_spec.coders import CoderSpec, TopK
 from clew_spec.losses import AuxK, LossSpec
 from clew_spec.training import CoderVariant
@@ -49,7 +50,7 @@ def test_what_is_read_ahead_survives_an_interruption(model: Model, dataset: Data
 def test_activations_do_not_depend_on_how_many_rows_are_read_at_once(
     model: Model, dataset: Dataset, shrink: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(TOKENS_AT_ONCE, "cpu", 10 * 16)
+    monkeypatch.setitem(chunks.FORWARD_TOKENS, "cpu", 10 * 16)
     whole = list(Activations(model, Batch(dataset.train[:]), PLACES))
     assert [each for each, _, _ in whole] == PLACES
     for (each, x_ND, y_ND), (same, x_again_ND, y_again_ND) in zip(
@@ -126,8 +127,8 @@ def test_gradients_do_not_depend_on_how_many_tokens_are_encoded_at_once(
         dead = {coder.layer: torch.arange(24) < 8}
         found = []
         for room, least in ((2**22, 256), (24 * 12, 9)):
-            monkeypatch.setitem(encoding.PRE_ACTIVATIONS, "cpu", room)
-            monkeypatch.setattr(encoding, "LEAST_TOKENS", least)
+            monkeypatch.setitem(chunks.PRE_ACTIVATIONS, "cpu", room)
+            monkeypatch.setattr(chunks, "LEAST_TOKENS", least)
             joint = JointLoss(
                 {coder.layer: coder}, loss, dead=dead, low_precision=dtype == torch.bfloat16, shrink=shrink
             )

@@ -1,0 +1,27 @@
+"""How many tokens are taken at once: training and coders go by it, and estimates count by it."""
+
+from clew_spec.coders import Activation, BatchTopK
+
+FIRST_LOOK_TOKENS = 8192
+"""To draw features from. Features beyond that start as random directions."""
+FORWARD_TOKENS = {"cuda": 2**15, "cpu": 2**10}
+"""In one forward pass: enough to fill a GPU, few enough for a CPU's cache."""
+LEAST_TOKENS = 256
+PRE_ACTIVATIONS = {"cuda": 2**28, "cpu": 2**22}
+"""How many are held at once: enough to fill a GPU, few enough for a CPU's cache."""
+
+TIED_AT_ONCE = 64
+"""Of which TopK sorts all pre-activations, where several are the k-th largest."""
+
+
+def rows_at_once(context: int, device: str, *, shrink: int = 1) -> int:
+    """How many rows one forward pass is over."""
+    return max(1, FORWARD_TOKENS.get(device, FORWARD_TOKENS["cpu"]) // shrink // context)
+
+
+def tokens_at_once(activation: Activation, n_features: int, n_tokens: int, device: str, *, shrink: int = 1) -> int:
+    """How many tokens are encoded together. Those of BatchTopK compete, so for it: all of them."""
+    if isinstance(activation, BatchTopK):
+        return n_tokens
+    room = PRE_ACTIVATIONS.get(device, PRE_ACTIVATIONS["cpu"]) // shrink
+    return max(LEAST_TOKENS // shrink, room // n_features, 1)
