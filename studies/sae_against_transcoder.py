@@ -264,9 +264,10 @@ token, with the layer's MLP output zeroed {first.ce_zero:.4f}.
 
 Layer {LAYER}, {N_FEATURES:,} features (4 times the width of the residual stream), TopK at k of
 {", ".join(map(str, KS))}, both kinds and every k in one job from one stream: the same
-{STEPS * TOKENS_PER_STEP:,} tokens of docstrings in the same order, the same optimiser, loss (FVU) and start. Each coder is spliced in alone on {EVALUATION_TOKENS:,} held-out tokens
-that share no passage with the training text (dataset {dataset.manifest.digest[:12]}). Documents do not attend to each
-other; what a document begins with is an attention sink, keeps its true activation and is not counted.
+{STEPS * TOKENS_PER_STEP:,} tokens of docstrings in the same order, the same optimiser, loss (FVU) and start.
+Each coder is spliced in alone on {EVALUATION_TOKENS:,} held-out tokens that share no passage with the training text
+(dataset {dataset.manifest.digest[:12]}). Documents do not attend to each other; what a document begins with is an
+attention sink, keeps its true activation and is not counted.
 
 ## What this shows, and what it does not
 
