@@ -220,6 +220,7 @@ class World:
         layers: tuple[int, ...] = (0, 1),
         visibility: str = "project",
         bos: str = "none",
+        **of_config: Any,
     ) -> list[Coder]:
         job = self.job(owner, visibility=visibility)
         rows = []
@@ -235,6 +236,7 @@ class World:
                 "tokenizer_digest": model.tokenizer_digest,
                 "dataset_digest": dataset.digest,
                 "bos": bos,
+                **of_config,
             }
             record = self._record(owner, name, visibility, job, [])
             parents = {"model_id": model.id, "dataset_id": dataset.id, "fvu_first": 1.0, "fvu_last": 0.25}

@@ -101,6 +101,8 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "pattern",
     ),
     "a hub without end": (BUILD | {"source": {"kind": "hf", "repo": "lab/notes"}}, "/spec/source/kind", "max_tokens"),
+    "an SAE to attribute": (ATTRIBUTE | {"coders": "sae"}, "/spec/coders", "write mlp.out from mlp.in"),
+    "a part of a cross-layer transcoder": ({"kind": "evaluate", "coders": "crossing"}, "/spec/coders", "layers [1]"),
     "path with a NUL": (IMPORT | {"path": "{root}/a\0b"}, "/spec/path", "NUL"),
     "path with a newline": (IMPORT | {"path": "{root}/a\nb"}, "/spec/path", "printed"),
     "path of a long name": (IMPORT | {"path": "{root}/" + "x" * 300}, "/spec/path", ""),
@@ -117,6 +119,8 @@ def furnished(api: TestClient, world: World, alice: Tenant, tmp_path: Path) -> T
     world.dataset(alice, "bossy", bos="bos")
     world.dataset(alice, "seen", heldout_tokens=0)
     world.coders(alice, model, dataset)
+    world.coders(alice, model, dataset, "sae", kind="sae", hook_in="mlp.out")
+    world.coders(alice, model, dataset, "crossing", layers=(0,), kind="cross-layer-transcoder", later_layers=[1])
     root = tmp_path / "imports"
     (root / "link").symlink_to(tmp_path)
     (root / "notes.txt").write_text("no model")

@@ -179,6 +179,7 @@ def _export_coders(session: Session, actor: Actor, spec: ExportCodersSpec) -> Re
 
 def _attribute(session: Session, actor: Actor, spec: AttributeSpec) -> Resolved:
     coders, model = _coders_and_model(session, actor, spec.coders)
+    _stand_in_for_mlps(coders)
     if spec.bos is not None:
         _same_bos(coders, spec.bos, "/spec/bos", "the request")
     return Resolved(
@@ -239,7 +240,39 @@ def _coders_and_model(session: Session, actor: Actor, ref: str) -> tuple[list[Co
     if len({coder.model_id for coder in coders}) > 1:
         raise InvalidSpec(f"the coders of {ref} belong to several models", where=where, expected="coders of one model")
     _same_bos(coders, coders[0].config["bos"], where, "the first of them")
+    _whole(coders, where)
     return coders, _used(session, actor, Model, coders[0].model_id, "ask its owners to show it to the lab")
+
+
+def _whole(coders: Sequence[Coder], where: str) -> None:
+    """A part of a cross-layer transcoder writes only a part of anything."""
+    layers = {coder.layer for coder in coders}
+    for coder in coders:
+        if missing := sorted({*CoderConfig.model_validate(coder.config).later_layers} - layers):
+            raise InvalidSpec(
+                f"coder {coder.name} of layer {coder.layer} is one of a cross-layer transcoder, which also has the "
+                f"layers {missing}",
+                where=where,
+                expected="the whole set, by its name or its job",
+            )
+
+
+def _stand_in_for_mlps(coders: Sequence[Coder]) -> None:
+    """Only what writes an MLP's output from its input can be attributed through."""
+    for coder in coders:
+        config = CoderConfig.model_validate(coder.config)
+        if (config.hook_in, config.hook_out) != ("mlp.in", "mlp.out"):
+            raise InvalidSpec(
+                f"coder {coder.name} of layer {coder.layer} reads {config.hook_in} and writes {config.hook_out}",
+                where="/spec/coders",
+                expected="transcoders, which write mlp.out from mlp.in",
+            )
+        if config.later_layers:
+            raise InvalidSpec(
+                f"coder {coder.name} of layer {coder.layer} is one of a cross-layer transcoder",
+                where="/spec/coders",
+                expected="per-layer transcoders: what a feature writes to later layers cannot be attributed yet",
+            )
 
 
 def _used(session: Session, actor: Actor, table: type[R], id: UUID, hint: str) -> R:
