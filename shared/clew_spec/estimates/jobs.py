@@ -68,7 +68,8 @@ def smaller(spec: JobSpec, facts: Facts) -> Iterator[tuple[str, JobSpec]]:
     if isinstance(spec, TrainSpec):
         crosses = any(coder.kind == "cross-layer-transcoder" for _, coder in spec.variants)
         context = _dataset(facts).context
-        tokens, layers = spec.tokens_per_step, 1 if crosses else len(spec.layers)  # of fewer, it would be another
+        # A cross-layer transcoder of fewer layers would be another one.
+        tokens, layers = spec.tokens_per_step, 1 if crosses else len(spec.layers)
         while (tokens := tokens // 2) >= context:
             yield f"tokens_per_step = {tokens}", spec.model_copy(update={"tokens_per_step": tokens})
         starts = [("", spec)]
@@ -117,7 +118,8 @@ def _evaluate(spec: EvaluateSpec, model: ModelConfig, dataset: DatasetFacts, cod
     flops = forward_flops(model, model.n_layers, context) + unembedding_flops(model)
     for coder in coders:
         above = forward_flops(model, model.n_layers - 1 - coder.layer, context) + unembedding_flops(model)
-        decoding = 2 * slots(coder.activation, coder.n_features) * coder.d_out
+        decoders = 1 + len(coder.later_layers)
+        decoding = 2 * decoders * slots(coder.activation, coder.n_features) * coder.d_out
         flops += encoding_flops(coder.n_features, coder.d_in) + decoding + 2 * above
     return Estimate.of(
         memory=Memory(moment="a batch of held-out rows", parts=parts),

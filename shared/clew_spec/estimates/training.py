@@ -45,6 +45,7 @@ class _Run:
         heldout_rows = dataset.heldout_tokens // dataset.context
         self.heldout_rows = min(math.ceil(spec.evaluate_tokens / dataset.context), heldout_rows)
         self.coders = [coder for _, coder in spec.variants]
+        self.crossing = [coder for coder in self.coders if coder.kind == "cross-layer-transcoder"]
         self.parameters = sum(sum(self._parameters(coder)) for coder in self.coders)
         self.routes = {(coder.hook_in, coder.writes) for coder in self.coders}
         self.places = len({hook for route in self.routes for hook in route}) * len(spec.layers)
@@ -68,9 +69,9 @@ class _Run:
         ]
 
     def _step(self) -> list[Part]:
-        coder = max(self.coders, key=lambda each: self._gradient_bytes(each) + self._learning_bytes(each))
-        gradients = Part(name="gradients", bytes=self._gradient_bytes(coder), field=self.of_layers)
-        learning = Part(name="buffers of the coder at work", bytes=self._learning_bytes(coder), field=TOKENS)
+        work = self._kept_bytes() + max(map(self._learning_bytes, self.coders))
+        gradients = Part(name="gradients", bytes=self._gradient_bytes(), field=self.of_layers)
+        learning = Part(name="buffers of the coder at work", bytes=work, field=TOKENS)
         reading = Part(name="a forward pass", bytes=self._reading_bytes(self.rows), field=TOKENS)
         batches = 2 if self.ahead else 1
         activations = Part(name="activations", bytes=batches * self._activation_bytes(self.rows), field=TOKENS)
@@ -84,7 +85,7 @@ class _Run:
         rows = min(self.heldout_rows, rows_at_once(self.dataset.context, "cpu"))
         held = self._activation_bytes(rows) + self.ahead * self._activation_bytes(self.rows)
         n_tokens = rows * (self.dataset.context - 1)
-        written = n_tokens * self.width * len(self.spec.layers) * any(map(_crosses, self.coders))
+        written = n_tokens * self.width * len(self.spec.layers) * len(self.crossing)
         coding = written + max(self._measuring_bytes(coder, n_tokens) for coder in self.coders)
         reading = self._reading_bytes(rows)
         return [
@@ -157,21 +158,25 @@ class _Run:
         joining = 16 * self.learned * slots(coder.activation, coder.n_features)
         return self.learned * found + max(work, joining)
 
+    def _kept_bytes(self) -> int:
+        """What cross-layer transcoders keep of the layers below until their last one is met."""
+        below = (len(self.spec.layers) - 1) * self.learned
+        # When later layers are written to, each pair has a gradient and a number of its token besides.
+        pairs = (_pair_bytes(coder, PAIR + 12) * slots(coder.activation, coder.n_features) for coder in self.crossing)
+        return below * sum(pair + self.width for pair in pairs)
+
     def _learning_bytes(self, coder: CoderSpec) -> int:
-        """What a step has beside gradients: inputs, what layers below have kept; encoding, or sums over the
-        (token, feature) pairs; then the optimiser's work on the largest matrix."""
+        """What a step has beside gradients: inputs; encoding, or sums over the (token, feature) pairs, or the
+        optimiser's work on the largest matrix."""
         n_tokens, k = self.learned, slots(coder.activation, coder.n_features)
-        below = len(self.spec.layers) - 1 if _crosses(coder) else 0
         weights = coder.n_features * self.width
-        kept = below * n_tokens * (_pair_bytes(coder, PAIR) * k + self.width)
-        pairs = _pair_bytes(coder, PAIR + 14) * n_tokens * k + below * 12 * n_tokens * k
-        summing = pairs + 4 * n_tokens * self.width
+        summing = _pair_bytes(coder, PAIR + 14) * n_tokens * k + 4 * n_tokens * self.width
         if coder.loss.sparsity == "l1-decoder-norm":
             summing += weights
         if coder.loss.auxk:
             summing += 46 * n_tokens * min(coder.loss.auxk.k, coder.n_features) + 2 * weights
         optimising = 12 * n_tokens * k + self._optimising_matrices() * weights
-        return 2 * n_tokens * self.width + max(kept + max(self._encoding_bytes(coder), summing), optimising)
+        return 2 * n_tokens * self.width + max(self._encoding_bytes(coder), summing, optimising)
 
     def _optimising_matrices(self) -> int:
         """Copies of the largest matrix of weights that there are at once, in float32."""
@@ -186,10 +191,11 @@ class _Run:
     def _parameters(self, coder: CoderSpec) -> list[int]:
         return [sum(map(prod, shapes)) for shapes in self._shapes(coder)]
 
-    def _gradient_bytes(self, coder: CoderSpec) -> int:
-        """Of one layer's coder; of a cross-layer transcoder's all together."""
-        sizes = self._parameters(coder)
-        return (sum(sizes) if _crosses(coder) else max(sizes)) * FLOAT32
+    def _gradient_bytes(self) -> int:
+        """Of one per-layer coder, which has them until its own step; of cross-layer transcoders all together."""
+        together = sum(sum(self._parameters(coder)) for coder in self.crossing)
+        alone = (max(self._parameters(coder)) for coder in self.coders if coder not in self.crossing)
+        return (together + max(alone, default=0)) * FLOAT32
 
     def _remembered_bytes(self) -> int:
         """Adam's two moments, or Adafactor's means of each row and column; since when features are silent."""
@@ -211,7 +217,7 @@ class _Run:
         spec, d_model, context, n_layers = self.spec, self.model.d_model, self.dataset.context, len(self.spec.layers)
         of_step = of_evaluation = 0.0
         for coder in self.coders:
-            decoders = n_layers * (n_layers + 1) // 2 if _crosses(coder) else n_layers
+            decoders = n_layers * (n_layers + 1) // 2 if coder in self.crossing else n_layers
             encoding = n_layers * encoding_flops(coder.n_features, d_model)
             of_rows = 2 * slots(coder.activation, coder.n_features) * d_model
             skip = n_layers * 2 * d_model**2 if coder.kind == "skip-transcoder" else 0
@@ -227,10 +233,6 @@ class _Run:
             + evaluations * self.heldout_rows * context * (forward + share * of_evaluation)
             + spec.steps * 12.0 * self.parameters
         )
-
-
-def _crosses(coder: CoderSpec) -> bool:
-    return coder.kind == "cross-layer-transcoder"
 
 
 def _pair_bytes(coder: CoderSpec, least: int) -> int:
