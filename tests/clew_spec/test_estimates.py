@@ -10,6 +10,8 @@ from clew_spec.coders import CoderConfig, TopK
 from clew_spec.datasets import BuildDatasetSpec
 from clew_spec.estimates import DatasetFacts, Estimate, Facts, estimate, smaller
 from clew_spec.evaluation import EvaluateSpec
+from clew_spec.exporting import ExportCodersSpec
+from clew_spec.importing import ImportCodersSpec
 from clew_spec.jobs import JobSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.results import ModelConfig
@@ -115,6 +117,8 @@ def test_every_kind_of_job_is_answered_and_every_null_explained() -> None:
         TrainSpec(name="a", model="m", dataset="d", layers=[0], steps=1),
         EvaluateSpec(coders="c"),
         AttributeSpec(name="g", coders="c", prompt="p"),
+        ImportCodersSpec(name="c", path="/c", model="m", bos="none"),
+        ExportCodersSpec(coders="c", format="saelens"),
     ]
     assert {type(spec) for spec in specs} == set(get_args(get_args(JobSpec)[0]))
     for spec in specs:

@@ -106,11 +106,14 @@ def _evaluate(spec: EvaluateSpec, model: ModelConfig, dataset: DatasetFacts, cod
     forward = forward_bytes(model, rows, context, FLOAT32)
     coding = max(reconstructing_bytes(c.activation, c.n_features, n_tokens - rows, d_model) for c in coders)
     work = max(coding, spliced + forward, spliced + 2 * logits + of_row)
+    # Each coder is counted alone and among all: how often a feature speaks, int64, and float64 means of what it writes.
+    counts = 2 * sum(8 * coder.n_features + 4 * 8 * coder.d_out for coder in coders)
     where = "/spec/rows_per_batch"
     parts = [
         Part(name="the runner itself", bytes=RUNTIME_BYTES, field=""),
         Part(name="model weights", bytes=model.n_parameters * FLOAT32, field="/spec/coders"),
         Part(name="coder weights", bytes=sum(map(stored_parameters, coders)) * FLOAT32, field="/spec/coders"),
+        Part(name="counts and means", bytes=counts, field="/spec/coders"),
         Part(name="activations", bytes=4 * len(coders) * n_tokens * d_model * FLOAT32, field=where),
         Part(name="logits", bytes=logits, field=where),
         Part(name="a pass with one layer replaced", bytes=work, field=where),
