@@ -14,6 +14,9 @@ ARGS ?=
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+IMPORTED := clew_worker.runner.handlers, clew_worker.supervisor.app, clew_api.app, clew_scheduler.loop, clew_client.cli, \
+	clew_local.commands, transformers.models.llama.modeling_llama
+
 setup: ## Install everything into this folder; instant when nothing changed.
 	@$(MAKE) --no-print-directory --silent -j2 python dashboard
 
@@ -25,6 +28,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]' 2> $(VENV)/pip.log \
 		|| { cat $(VENV)/pip.log; exit 1; }
+	@# What every process imports is compiled once, here, also where the environment forbids it later.
+	@env -u PYTHONDONTWRITEBYTECODE $(PY) -c "import $(IMPORTED)"
 	@touch $@
 
 # --- Dashboard -------------------------------------------------------------------------------------------------------
