@@ -222,7 +222,14 @@ def test_interrupting_a_watch_leaves_the_job(contract: Contract, run: Run, tmp_p
     (tmp_path / "job.yaml").write_text(TRAIN)
     contract.on_submit = lambda job: contract.happen(job, "state", state="running")
     words = [sys.executable, "-m", "clew_client", "submit", str(tmp_path / "job.yaml"), "--watch"]
-    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, as these tests may be one, ignore interrupts and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert child.stderr
     heard = ""
     while "running" not in heard:
