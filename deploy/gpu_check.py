@@ -217,7 +217,7 @@ def out_of_memory(bench: Bench) -> str:
 
 @contextmanager
 def too_little_memory(device: str) -> Iterator[None]:
-    """Encoding more than 128 tokens at once fails as it does where CUDA has no more to give."""
+    """Learning fails as it does where CUDA has no more to give, until a batch is taken in four times as many parts."""
     of_joint = JointLoss.at
 
     def at(joint: JointLoss, layer: int, x_ND: torch.Tensor, y_ND: torch.Tensor) -> None:

@@ -1,7 +1,7 @@
 """What cannot be trained as asked, said before it is tried."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -42,11 +42,11 @@ def check_finite(step: int, values: Mapping[str, float], rows: Sequence[int] = (
             )
 
 
-def check_losses(step: int, told: Mapping[str, Told], rows: Sequence[int]) -> None:
-    """Raises InvalidSpec where a loss is not finite; its value is asked for only then."""
+def check_losses(step: int, told: Mapping[str, Told], rows: Callable[[], Sequence[int]]) -> None:
+    """Raises InvalidSpec where a loss is not finite; its value, and the rows, are asked for only then."""
     losses = {f"{key}/{name}": term for key, of_coder in told.items() for name, term in of_coder.terms.items()}
     if not bool(torch.stack([term.double() for term in losses.values()]).isfinite().all()):
-        check_finite(step, {name: float(term) for name, term in losses.items()}, rows)
+        check_finite(step, {name: float(term) for name, term in losses.items()}, rows())
 
 
 def check_weights(step: int, coders: Mapping[str, Coder]) -> None:

@@ -36,7 +36,8 @@ class TokenStream:
         return batch.pin_memory() if torch.cuda.is_available() else batch
 
     def _order_of(self, epoch: int) -> list[int]:
-        if self._order is None or self._order[0] != epoch:
-            order = torch.randperm(len(self.rows), generator=seeded(self.seed, f"order/{epoch}"))
-            self._order = epoch, order.tolist()
-        return self._order[1]
+        order = self._order  # once: another thread may be at the next epoch already
+        if order is None or order[0] != epoch:
+            shuffled = torch.randperm(len(self.rows), generator=seeded(self.seed, f"order/{epoch}"))
+            self._order = order = epoch, shuffled.tolist()
+        return order[1]

@@ -146,13 +146,12 @@ def train(
                 raise StopRequested(state.step)
 
             rate = rate_at(spec.optimizer, state.step, spec.steps)
-            rows = stream.row_numbers(state.step)
             last = state.step + 1 == spec.steps
             told = learn(rate, last=last)
             state.step += 1
             state.epoch, state.cursor = stream.position(state.step)
             speed.count(tokens_per_step)
-            check_losses(state.step, told, rows)
+            check_losses(state.step, told, lambda: stream.row_numbers(state.step - 1))
 
             metrics: dict[str, float] = {}
             if state.step % spec.log_every == 0 or last:
