@@ -14,12 +14,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import training
+from benchmarks import circuits, training
 from benchmarks.bench import ROOT, Bench, Watch
 from benchmarks.child import THREADS
 from benchmarks.rows import Row, merge, notes, read_rows, table, write_rows
 
-GROUPS: Mapping[str, Mapping[str, Callable[[Bench], Row]]] = {"training": training.MEASURES}
+GROUPS: Mapping[str, Mapping[str, Callable[[Bench], Row]]] = {
+    "training": training.MEASURES,
+    "circuits": circuits.MEASURES,
+}
 RESULTS = Path(__file__).with_name("results.json")
 
 

@@ -3,7 +3,7 @@
 | request | answer |
 |---|---|
 | `{"do": "setup", ...}`, first | `{"rss_bytes"}`: model and text are loaded, nothing else was done |
-| `{"do": "step"}`, any number | `{"seconds", "peak_bytes"}` of one step of training; the first begins it |
+| `{"do": "step"}`, any number | `{"seconds", "peak_bytes"}` of one step: of training, or a graph; the first begins |
 | `{"do": "finish"}`, after the last step | what the side has to tell, such as where its weights are; then it exits |
 
 A side may be stopped or killed between two steps, and exits by itself when its stdin ends. Sizes are null where there
@@ -37,8 +37,8 @@ class Line:
         self._request("step")
         self._began = time.perf_counter()
 
-    def stepped(self) -> None:
-        """A step was made. Returns when the next one, or the end, is asked for.
+    def stepped(self) -> bool:
+        """A step was made. Returns when the next one, or the end, is asked for: whether there is a next one.
 
         Raises RuntimeError where training goes on after `finish`.
         """
@@ -47,6 +47,7 @@ class Line:
         self._answer({"seconds": time.perf_counter() - self._began, "peak_bytes": _memory("VmHWM")})
         going_on = self._request("step", "finish")["do"] == "step"
         self._began = time.perf_counter() if going_on else None
+        return going_on
 
     def finish(self, told: Mapping[str, Any]) -> None:
         self._answer(told)

@@ -157,7 +157,7 @@ def _against(
 
 
 def _ours(bench: Bench, name: str = "ours") -> Child:
-    return bench.ours("benchmarks.ours", name)
+    return bench.ours("benchmarks.our_training", name)
 
 
 def _ours_setup(bench: Bench, subject: Subject, *, steps: int = STEPS, **of_spec: Any) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def test_our_side_trains_what_train_does(tmp_path: Path) -> None:
     digests = {"model_digest": "m" * 64, "tokenizer_digest": dataset.manifest.tokenizer_digest}
     model = load_model(tmp_path / "model", tokenizer=False)
     train(model, dataset, spec, **digests, lineage=Lineage(code_version="test"), out=tmp_path / "plain")
-    with side(tmp_path, "benchmarks.ours") as child:
+    with side(tmp_path, "benchmarks.our_training") as child:
         child.ask(
             "setup",
             model=str(tmp_path / "model"),
