@@ -45,7 +45,7 @@ class Line:
         if self._began is None:
             raise RuntimeError("a step was made after the last one that was asked for")
         self._answer({"seconds": time.perf_counter() - self._began, "peak_bytes": _memory("VmHWM")})
-        going_on = self._request("step", "finish")["do"] == "step"
+        going_on: bool = self._request("step", "finish")["do"] == "step"
         self._began = time.perf_counter() if going_on else None
         return going_on
 

@@ -5,6 +5,7 @@ import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,9 +58,8 @@ def prepare_circuits(cache: Path) -> CircuitSubject:
     if not made.peer_model.exists():
         with whole_folder(made.peer_model) as fresh:
             shutil.copytree(subject.model, fresh, dirs_exist_ok=True)
-            _rewrite(
-                fresh / "config.json", rope_theta=_read(subject.model / "config.json")["rope_parameters"]["rope_theta"]
-            )
+            config = fresh / "config.json"
+            _rewrite(config, rope_theta=_read(config)["rope_parameters"]["rope_theta"])
             _rewrite(fresh / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
     return made
 
@@ -81,15 +81,16 @@ def timing_coders(model: Model, tokens_NT: torch.Tensor, identity: dict[str, str
             d_out=model.d_model,
             layer=layer,
             bos="bos",
-            **identity,
+            model_digest=identity["model_digest"],
+            tokenizer_digest=identity["tokenizer_digest"],
         )
         biases = {"b_enc": (-threshold).expand(N_FEATURES).clone(), "b_dec": torch.zeros(model.d_model)}
         coders.append(Coder.of(config, {"W_enc": W_enc, "W_dec": W_dec, **biases}))
     return coders
 
 
-def _read(path: Path) -> dict[str, object]:
-    content: dict[str, object] = json.loads(path.read_text())
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
     return content
 
 

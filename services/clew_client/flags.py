@@ -38,6 +38,11 @@ class Flag:
         return "--" + ".".join(self.path).replace("_", "-")
 
     @property
+    def refusal(self) -> str:
+        """What says no where the flag says yes."""
+        return f"--no-{self.option[2:]}"
+
+    @property
     def described(self) -> str:
         """Help and default."""
         return f"{self.help} [default: {self.default}]".strip() if self.default else self.help
@@ -71,7 +76,12 @@ def parameters(flags: list[Flag]) -> list[inspect.Parameter]:
             default=inspect.Parameter.empty if flag.required else None,
             annotation=Annotated[
                 flag.type if flag.required else flag.type | None,
-                typer.Option(flag.option, help=flag.described, metavar=flag.metavar, show_default=False),
+                typer.Option(
+                    f"{flag.option}/{flag.refusal}" if flag.type is bool else flag.option,
+                    help=flag.described,
+                    metavar=flag.metavar,
+                    show_default=False,
+                ),
             ],
         )
         for flag in flags
@@ -105,7 +115,7 @@ def arguments(spec: BaseModel) -> list[str]:
         if value is None:
             continue
         if isinstance(value, bool):
-            words.append(flag.option if value else f"--no-{flag.option[2:]}")
+            words.append(flag.option if value else flag.refusal)
         else:
             items = value if isinstance(value, list) else [value]
             words += [word for item in items for word in (flag.option, item if isinstance(item, str) else repr(item))]

@@ -81,14 +81,16 @@ class Lab:
         priority: Priority | None = None,
         max_retries: int | None = None,
         visibility: Visibility | None = None,
+        reuse: bool | None = None,
         idempotency_key: str | None = None,
     ) -> "Job":
         """Ask for a job: `spec` is a job spec or a `JobRequest`, as an object or a mapping.
 
         It is checked here first (InvalidSpec). With the same `idempotency_key` the same job comes back; without one,
-        each call is a new job, and a request that is repeated because an answer was lost is still one job.
+        each call is a new job, and a request that is repeated because an answer was lost is still one job. An analysis
+        that the project has made before comes back as it was, unless `reuse` is False.
         """
-        request = job_request(spec, priority=priority, max_retries=max_retries, visibility=visibility)
+        request = job_request(spec, priority=priority, max_retries=max_retries, visibility=visibility, reuse=reuse)
         response = self._transport.request(
             "POST",
             "jobs",

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """What a worker keeps of fetched inputs, least recently used first to go."""
     runner_max_jobs: int = 50
     """Circuit jobs of one project that a warm runner serves before a fresh one replaces it."""
+    runner_keep_bytes: int = 4 * 2**30
+    """Models and coders that a warm runner holds from job to job; a job that needs more itself finds room for that."""
     runner_command: Annotated[list[str], NoDecode] = [sys.executable, "-m", "clew_worker.runner"]
     """What a worker starts as its runner; as an environment variable, words as in a shell."""
     runner_threads: int | None = None

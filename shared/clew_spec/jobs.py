@@ -32,6 +32,9 @@ POOL_OF: dict[JobKind, Pool] = {
     "export-coders": "circuits",
 }
 
+PURE: frozenset[JobKind] = frozenset({"attribute"})
+"""Kinds whose result follows from spec and inputs alone and changes nothing else: asked again, it need not be made."""
+
 
 class JobState(StrEnum):
     QUEUED = "queued"
@@ -69,3 +72,5 @@ class JobRequest(Spec):
     max_retries: int = Field(default=0, ge=0, le=10)
     """How often a job that failed by its own fault is tried again. Lost workers and preemptions do not count."""
     visibility: Visibility = "project"
+    reuse: bool = True
+    """Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it."""

@@ -46,6 +46,8 @@ class RunJob(Spec):
     import_roots: list[str] = []
     device: str = "cpu"
     threads: int | None = None
+    keep_bytes: int = 0
+    """Of models and coders that a runner may hold from job to job, those of the job it does included."""
     code_version: str
 
 

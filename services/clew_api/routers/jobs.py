@@ -26,7 +26,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
     "",
     status_code=status.HTTP_202_ACCEPTED,
     responses={
-        200: {"model": JobView, "description": "The job that this Idempotency-Key has made before"},
+        200: {"model": JobView, "description": "The job that this key made before, or that succeeded at the same"},
         **declared(401, 403, 409, 413, 415, 422, 503),
     },
     openapi_extra=declared_body(JobRequest),
@@ -38,7 +38,10 @@ def submit_job(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> JobView:
-    """Queue a job. Everything that can be known beforehand is checked before."""
+    """Queue a job. Everything that can be known beforehand is checked before.
+
+    Where `reuse` is not refused and a job of the project has succeeded at exactly the same, that one is the answer.
+    """
     resolved = admitted(lab, actor, request.spec, idempotency_key)
     with lab.transaction() as session:
         job, created = accept(
@@ -49,6 +52,7 @@ def submit_job(
             name=resolved.name,
             idempotency_key=idempotency_key,
             request_id=request_id(),
+            code_version=lab.settings.code_version,
         )
         view = queries.get_job(session, actor, job.id)
     response.status_code = status.HTTP_202_ACCEPTED if created else status.HTTP_200_OK

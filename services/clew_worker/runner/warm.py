@@ -1,22 +1,93 @@
-"""What a runner keeps in memory between jobs: the model it used last.
+"""What a runner keeps in memory between jobs: models and coders, as far as a budget goes.
 
-It is named by project and digest, so that no job ever sees what another project loaded.
+Each is named by project and digest, so that no job ever sees what another project loaded.
 """
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import torch
 
+from clew.coders import Coder, load_coder
 from clew.models import Model, load_model
 from clew_spec.base import Spec
-from clew_worker.runner.work import Work
+from clew_worker.runner.work import Record, Work
 
-_kept: dict[tuple[str, str, str, torch.dtype], Model] = {}
+T = TypeVar("T")
+
+Name = tuple[str, str, str, str, torch.dtype]
+"""What it is, project, digest, device, dtype."""
+
+
+class Shelf:
+    """Things by name, with the bytes of their files. What was used longest ago goes first; all of a job's own stay."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Name, tuple[Any, int]] = OrderedDict()
+
+    def make_room(self, needed: dict[Name, int], budget: int) -> None:
+        """Let go until what is kept and what a job needs fit the budget together, or only the job's own are left."""
+        for name in [name for name in self._kept if name not in needed]:
+            others = sum(size for kept, (_, size) in self._kept.items() if kept not in needed)
+            if others + sum(needed.values()) <= budget:
+                break
+            del self._kept[name]
+
+    def take(self, name: Name, size: int, load: Callable[[], T]) -> T:
+        if name not in self._kept:
+            self._kept[name] = load(), size
+        self._kept.move_to_end(name)
+        return cast(T, self._kept[name][0])
+
+    def __contains__(self, name: Name) -> bool:
+        return name in self._kept
+
+
+_shelf = Shelf()
 
 
 def warm_model(work: Work[Spec]) -> Model:
-    """The job's model, loaded from its inputs unless it is the one still in memory."""
-    name = (work.job.project_id, work.model_record["digest"], work.job.device, work.dtype)
-    if name not in _kept:
-        _kept.clear()
+    """The job's model, loaded from its inputs unless it is still in memory."""
+    _shelf.make_room(_needed(work), work.job.keep_bytes)
+    (name,) = _names(work, "model", [work.model_record])
+
+    def load() -> Model:
         work.report.progress("load model", 0, 1, "model")
-        _kept[name] = load_model(work.inputs / "model", device=work.job.device, dtype=work.dtype)
-    return _kept[name]
+        return load_model(work.inputs / "model", device=work.job.device, dtype=work.dtype)
+
+    return _shelf.take(name, _needed(work)[name], load)
+
+
+def warm_coder(work: Work[Spec], record: Record) -> Coder:
+    """One of the job's coders, on its device and in its dtype."""
+    _shelf.make_room(_needed(work), work.job.keep_bytes)
+    (name,) = _names(work, "coder", [record])
+    return _shelf.take(
+        name,
+        _needed(work)[name],
+        lambda: load_coder(coder_folder(work, record)).to(work.job.device, work.dtype),
+    )
+
+
+def coder_folder(work: Work[Spec], record: Record) -> Path:
+    """`coders/L03`, or `coders/L03.k16` of one among several."""
+    return Path(work.inputs, record["files"][0]).parent
+
+
+def _names(work: Work[Spec], what: str, records: list[Record]) -> list[Name]:
+    return [(what, work.job.project_id, record["digest"], work.job.device, work.dtype) for record in records]
+
+
+def _needed(work: Work[Spec]) -> dict[Name, int]:
+    """All that the job reads of models and coders, with the bytes of their files."""
+    sizes = {item.name: item.size for item in work.job.inputs}
+    needed = {}
+    if "model" in work.job.records:
+        (name,) = _names(work, "model", [work.model_record])
+        needed[name] = sum(size for file, size in sizes.items() if file.startswith("model/"))
+    if "coders" in work.job.records:
+        for name, record in zip(_names(work, "coder", work.coder_records), work.coder_records, strict=True):
+            needed[name] = sum(sizes.get(file, 0) for file in record["files"])
+    return needed

@@ -51,6 +51,7 @@ def run_job(
         import_roots=[str(root) for root in settings.import_roots],
         device=device.partition(":")[0],
         threads=settings.runner_threads,
+        keep_bytes=settings.runner_keep_bytes,
         code_version=settings.code_version,
     )
 

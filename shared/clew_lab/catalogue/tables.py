@@ -128,6 +128,7 @@ class Job(Base):
         Index("ix_jobs_waiting", "pool", "priority", "created_at", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_held", "lease_expires_at", postgresql_where=text("state in ('dispatched', 'running')")),
         Index("ix_jobs_listing", "project_id", text("id desc")),
+        Index("ix_jobs_content", "project_id", "content_digest", postgresql_where=text("state = 'succeeded'")),
     )
 
     id: Mapped[UUID] = _new_id()
@@ -144,6 +145,8 @@ class Job(Base):
     """-1 low, 0 normal, 1 high."""
     idempotency_key: Mapped[str | None]
     request_digest: Mapped[str]
+    content_digest: Mapped[str | None]
+    """Of all that decides the result, for kinds whose result may be used again."""
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
 
     state: Mapped[str] = mapped_column(server_default=JobState.QUEUED.value)

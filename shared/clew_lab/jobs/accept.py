@@ -8,12 +8,13 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from clew_lab.catalogue.scope import Actor
+from clew_lab.catalogue import queries
+from clew_lab.catalogue.scope import Actor, owned
 from clew_lab.catalogue.tables import Audit, Job
 from clew_lab.jobs import events
 from clew_lab.jobs.notify import notify_queue
 from clew_spec.errors import Conflict
-from clew_spec.jobs import POOL_OF, JobRequest, JobState
+from clew_spec.jobs import POOL_OF, PURE, JobRequest, JobState
 
 PRIORITIES = {"low": -1, "normal": 0, "high": 1}
 
@@ -27,14 +28,18 @@ def accept(
     name: str,
     idempotency_key: str | None = None,
     request_id: str | None = None,
+    code_version: str = "unknown",
 ) -> tuple[Job, bool]:
     """Job, first event and audit row, in the caller's transaction: answer only after it has committed.
 
     inputs: UUIDs (as str) of the catalogue records that the spec refers to, by field: `model`, `dataset`, `coders`.
-    Returns the job and whether it is new: the same idempotency key with the same request gives the job there is.
-    Raises `Conflict` where that key came with another request.
+    Returns the job and whether it is new: the same idempotency key with the same request gives the job there is, and
+    so does, under a new key, what `known` finds. Raises `Conflict` where that key came with another request.
     """
     digest = request_digest(request)
+    content = content_digest(request, inputs, code_version)
+    if (job := known(session, actor, request, content, idempotency_key)) is not None:
+        return job, False
     job = session.scalar(
         insert(Job)
         .values(
@@ -49,6 +54,7 @@ def accept(
             max_retries=request.max_retries,
             idempotency_key=idempotency_key,
             request_digest=digest,
+            content_digest=content,
             created_by=actor.key_id,
         )
         .on_conflict_do_nothing(index_elements=[Job.project_id, Job.idempotency_key])
@@ -72,10 +78,36 @@ def accept(
     return job, True
 
 
+def known(
+    session: Session, actor: Actor, request: JobRequest, content: str | None, idempotency_key: str | None
+) -> Job | None:
+    """The newest job of the actor's own project that succeeded at exactly this, unless its key is spoken for."""
+    if content is None or not request.reuse:
+        return None
+    if idempotency_key is not None and queries.job_of_idempotency_key(session, actor, idempotency_key) is not None:
+        return None
+    same = owned(actor, Job).where(Job.content_digest == content, Job.state == JobState.SUCCEEDED.value)
+    return session.scalar(same.order_by(Job.id.desc()).limit(1))
+
+
 def request_digest(request: JobRequest) -> str:
     """sha256 of the request with its defaults filled in; spelling and order of keys do not matter."""
-    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return sha256(canonical.encode()).hexdigest()
+    return _digest(request.model_dump(mode="json"))
+
+
+def content_digest(request: JobRequest, inputs: dict[str, Any], code_version: str) -> str | None:
+    """sha256 of all that decides the result: spec, records (which never change), code; None where it is not `PURE`.
+
+    With the visibility, for whoever asks for a result that all may read is not answered by one that they may not.
+    """
+    if request.spec.kind not in PURE:
+        return None
+    spec = request.spec.model_dump(mode="json")
+    return _digest({"spec": spec, "inputs": inputs, "visibility": request.visibility, "code": code_version})
+
+
+def _digest(content: Any) -> str:
+    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _earlier(session: Session, actor: Actor, idempotency_key: str | None, digest: str) -> Job:

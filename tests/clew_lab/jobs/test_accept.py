@@ -2,10 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import pytest
+from sqlalchemy import func, update
 from tests.support.jobs import Queue, job_request, make_actor
 
+from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Audit, Event, Job
 from clew_lab.jobs.accept import accept, request_digest
 from clew_lab.jobs.notify import QUEUE, Listener
@@ -67,3 +70,44 @@ def test_nothing_is_left_and_nobody_woken_unless_it_is_committed(queue: Queue, d
     queue.accept()
     assert listener.wait(10) == [""]
     listener.close()
+
+
+def analysis(visibility: str = "project", **spec: object) -> JobRequest:
+    fields = {"kind": "attribute", "name": "g", "coders": "c", "prompt": "a b"} | spec
+    return JobRequest.model_validate({"spec": fields, "visibility": visibility})
+
+
+def test_the_same_analysis_is_answered_by_the_one_that_succeeded(queue: Queue) -> None:
+    inputs = {"model": "m", "coders": ["c"]}
+
+    def ask(request: JobRequest, actor: Actor = queue.actor, **options: Any) -> tuple[Job, bool]:
+        with queue.sessions.begin() as session:
+            given = {"inputs": inputs, "name": "g", "code_version": "1"} | options
+            return accept(session, actor, request, **given)
+
+    def succeed(job: Job) -> None:
+        with queue.sessions.begin() as session:
+            values = {"state": "succeeded", "finished_at": func.now()}
+            session.execute(update(Job).where(Job.id == job.id).values(values))
+
+    first, created = ask(analysis())
+    assert created
+    assert ask(analysis())[1], "what has not succeeded answers nothing"
+    succeed(first)
+    assert ask(analysis(), idempotency_key="k")[0].id == first.id
+    assert not ask(analysis(), idempotency_key="k")[1], "asked again with that key: the same answer"
+    assert ask(JobRequest.model_validate(analysis().model_dump() | {"reuse": False}))[1]
+    others = {
+        "another prompt": ask(analysis(prompt="b a")),
+        "shown to the lab": ask(analysis(visibility="lab")),
+        "other coders of that name": ask(analysis(), inputs=inputs | {"coders": ["d"]}),
+        "other code": ask(analysis(), code_version="2"),
+        "another project": ask(analysis(), actor=make_actor(queue.sessions, "other")),
+    }
+    assert [why for why, (_, created) in others.items() if not created] == []
+    ask(job_request(), idempotency_key="used")
+    with pytest.raises(Conflict):
+        ask(analysis(), idempotency_key="used")
+    made = ask(job_request())[0]
+    succeed(made)
+    assert ask(job_request())[1], "text may have changed where it is read from: datasets are made anew"

@@ -1,23 +1,32 @@
 """The coders a job was given, by layer."""
 
+from collections.abc import Callable
+
 from clew.coders import Coder, load_coder
 from clew_spec.base import Spec
 from clew_spec.errors import InvalidSpec
-from clew_worker.runner.work import Work
+from clew_worker.runner.warm import coder_folder, warm_coder
+from clew_worker.runner.work import Record, Work
 
 
 def load_coders(work: Work[Spec]) -> dict[int, Coder]:
-    """`stored_coders`, on the job's device and in its dtype."""
-    return {layer: coder.to(work.job.device, work.dtype) for layer, coder in stored_coders(work).items()}
+    """On the job's device and in its dtype, shared with the jobs that follow: not to be changed.
+
+    Raises InvalidSpec where two claim the same layer.
+    """
+    return _by_layer(work, lambda record: warm_coder(work, record))
 
 
 def stored_coders(work: Work[Spec]) -> dict[int, Coder]:
-    """One coder a layer. Raises InvalidSpec where two claim the same layer."""
+    """As they are stored, and the job's own. Raises as above."""
+    return _by_layer(work, lambda record: load_coder(coder_folder(work, record)))
+
+
+def _by_layer(work: Work[Spec], load: Callable[[Record], Coder]) -> dict[int, Coder]:
     coders: dict[int, Coder] = {}
     for record in work.coder_records:
         layer = int(record["layer"])
         if layer in coders:
             raise InvalidSpec(f"two coders for layer {layer}", where="/spec/coders", expected="one coder a layer")
-        folder = (work.inputs / record["files"][0]).parent  # `coders/L03`, or `coders/L03.k16` of one among several
-        coders[layer] = load_coder(folder)
+        coders[layer] = load(record)
     return coders

@@ -182,6 +182,8 @@ export interface paths {
         /**
          * Submit Job
          * @description Queue a job. Everything that can be known beforehand is checked before.
+         *
+         *     Where `reuse` is not refused and a job of the project has succeeded at exactly the same, that one is the answer.
          */
         post: operations["submit_job"];
         delete?: never;
@@ -1999,6 +2001,12 @@ export interface components {
              * @enum {string}
              */
             priority: "low" | "normal" | "high";
+            /**
+             * Reuse
+             * @description Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it.
+             * @default true
+             */
+            reuse: boolean;
             /** Spec */
             spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"];
             /**
@@ -3811,7 +3819,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The job that this Idempotency-Key has made before */
+            /** @description The job that this key made before, or that succeeded at the same */
             200: {
                 headers: {
                     [name: string]: unknown;
