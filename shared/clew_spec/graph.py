@@ -16,9 +16,15 @@ NodeType = Literal["token", "position", "feature", "error", "bias", "logit"]
 """`error`: what a layer's MLP wrote and no feature accounts for (all of it without a coder, and at position 0).
 `bias`: constants: attention, norm, MLP and decoder biases. `position`: learned position embeddings."""
 
+Position0 = Literal["error", "features", "left-out"]
+"""What the MLPs write at position 0, an attention sink that coders are as a rule not trained on, is. `error`: one error
+node a layer. `features`: what it is at any other position. `left-out`: in no edge, as in circuit-tracer: its error
+nodes have no outgoing edges, so that edges add up only together with what is left out."""
+
 
 class Conservation(Spec):
-    """How exactly edges add up, over all nodes whose incoming edges were computed, logits included."""
+    """How exactly edges, with what position 0 leaves out, add up, over all nodes whose incoming edges were computed,
+    logits included."""
 
     max_relative_to_edges: float
     """max over nodes of |value - sum edges| / sum |edges|."""

@@ -103,6 +103,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a hub without end": (BUILD | {"source": {"kind": "hf", "repo": "lab/notes"}}, "/spec/source/kind", "max_tokens"),
     "an SAE to attribute": (ATTRIBUTE | {"coders": "sae"}, "/spec/coders", "write mlp.out from mlp.in"),
     "a part of a cross-layer transcoder": ({"kind": "evaluate", "coders": "crossing"}, "/spec/coders", "layers [1]"),
+    "a part of one to attribute": (ATTRIBUTE | {"coders": "crossing"}, "/spec/coders", "layers [1]"),
     "path with a NUL": (IMPORT | {"path": "{root}/a\0b"}, "/spec/path", "NUL"),
     "path with a newline": (IMPORT | {"path": "{root}/a\nb"}, "/spec/path", "printed"),
     "path of a long name": (IMPORT | {"path": "{root}/" + "x" * 300}, "/spec/path", ""),

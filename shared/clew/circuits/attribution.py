@@ -13,7 +13,7 @@ from clew.circuits.sweep import Rows, merge, sweep, tiles
 from clew.models import Model
 from clew.reporting import Report, StopRequested
 from clew_spec.errors import InvalidSpec
-from clew_spec.graph import Conservation, LogitTarget
+from clew_spec.graph import Conservation, LogitTarget, Position0
 
 MAX_EDGES = 2**27
 """Bound on a graph in memory: 8 bytes an edge to hold, about 50 while it is put together."""
@@ -33,6 +33,7 @@ def attribute(
     report: Report,
     prompt: str | None = None,
     bos: str = "none",
+    position_0: Position0 = "error",
 ) -> Graph:
     """The graph of what made the model's next token likely, all edges exact under the freeze.
 
@@ -42,7 +43,13 @@ def attribute(
     the model, or more edges than `MAX_EDGES` might hold; and StopRequested between sweeps.
     """
     network = FrozenNetwork(
-        model, coders, tokens_T, max_logits=max_logits, desired_logit_prob=desired_logit_prob, dtype=dtype
+        model,
+        coders,
+        tokens_T,
+        max_logits=max_logits,
+        desired_logit_prob=desired_logit_prob,
+        dtype=dtype,
+        position_0=position_0,
     )
     nodes = network.nodes
     features, logits = nodes.where(NodeKind.FEATURE), nodes.where(NodeKind.LOGIT)
@@ -94,6 +101,7 @@ def attribute(
         n_active=n_active,
         n_selected=int(selected.sum()),
         explained_share=explained_share(_flow(rows, start), features, selected),
+        position_0=position_0,
     )
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from clew_spec.graph import Conservation, LogitTarget
+from clew_spec.graph import Conservation, LogitTarget, Position0
 
 
 class NodeKind(IntEnum):
@@ -60,8 +60,9 @@ class Edges:
     sources: Tensor
     """int32[E], node indices, strictly ascending within a row."""
     weights: Tensor
-    """float[E], signed contributions: a row sums to the target's value before its own bias. A feature's is b_enc with
-    what the bias of the norm before its MLP gives it; a logit's biases are a node."""
+    """float[E], signed contributions: a row sums to the target's value before its own bias, but for what position 0
+    leaves out. A feature's is b_enc with what the bias of the norm before its MLP gives it; a logit's biases are a
+    node."""
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -134,6 +135,7 @@ class Graph:
     n_selected: int
     explained_share: float
     """Influence on the logits that flows through selected features, over that of all active features."""
+    position_0: Position0 = "error"
 
     @cached_property
     def leaves(self) -> Tensor:

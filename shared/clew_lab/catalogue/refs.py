@@ -267,12 +267,6 @@ def _stand_in_for_mlps(coders: Sequence[Coder]) -> None:
                 where="/spec/coders",
                 expected="transcoders, which write mlp.out from mlp.in",
             )
-        if config.later_layers:
-            raise InvalidSpec(
-                f"coder {coder.name} of layer {coder.layer} is one of a cross-layer transcoder",
-                where="/spec/coders",
-                expected="per-layer transcoders: what a feature writes to later layers cannot be attributed yet",
-            )
 
 
 def _used(session: Session, actor: Actor, table: type[R], id: UUID, hint: str) -> R:

@@ -5,6 +5,7 @@ import torch
 from clew import circuits
 from clew.circuits.attribution import attribute as attribution_graph
 from clew.circuits.storage import DOCUMENT_FILE, GRAPH_FILE
+from clew.coders import require_whole
 from clew.data import bos_token_id
 from clew.files import digest_of, file_sha256
 from clew.models import Model
@@ -18,6 +19,7 @@ from clew_worker.runner.work import Work
 
 def attribute(work: Work[AttributeSpec]) -> GraphResult:
     model, coders = warm_model(work), load_coders(work)
+    require_whole(coders)
     bos = _bos(work)
     graph = attribution_graph(
         model,
