@@ -107,6 +107,15 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "path with a NUL": (IMPORT | {"path": "{root}/a\0b"}, "/spec/path", "NUL"),
     "path with a newline": (IMPORT | {"path": "{root}/a\nb"}, "/spec/path", "printed"),
     "path of a long name": (IMPORT | {"path": "{root}/" + "x" * 300}, "/spec/path", ""),
+    "a target of several tokens": (
+        ATTRIBUTE | {"targets": [{"token": "mary"}, {"token": " john", "minus": "went home"}]},
+        "/spec/targets/1/minus",
+        "['went', 'home']",
+    ),
+    "a target that is no token": (ATTRIBUTE | {"targets": [{"token": "paris"}]}, "/spec/targets/0/token", "<unk>"),
+    "no target": (ATTRIBUTE | {"targets": []}, "/spec/targets", "at least 1"),
+    "layers that must have a coder": (ATTRIBUTE | {"layers_without_coder": "refused"}, "/spec/coders", "[2, 3]"),
+    "an unknown rule for position 0": (ATTRIBUTE | {"position_0": "token"}, "/spec/position_0", "'left-out'"),
     "prompt with a NUL": (ATTRIBUTE | {"prompt": "mary\0john"}, "/spec/prompt", "NUL"),
 }
 

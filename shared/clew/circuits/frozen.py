@@ -1,6 +1,6 @@
 """A prompt's frozen network: the linear maps between its nodes. Shape letters as in `clew.circuits.replacement`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,12 +10,12 @@ from clew.circuits.numbering import number_nodes
 from clew.circuits.replacement import (
     Coder,
     Replacement,
-    choose_logits,
     decoders_into,
     first_skipped,
     replace_mlp,
     written,
 )
+from clew.circuits.targets import Direction, Token, likeliest, read_targets
 from clew.models import Model, record
 from clew_spec.errors import InvalidSpec
 from clew_spec.graph import Position0
@@ -34,6 +34,7 @@ class FrozenNetwork:
         desired_logit_prob: float,
         dtype: torch.dtype,
         position_0: Position0 = "error",
+        targets: Sequence[Token | Direction] | None = None,
     ) -> None:
         _check(model, coders, tokens_T)
         self.anatomy, self.device, self.dtype, self.coders = model.anatomy, model.device, dtype, coders
@@ -52,9 +53,9 @@ class FrozenNetwork:
                     position_0=position_0,
                 )
             )
-        self.logits = choose_logits(
-            model.anatomy, self.seen, max_logits=max_logits, desired_logit_prob=desired_logit_prob, dtype=dtype
-        )
+        if targets is None:
+            targets = likeliest(self.seen, max_logits, desired_logit_prob)
+        self.logits = read_targets(model.anatomy, self.seen, targets, dtype)
         self.embed_TD = self.seen.embed_TD.to(dtype)
         self.position_TD = None if self.seen.position_TD is None else self.seen.position_TD.to(dtype)
         self.nodes, self.columns = number_nodes(

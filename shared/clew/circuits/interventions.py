@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.replacement import Coder, decoders_into, first_coded, first_skipped
-from clew.circuits.verification import pinned_patterns
+from clew.circuits.verification import pinned_patterns, target_value
 from clew.models import Model, Recording, record
 from clew.models.recording import Hook, hooked, read_by, written_by
 from clew_spec.errors import InvalidSpec
@@ -102,7 +102,7 @@ class Comparison:
     predicted: Tensor
     """float64[R]: edge times the relative change of its source, over all edits."""
     measured: Tensor
-    """float64[R]: change of the pre-activation, or of the demeaned logit before a cap."""
+    """float64[R]: change of the pre-activation, or of the target's logit before a cap."""
 
     @property
     def correlation(self) -> float:
@@ -136,7 +136,8 @@ def compare(
 ) -> Comparison:
     """The graph's prediction against the model. Frozen they agree to rounding; free, as far as the freeze holds.
 
-    Raises InvalidSpec as `intervene`, and for a feature that is not active where it is edited: it has no edges.
+    Raises InvalidSpec as `intervene`, for a feature that is not active where it is edited (it has no edges), and for a
+    graph of directions.
     """
     tokens_T = torch.tensor(graph.token_ids)
     effect = intervene(model, coders, tokens_T, edits, frozen=frozen, position_0=graph.position_0)
@@ -152,7 +153,7 @@ def compare(
     for row, target in enumerate(edges.targets.tolist()):
         layer, position = int(nodes.layer[target]), int(nodes.position[target])
         if nodes.kind[target] == NodeKind.LOGIT:
-            measured[row] = (logits_V[int(nodes.token_id[target])] - logits_V.mean()).cpu()
+            measured[row] = target_value(graph.target(target), logits_V).cpu()
         else:
             moved_D = (effect.after.mlp_in[layer] - effect.before.mlp_in[layer])[position].double()
             measured[row] = (moved_D @ coders[layer].W_enc[int(nodes.feature[target])].to(moved_D)).cpu()

@@ -1,4 +1,4 @@
-"""Every MLP of a prompt rewritten as features, an error and a bias; and the logits to explain.
+"""Every MLP of a prompt rewritten as features, an error and a bias.
 
 Shape letters here and in `frozen` and `sweep`: T position, D residual stream, N targets, H heads, K key-value heads,
 E head dimension, S slots (the features that can be active at one layer and position).
@@ -121,37 +121,3 @@ def replace_mlp(
 def written(W_dec_FD: Tensor, ids_TS: Tensor, z_TS: Tensor) -> Tensor:
     """[T, D]: what all features of a layer write by one of their decoders."""
     return torch.einsum("ts,tsd->td", z_TS, W_dec_FD[ids_TS].to(z_TS))
-
-
-@dataclass(frozen=True)
-class LogitTargets:
-    token_ids: list[int]
-    probabilities: list[float]
-    vectors_ND: Tensor
-    """Unembedding rows less their mean over the vocabulary."""
-    biases_N: Tensor | None
-    """What the biases of the final norm and of the unembedding give, treated alike."""
-    values_N: Tensor
-    """float64 on the CPU: logits, before any cap, demeaned over the vocabulary."""
-
-
-def choose_logits(
-    anatomy: Anatomy, seen: Recording, *, max_logits: int, desired_logit_prob: float, dtype: torch.dtype
-) -> LogitTargets:
-    """The fewest most likely next tokens that reach the desired probability, at most `max_logits`."""
-    probabilities_V = seen.logits_TV[-1].double().softmax(-1)
-    top = probabilities_V.topk(min(max_logits, len(probabilities_V)))
-    n = int((top.values.cumsum(0) < desired_logit_prob).sum()) + 1
-    ids_N = top.indices[:n]
-    W_U_VD, b_U_V = anatomy.W_U_VD, anatomy.b_U_V
-    at_least_float32 = torch.promote_types(W_U_VD.dtype, torch.float32)
-    vectors_ND = (W_U_VD[ids_N] - W_U_VD.mean(0, dtype=at_least_float32)).to(dtype)
-    values_N = vectors_ND.double() @ seen.final_out_TD[-1].double()
-    biases_N = None
-    if b_U_V is not None:
-        biases_N = (b_U_V[ids_N] - b_U_V.mean(dtype=at_least_float32)).to(dtype)
-        values_N = values_N + biases_N.double()
-    if anatomy.final_norm.bias_D is not None:  # the values have it already
-        through_N = vectors_ND @ anatomy.final_norm.bias_D.to(dtype)
-        biases_N = through_N if biases_N is None else biases_N + through_N
-    return LogitTargets(ids_N.tolist(), top.values[:n].tolist(), vectors_ND, biases_N, values_N.cpu())

@@ -20,7 +20,8 @@ from clew.circuits.replacement import Coder
 from clew.models import Model, prepare_model
 from clew.models.anatomy import Norm
 from clew.models.recording import Hook, hooked, read_by, written_by
-from clew_spec.graph import Position0
+from clew_spec.errors import InvalidSpec
+from clew_spec.graph import LogitTarget, Position0
 
 PINNED = "clew-pinned"
 ROWS = 16
@@ -53,7 +54,9 @@ def verify_edges(
     """Measure `n` random edges, drawn evenly from those above `min_share` of their row's sum of |edges|."""
     edges, nodes = graph.edges, graph.nodes
     unembedding_bias = nodes.where(NodeKind.BIAS) & (nodes.layer == graph.n_layers)  # nothing upstream to double
-    eligible = ((edges.shares >= min_share) & ~unembedding_bias[edges.sources.long()]).nonzero()[:, 0]
+    directions = nodes.where(NodeKind.LOGIT) & (nodes.token_id < 0)  # no logit shows their movement
+    unmeasured = unembedding_bias[edges.sources.long()] | directions[edges.target_of]
+    eligible = ((edges.shares >= min_share) & ~unmeasured).nonzero()[:, 0]
     order = torch.randperm(len(eligible), generator=torch.Generator().manual_seed(seed))
     chosen = eligible[order[:n]].sort().values
     sources, targets = edges.sources[chosen].long(), edges.target_of[chosen]
@@ -76,7 +79,7 @@ def measure(
     """float64 [sources, targets]: how far each target moves when a source is doubled. Both are node indices.
 
     A source is a token, feature, error or bias (but not the unembedding's); a target a feature or a logit, of which
-    the pre-activation and the demeaned logit are read.
+    the pre-activation and the logit, less what the target subtracts, are read. Raises InvalidSpec for a direction.
     """
     pinned = _PinnedModel(model, tokens_T)
     extras = [_Extra.of(graph, coders, pinned, int(source)) for source in sources]
@@ -185,16 +188,15 @@ class _PinnedModel:
         """float64 [extras, targets]: target values with each extra, less those without."""
         mlp_in, logits_BV = self._run(extras, coders, graph.position_0)
         moved_BV = logits_BV[:-1] - logits_BV[-1]
-        demeaned_BV = moved_BV - moved_BV.mean(-1, keepdim=True)
         moved = {layer: x_BTD[:-1] - x_BTD[-1] for layer, x_BTD in mlp_in.items()}
         nodes = graph.nodes
         effects = torch.empty(len(extras), len(targets), dtype=torch.float64)
         for i, target in enumerate(targets.tolist()):
             if nodes.kind[target] == NodeKind.LOGIT:
-                effects[:, i] = demeaned_BV[:, int(nodes.token_id[target])].cpu()
+                effects[:, i] = target_value(graph.target(target), moved_BV).cpu()
                 continue
             layer, position = int(nodes.layer[target]), int(nodes.position[target])
-            encoder_D = coders[layer].W_enc[int(nodes.feature[target])].to(demeaned_BV)
+            encoder_D = coders[layer].W_enc[int(nodes.feature[target])].to(moved_BV)
             effects[:, i] = (moved[layer][:, position] @ encoder_D).cpu()
         return effects
 
@@ -271,6 +273,16 @@ class _PinnedModel:
             tokens_BT = self.tokens_T.expand(B, -1)
             self.model.hf(input_ids=tokens_BT, use_cache=False, logits_to_keep=1)
         return mlp_in, logits[0]
+
+
+def target_value(target: LogitTarget, logits_BV: Tensor) -> Tensor:
+    """[...]: the target's value, from logits [..., V] before a cap. Raises InvalidSpec for a direction."""
+    if target.token_id < 0:
+        raise InvalidSpec(
+            f"the direction {target.token} cannot be measured", hint="a graph does not keep the vector; explain tokens"
+        )
+    other_B = logits_BV.mean(-1) if target.minus_id is None else logits_BV[..., target.minus_id]
+    return logits_BV[..., target.token_id] - other_B
 
 
 def _centred(norm: Norm, x_TD: Tensor) -> Tensor:

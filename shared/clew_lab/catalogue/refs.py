@@ -6,6 +6,7 @@ transaction waits for the object store.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -17,7 +18,7 @@ from clew_lab.catalogue.import_paths import check_import_path
 from clew_lab.catalogue.queries import file_of
 from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Model
-from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec
+from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, one_token, require_every_layer
 from clew_spec.coders import CoderConfig
 from clew_spec.datasets import BuildDatasetSpec, FileSource
 from clew_spec.errors import InvalidSpec
@@ -76,7 +77,7 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
 
 
 def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int | None:
-    """What only the tokenizer knows: whether a token exists, and the length of a prompt, which is returned.
+    """What only the tokenizer knows: whether tokens exist, and the length of a prompt, which is returned.
 
     Raises `InvalidSpec`.
     """
@@ -88,6 +89,12 @@ def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int |
         )
     if not isinstance(spec, AttributeSpec):
         return None
+    decode = partial(tokenizer.decode, skip_special_tokens=False)
+    for index, target in enumerate(spec.targets or []):
+        for name, text in (("token", target.token), ("minus", target.minus)):
+            if text is not None:
+                ids = tokenizer.encode(text, add_special_tokens=False).ids
+                one_token(text, ids, decode, f"/spec/targets/{index}/{name}")
     tokens = len(tokenizer.encode(spec.prompt, add_special_tokens=False).ids)
     with_bos = tokens + (resolved.bos != NO_BOS)
     if tokens == 0 or with_bos > resolved.max_prompt_tokens:
@@ -180,6 +187,7 @@ def _export_coders(session: Session, actor: Actor, spec: ExportCodersSpec) -> Re
 def _attribute(session: Session, actor: Actor, spec: AttributeSpec) -> Resolved:
     coders, model = _coders_and_model(session, actor, spec.coders)
     _stand_in_for_mlps(coders)
+    require_every_layer(spec, [coder.layer for coder in coders], model.config["n_layers"])
     if spec.bos is not None:
         _same_bos(coders, spec.bos, "/spec/bos", "the request")
     return Resolved(

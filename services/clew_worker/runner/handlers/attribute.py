@@ -5,11 +5,12 @@ import torch
 from clew import circuits
 from clew.circuits.attribution import attribute as attribution_graph
 from clew.circuits.storage import DOCUMENT_FILE, GRAPH_FILE
+from clew.circuits.targets import Token
 from clew.coders import require_whole
 from clew.data import bos_token_id
 from clew.files import digest_of, file_sha256
 from clew.models import Model
-from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec
+from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, one_token, require_every_layer
 from clew_spec.errors import InvalidSpec
 from clew_spec.results import GraphResult
 from clew_worker.runner.handlers.coders import load_coders
@@ -20,6 +21,7 @@ from clew_worker.runner.work import Work
 def attribute(work: Work[AttributeSpec]) -> GraphResult:
     model, coders = warm_model(work), load_coders(work)
     require_whole(coders)
+    require_every_layer(work.spec, coders, model.n_layers)
     bos = _bos(work)
     graph = attribution_graph(
         model,
@@ -30,6 +32,8 @@ def attribute(work: Work[AttributeSpec]) -> GraphResult:
         max_nodes=work.spec.max_nodes,
         targets_per_sweep=work.spec.targets_per_sweep,
         dtype=work.dtype,
+        position_0=work.spec.position_0,
+        targets=_targets(model, work.spec),
         prompt=work.spec.prompt,
         bos=bos,
         report=work.report,
@@ -58,6 +62,26 @@ def _bos(work: Work[AttributeSpec]) -> str:
             expected=repr(trained[0]),
         )
     return trained[0]
+
+
+def _targets(model: Model, spec: AttributeSpec) -> list[Token] | None:
+    """None for the most likely tokens. Raises InvalidSpec for a text that is not exactly one token."""
+    if spec.targets is None:
+        return None
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+
+    def token(text: str, where: str) -> int:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return one_token(text, ids, lambda piece: str(tokenizer.decode(piece)), where)
+
+    return [
+        Token(
+            token(target.token, f"/spec/targets/{index}/token"),
+            None if target.minus is None else token(target.minus, f"/spec/targets/{index}/minus"),
+        )
+        for index, target in enumerate(spec.targets)
+    ]
 
 
 def _tokens(model: Model, prompt: str, bos: str) -> torch.Tensor:
