@@ -1,23 +1,15 @@
 """Attribute a prompt's logits to features through the frozen network."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from clew_spec.base import Name, Ref, Spec
 from clew_spec.errors import InvalidSpec
 from clew_spec.graph import Position0
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class TargetSpec(Spec):
-    """The logit of one token less the mean over the vocabulary, or less the logit of another token."""
-
-    token: Text
-    """As it would follow the prompt, so mostly with a space before it; exactly one token."""
-    minus: Text | None = None
 
 
 class AttributeSpec(Spec):
@@ -32,8 +24,11 @@ class AttributeSpec(Spec):
     """`none`, `bos` or a token's text; must equal what the coders were trained with, which is the default."""
     position_0: Position0 = "error"
     """What the MLPs write at position 0 is: one error node a layer; what it is elsewhere; or left out of all edges."""
-    targets: list[TargetSpec] | None = Field(default=None, min_length=1, max_length=100)
-    """What is explained; the most likely next tokens if null."""
+    targets: list[Text] | None = Field(default=None, min_length=1, max_length=100)
+    """Tokens whose logits are explained, in place of the most likely ones: each exactly one token, written as it would
+    follow the prompt, so mostly with a space before it."""
+    minus: Text | None = None
+    """A token: the differences of the `targets`' logits to its logit are explained, not to the vocabulary's mean."""
     max_logits: int = Field(default=10, ge=1, le=100)
     desired_logit_prob: float = Field(default=0.95, gt=0, le=1)
     """Without `targets`, they are the fewest most likely next tokens that reach this, at most `max_logits`."""
@@ -44,17 +39,29 @@ class AttributeSpec(Spec):
     view_nodes: int = Field(default=300, ge=1, le=5000)
     """Nodes in the pruned picture of the graph, chosen by influence."""
 
+    @model_validator(mode="after")
+    def _minus_needs_targets(self) -> Self:
+        if self.minus is not None and self.targets is None:
+            raise ValueError("minus is subtracted from targets, and there are none")
+        return self
+
 
 MAX_PROMPT_TOKENS = 1024
 """Longest prompt an attribution accepts; a shorter model context lowers it."""
 
 
-def one_token(text: str, ids: Sequence[int], decode: Callable[[list[int]], str], where: str) -> int:
-    """The id of the one token that `text` is, of the `ids` it was split into.
+def token_ids(
+    spec: AttributeSpec, encode: Callable[[str], Sequence[int]], decode: Callable[[list[int]], str]
+) -> tuple[list[int], int | None] | None:
+    """The ids of `targets` and of `minus`; None without targets. Raises InvalidSpec for what is not one token."""
+    if spec.targets is None:
+        return None
+    ids = [_one_token(text, encode(text), decode, f"/spec/targets/{i}") for i, text in enumerate(spec.targets)]
+    return ids, None if spec.minus is None else _one_token(spec.minus, encode(spec.minus), decode, "/spec/minus")
 
-    Raises InvalidSpec that names the pieces: of a text of several tokens, of none, or of a token that is not the text
-    (an unknown one).
-    """
+
+def _one_token(text: str, ids: Sequence[int], decode: Callable[[list[int]], str], where: str) -> int:
+    """Names the pieces of a text of several tokens, of none, or of a token that is not the text (an unknown one)."""
     pieces = [decode([token]) for token in ids]
     if len(pieces) != 1 or pieces[0].strip() != text.strip():
         raise InvalidSpec(

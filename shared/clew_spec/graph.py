@@ -102,7 +102,7 @@ class LogitTarget(Spec):
     logit: float
     """Before any cap: demeaned over the vocabulary, or less the logit of `minus`; the value of a direction."""
     minus: str | None = None
-    """The token whose logit is subtracted; null if that is the mean over the vocabulary, or nothing of a direction."""
+    """The token whose logit is subtracted; null where that is the mean over the vocabulary (nothing of a direction)."""
     minus_id: int | None = None
 
 

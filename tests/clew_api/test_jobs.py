@@ -58,7 +58,7 @@ def test_each_kind_of_job_keeps_all_the_records_it_needs(api: TestClient, world:
         ({"kind": "evaluate", "coders": str(ids[1])}, [model.id, dataset.id, ids[1]]),
         (attribute, [model.id, *ids]),
         (attribute | {"coders": "across"}, [model.id, *across]),
-        (attribute | {"targets": [{"token": " mary", "minus": "john"}], "position_0": "left-out"}, [model.id, *ids]),
+        (attribute | {"targets": [" mary", "and"], "minus": "john", "position_0": "left-out"}, [model.id, *ids]),
     ):
         answer = api.post(JOBS, json={"spec": spec})
         assert answer.status_code == 202, answer.text

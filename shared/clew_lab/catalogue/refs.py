@@ -6,7 +6,6 @@ transaction waits for the object store.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -18,7 +17,7 @@ from clew_lab.catalogue.import_paths import check_import_path
 from clew_lab.catalogue.queries import file_of
 from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Model
-from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, one_token, require_every_layer
+from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, require_every_layer, token_ids
 from clew_spec.coders import CoderConfig
 from clew_spec.datasets import BuildDatasetSpec, FileSource
 from clew_spec.errors import InvalidSpec
@@ -89,12 +88,11 @@ def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int |
         )
     if not isinstance(spec, AttributeSpec):
         return None
-    decode = partial(tokenizer.decode, skip_special_tokens=False)
-    for index, target in enumerate(spec.targets or []):
-        for name, text in (("token", target.token), ("minus", target.minus)):
-            if text is not None:
-                ids = tokenizer.encode(text, add_special_tokens=False).ids
-                one_token(text, ids, decode, f"/spec/targets/{index}/{name}")
+    token_ids(
+        spec,
+        lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
+        lambda ids: tokenizer.decode(ids, skip_special_tokens=False),
+    )
     tokens = len(tokenizer.encode(spec.prompt, add_special_tokens=False).ids)
     with_bos = tokens + (resolved.bos != NO_BOS)
     if tokens == 0 or with_bos > resolved.max_prompt_tokens:

@@ -10,7 +10,7 @@ from clew.coders import require_whole
 from clew.data import bos_token_id
 from clew.files import digest_of, file_sha256
 from clew.models import Model
-from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, one_token, require_every_layer
+from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, require_every_layer, token_ids
 from clew_spec.errors import InvalidSpec
 from clew_spec.results import GraphResult
 from clew_worker.runner.handlers.coders import load_coders
@@ -65,23 +65,15 @@ def _bos(work: Work[AttributeSpec]) -> str:
 
 
 def _targets(model: Model, spec: AttributeSpec) -> list[Token] | None:
-    """None for the most likely tokens. Raises InvalidSpec for a text that is not exactly one token."""
-    if spec.targets is None:
-        return None
+    """None for the most likely tokens."""
     tokenizer = model.tokenizer
     assert tokenizer is not None
-
-    def token(text: str, where: str) -> int:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return one_token(text, ids, lambda piece: str(tokenizer.decode(piece)), where)
-
-    return [
-        Token(
-            token(target.token, f"/spec/targets/{index}/token"),
-            None if target.minus is None else token(target.minus, f"/spec/targets/{index}/minus"),
-        )
-        for index, target in enumerate(spec.targets)
-    ]
+    found = token_ids(
+        spec,
+        lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
+        lambda ids: str(tokenizer.decode(ids)),
+    )
+    return None if found is None else [Token(token, found[1]) for token in found[0]]
 
 
 def _tokens(model: Model, prompt: str, bos: str) -> torch.Tensor:
