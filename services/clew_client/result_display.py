@@ -11,7 +11,7 @@ from rich.text import Text
 from clew_client.display import clean, number, table
 from clew_spec.evaluation import CoderMetrics, SpliceMetrics
 from clew_spec.formats import Calibration
-from clew_spec.graph import GraphSummary
+from clew_spec.graph import GraphSummary, LogitTarget
 from clew_spec.results import (
     CodersResult,
     DatasetResult,
@@ -100,8 +100,13 @@ def _calibration(c: Calibration) -> list[str]:
     return [str(c.layer), *map(number, (c.tokens, c.l0_before, c.l0_after, c.fvu_before, c.fvu_after))]
 
 
+def _target(target: LogitTarget) -> str:
+    less = "" if target.minus is None else f" less {target.minus!r}"
+    return f"{target.token!r}{less}, probability {target.probability:.3f}"
+
+
 def _graph(summary: GraphSummary) -> Facts:
-    targets = [("target", f"{target.token!r}, probability {target.probability:.3f}") for target in summary.targets]
+    targets = [("target", _target(target)) for target in summary.targets]
     return [
         ("prompt", summary.prompt),
         *targets,

@@ -2,8 +2,8 @@
 
 `graph.safetensors` holds every node and edge; `graph.json` (`GraphDocument`) holds the summary and the picture: the
 most influential nodes and the edges between them. Edge weights are contributions: the edges into a feature sum to
-`x . w_enc` (its pre-activation less `b_enc`), those into a logit to the demeaned logit; biases, errors and position 0
-are nodes like any other.
+`x . w_enc` (its pre-activation less `b_enc`), those into a logit to `LogitTarget.logit`; biases, errors and, unless it
+is left out, position 0 are nodes like any other.
 """
 
 from typing import Literal
@@ -16,9 +16,21 @@ NodeType = Literal["token", "position", "feature", "error", "bias", "logit"]
 """`error`: what a layer's MLP wrote and no feature accounts for (all of it without a coder, and at position 0).
 `bias`: constants: attention, norm, MLP and decoder biases. `position`: learned position embeddings."""
 
+GraphFormat = Literal["clew-graph/1", "clew-graph/2"]
+"""What is written is 2. Graphs of 1 say nothing of targets that were given or of position 0: they had no choice."""
+
+Position0 = Literal["error", "features", "left-out"]
+"""What the MLPs write at position 0, an attention sink that coders are as a rule not trained on, is. `error`: one error
+node a layer. `features`: what it is at any other position. `left-out`: in no edge, as in circuit-tracer: its error
+nodes have no outgoing edges, so that edges add up only together with what is left out."""
+
+TargetRule = Literal["likeliest", "given"]
+"""`likeliest`: the fewest most likely next tokens that reach a probability. `given`: what the request named."""
+
 
 class Conservation(Spec):
-    """How exactly edges add up, over all nodes whose incoming edges were computed, logits included."""
+    """How exactly edges, with what position 0 leaves out, add up, over all nodes whose incoming edges were computed,
+    logits included."""
 
     max_relative_to_edges: float
     """max over nodes of |value - sum edges| / sum |edges|."""
@@ -71,17 +83,27 @@ class GraphSummary(Spec):
     n_nodes: int
     n_edges: int
     targets: list["LogitTarget"]
+    target_rule: TargetRule = "likeliest"
+    position_0: Position0 = "error"
     conservation: Conservation
     selection: Selection
     scores: GraphScores
 
 
 class LogitTarget(Spec):
+    """The logit of a token, the difference of two, or a direction in what the unembedding reads."""
+
     token: str
+    """Of a direction its name."""
     token_id: int
+    """-1 of a direction."""
     probability: float
+    """Of `token` as the next one; of a direction the weight it was given."""
     logit: float
-    """Demeaned over the vocabulary."""
+    """Before any cap: demeaned over the vocabulary, or less the logit of `minus`; the value of a direction."""
+    minus: str | None = None
+    """The token whose logit is subtracted; null where that is the mean over the vocabulary (nothing of a direction)."""
+    minus_id: int | None = None
 
 
 class Node(Spec):
@@ -123,7 +145,7 @@ class Path(Spec):
 
 
 class GraphDocument(Spec):
-    format: Literal["clew-graph/1"] = "clew-graph/1"
+    format: GraphFormat = "clew-graph/2"
     name: str
     summary: GraphSummary
     nodes: list[Node] = Field(description="the picture: the most influential nodes, all logits and tokens")

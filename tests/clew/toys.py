@@ -125,6 +125,16 @@ def toy_coder(
     )
 
 
-def toy_coders(model: Model, layers: list[int] | None = None, **options: Any) -> dict[int, ToyCoder]:
-    chosen = range(model.n_layers) if layers is None else layers
-    return {layer: toy_coder(model, layer, **options) for layer in chosen}
+def toy_coders(
+    model: Model, layers: list[int] | None = None, *, cross: bool = False, **options: Any
+) -> dict[int, ToyCoder]:
+    """One a layer; `cross` makes them one cross-layer transcoder."""
+    chosen = list(range(model.n_layers)) if layers is None else layers
+    coders = {layer: toy_coder(model, layer, **options) for layer in chosen}
+    if cross:
+        for layer, coder in coders.items():
+            generator = torch.Generator().manual_seed(7000 + layer)
+            for later in (each for each in chosen if each > layer):
+                noise = torch.randn(coder.W_dec.shape, generator=generator, dtype=torch.float64).to(model.dtype)
+                coder.W_later[later] = 0.7 * noise / model.d_model**0.5
+    return coders

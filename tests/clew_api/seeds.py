@@ -220,6 +220,7 @@ class World:
         layers: tuple[int, ...] = (0, 1),
         visibility: str = "project",
         bos: str = "none",
+        crossing: bool = False,
         **of_config: Any,
     ) -> list[Coder]:
         job = self.job(owner, visibility=visibility)
@@ -238,6 +239,9 @@ class World:
                 "bos": bos,
                 **of_config,
             }
+            if crossing:
+                later = [each for each in layers if each > layer]
+                config |= {"kind": "cross-layer-transcoder", "later_layers": later}
             record = self._record(owner, name, visibility, job, [])
             parents = {"model_id": model.id, "dataset_id": dataset.id, "fvu_first": 1.0, "fvu_last": 0.25}
             rows.append(Coder(**record, layer=layer, config=config, **parents))

@@ -103,9 +103,21 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a hub without end": (BUILD | {"source": {"kind": "hf", "repo": "lab/notes"}}, "/spec/source/kind", "max_tokens"),
     "an SAE to attribute": (ATTRIBUTE | {"coders": "sae"}, "/spec/coders", "write mlp.out from mlp.in"),
     "a part of a cross-layer transcoder": ({"kind": "evaluate", "coders": "crossing"}, "/spec/coders", "layers [1]"),
+    "a part of one to attribute": (ATTRIBUTE | {"coders": "crossing"}, "/spec/coders", "layers [1]"),
     "path with a NUL": (IMPORT | {"path": "{root}/a\0b"}, "/spec/path", "NUL"),
     "path with a newline": (IMPORT | {"path": "{root}/a\nb"}, "/spec/path", "printed"),
     "path of a long name": (IMPORT | {"path": "{root}/" + "x" * 300}, "/spec/path", ""),
+    "a target of several tokens": (
+        ATTRIBUTE | {"targets": ["mary", "went home"]},
+        "/spec/targets/1",
+        "['went', 'home']",
+    ),
+    "a target that is no token": (ATTRIBUTE | {"targets": ["paris"]}, "/spec/targets/0", "<unk>"),
+    "a difference to several tokens": (ATTRIBUTE | {"targets": ["mary"], "minus": "and john"}, "/spec/minus", "'john'"),
+    "a difference of nothing": (ATTRIBUTE | {"minus": "john"}, "/spec", "there are none"),
+    "no target": (ATTRIBUTE | {"targets": []}, "/spec/targets", "at least 1"),
+    "layers that must have a coder": (ATTRIBUTE | {"layers_without_coder": "refused"}, "/spec/coders", "[2, 3]"),
+    "an unknown rule for position 0": (ATTRIBUTE | {"position_0": "token"}, "/spec/position_0", "'left-out'"),
     "prompt with a NUL": (ATTRIBUTE | {"prompt": "mary\0john"}, "/spec/prompt", "NUL"),
 }
 

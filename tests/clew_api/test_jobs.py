@@ -44,6 +44,7 @@ def test_each_kind_of_job_keeps_all_the_records_it_needs(api: TestClient, world:
     model, dataset = world.model(alice), world.dataset(alice)
     coders = world.coders(alice, model, dataset)
     ids = [coder.id for coder in coders]
+    across = [coder.id for coder in world.coders(alice, model, dataset, "across", layers=(0, 2, 3), crossing=True)]
     train = {"kind": "train", "name": "t", "model": "m", "dataset": str(dataset.id), "layers": [3, 0], "steps": 5}
     attribute = {"kind": "attribute", "name": "g", "coders": "set", "prompt": "when mary and john went home"}
     root = str(world.settings.import_roots[0])
@@ -56,6 +57,8 @@ def test_each_kind_of_job_keeps_all_the_records_it_needs(api: TestClient, world:
         ({"kind": "evaluate", "coders": str(coders[0].job_id), "dataset": "d"}, [model.id, dataset.id, *ids]),
         ({"kind": "evaluate", "coders": str(ids[1])}, [model.id, dataset.id, ids[1]]),
         (attribute, [model.id, *ids]),
+        (attribute | {"coders": "across"}, [model.id, *across]),
+        (attribute | {"targets": [" mary", "and"], "minus": "john", "position_0": "left-out"}, [model.id, *ids]),
     ):
         answer = api.post(JOBS, json={"spec": spec})
         assert answer.status_code == 202, answer.text

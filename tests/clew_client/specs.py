@@ -127,6 +127,8 @@ specs: st.SearchStrategy[Any] = st.one_of(
         max_logits=counts(1, 100),
         desired_logit_prob=st.floats(0, 1, exclude_min=True),
         max_nodes=counts(1, 100_000),
+        position_0=st.sampled_from(["error", "features", "left-out"]),
+        targets=st.none() | st.lists(words, min_size=1, max_size=3),
     ),
 )
 

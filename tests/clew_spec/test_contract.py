@@ -92,7 +92,14 @@ specs = st.one_of(
     ),
     some(
         {"kind": st.just("attribute"), "name": names, "coders": refs, "prompt": words},
-        {"bos": st.none() | words, "max_logits": st.integers(1, 100), "desired_logit_prob": st.floats(0.01, 1)},
+        {
+            "bos": st.none() | words,
+            "max_logits": st.integers(1, 100),
+            "desired_logit_prob": st.floats(0.01, 1),
+            "position_0": st.sampled_from(["error", "features", "left-out"]),
+            "targets": st.none() | st.lists(words, min_size=1),
+            "layers_without_coder": st.sampled_from(["error", "refused"]),
+        },
     ),
 )
 requests = some(

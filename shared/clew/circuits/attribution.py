@@ -1,6 +1,6 @@
 """Attribute a prompt's logits to features through the frozen network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,10 +10,11 @@ from clew.circuits.graph import Edges, Graph, NodeKind, Nodes
 from clew.circuits.influence import explained_share, influence
 from clew.circuits.replacement import Coder
 from clew.circuits.sweep import Rows, merge, sweep, tiles
+from clew.circuits.targets import Direction, Token
 from clew.models import Model
 from clew.reporting import Report, StopRequested
 from clew_spec.errors import InvalidSpec
-from clew_spec.graph import Conservation, LogitTarget
+from clew_spec.graph import Conservation, LogitTarget, Position0
 
 MAX_EDGES = 2**27
 """Bound on a graph in memory: 8 bytes an edge to hold, about 50 while it is put together."""
@@ -33,16 +34,26 @@ def attribute(
     report: Report,
     prompt: str | None = None,
     bos: str = "none",
+    position_0: Position0 = "error",
+    targets: Sequence[Token | Direction] | None = None,
 ) -> Graph:
     """The graph of what made the model's next token likely, all edges exact under the freeze.
 
-    `tokens_T` int64, one prompt as the model sees it; `prompt` and `bos` are recorded. Logits come first; then, until
+    `tokens_T` int64, one prompt as the model sees it; `prompt` and `bos` are recorded. `targets` are what is explained
+    in place of the most likely tokens; `position_0` says what stands there. Logits come first; then, until
     `max_nodes` features have rows, those with most influence on the logits through the rows known so far, at most
     `targets_per_sweep` between rankings. Raises InvalidSpec for an empty or too long prompt, coders that do not fit
     the model, or more edges than `MAX_EDGES` might hold; and StopRequested between sweeps.
     """
     network = FrozenNetwork(
-        model, coders, tokens_T, max_logits=max_logits, desired_logit_prob=desired_logit_prob, dtype=dtype
+        model,
+        coders,
+        tokens_T,
+        max_logits=max_logits,
+        desired_logit_prob=desired_logit_prob,
+        dtype=dtype,
+        position_0=position_0,
+        targets=targets,
     )
     nodes = network.nodes
     features, logits = nodes.where(NodeKind.FEATURE), nodes.where(NodeKind.LOGIT)
@@ -85,15 +96,17 @@ def attribute(
         n_layers=model.n_layers,
         coder_layers=sorted(coders),
         targets=[
-            LogitTarget(token=_text(model, [token]), token_id=token, probability=probability, logit=logit)
-            for token, probability, logit in zip(
-                network.logits.token_ids, network.logits.probabilities, nodes.value[logits].tolist(), strict=True
+            _described(model, *target)
+            for target in zip(
+                network.logits.targets, network.logits.probabilities, nodes.value[logits].tolist(), strict=True
             )
         ],
         conservation=conservation(rows),
         n_active=n_active,
         n_selected=int(selected.sum()),
         explained_share=explained_share(_flow(rows, start), features, selected),
+        position_0=position_0,
+        target_rule="likeliest" if targets is None else "given",
     )
 
 
@@ -129,6 +142,19 @@ def conservation(rows: Rows) -> Conservation:
         p99_relative_to_value=float((gap / rows.values.abs().clamp_min(tiny)).quantile(0.99)),
         nodes=len(rows.targets),
         dtype=str(rows.weights.dtype).removeprefix("torch."),
+    )
+
+
+def _described(model: Model, target: Token | Direction, probability: float, value: float) -> LogitTarget:
+    if isinstance(target, Direction):
+        return LogitTarget(token=target.name, token_id=-1, probability=probability, logit=value)
+    return LogitTarget(
+        token=_text(model, [target.token_id]),
+        token_id=target.token_id,
+        probability=probability,
+        logit=value,
+        minus=None if target.minus_id is None else _text(model, [target.minus_id]),
+        minus_id=target.minus_id,
     )
 
 

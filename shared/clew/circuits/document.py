@@ -29,6 +29,8 @@ def summarise(graph: Graph) -> GraphSummary:
         n_nodes=len(graph.nodes),
         n_edges=len(graph.edges),
         targets=graph.targets,
+        target_rule=graph.target_rule,
+        position_0=graph.position_0,
         conservation=graph.conservation,
         selection=Selection(active=graph.n_active, selected=graph.n_selected, explained_share=graph.explained_share),
         scores=scores(graph),
@@ -92,6 +94,10 @@ def _nodes(graph: Graph, ids: list[int]) -> list[Node]:
 
 
 def _label(graph: Graph, kind: NodeKind, layer: int, position: int, feature: int, target: LogitTarget | None) -> str:
+    if target and target.token_id < 0:
+        return target.token
+    if target and target.minus is not None:
+        return f"{_visible(target.token)} − {_visible(target.minus)}"
     if target:
         return f"{_visible(target.token)} (p={target.probability:.2f})"
     if kind is NodeKind.TOKEN:

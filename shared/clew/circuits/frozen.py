@@ -1,15 +1,24 @@
 """A prompt's frozen network: the linear maps between its nodes. Shape letters as in `clew.circuits.replacement`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from clew.circuits.graph import NodeKind
 from clew.circuits.numbering import number_nodes
-from clew.circuits.replacement import Coder, choose_logits, replace_mlp
+from clew.circuits.replacement import (
+    Coder,
+    Replacement,
+    decoders_into,
+    first_skipped,
+    replace_mlp,
+    written,
+)
+from clew.circuits.targets import Direction, Token, likeliest, read_targets
 from clew.models import Model, record
 from clew_spec.errors import InvalidSpec
+from clew_spec.graph import Position0
 
 
 class FrozenNetwork:
@@ -24,22 +33,37 @@ class FrozenNetwork:
         max_logits: int,
         desired_logit_prob: float,
         dtype: torch.dtype,
+        position_0: Position0 = "error",
+        targets: Sequence[Token | Direction] | None = None,
     ) -> None:
         _check(model, coders, tokens_T)
         self.anatomy, self.device, self.dtype, self.coders = model.anatomy, model.device, dtype, coders
+        self.position_0 = position_0
         self.seen = record(model.hf, model.anatomy, tokens_T)
-        self.layers = [
-            replace_mlp(model.anatomy, self.seen, layer, coders.get(layer), dtype) for layer in range(model.n_layers)
-        ]
-        self.logits = choose_logits(
-            model.anatomy, self.seen, max_logits=max_logits, desired_logit_prob=desired_logit_prob, dtype=dtype
-        )
+        self.layers: list[Replacement] = []
+        for layer in range(model.n_layers):
+            self.layers.append(
+                replace_mlp(
+                    model.anatomy,
+                    self.seen,
+                    layer,
+                    coders.get(layer),
+                    dtype,
+                    from_below_TD=self._from_below(layer),
+                    position_0=position_0,
+                )
+            )
+        if targets is None:
+            targets = likeliest(self.seen, max_logits, desired_logit_prob)
+        self.logits = read_targets(model.anatomy, self.seen, targets, dtype)
         self.embed_TD = self.seen.embed_TD.to(dtype)
         self.position_TD = None if self.seen.position_TD is None else self.seen.position_TD.to(dtype)
         self.nodes, self.columns = number_nodes(
             tokens_T.cpu(), self.embed_TD, self.position_TD, self.layers, self.logits, dtype
         )
         self.first_logit = int(self.nodes.where(NodeKind.LOGIT).nonzero()[0])
+        self.left_out = self.nodes.where(NodeKind.ERROR) & (self.nodes.position == 0) & (position_0 == "left-out")
+        """bool[N]: nodes whose edges are not kept."""
 
     @property
     def n_tokens(self) -> int:
@@ -49,15 +73,27 @@ class FrozenNetwork:
     def d_model(self) -> int:
         return self.embed_TD.shape[1]
 
-    def writers(self, layer: int, n_positions: int) -> tuple[Tensor, Tensor]:
-        """What the MLP of `layer` writes at the first positions: vectors [T, 2 + S, D] and their nodes [T, 2 + S]."""
+    def writers(self, layer: int, n_positions: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """What is written where the MLP of `layer` writes, at the first positions: vectors [T, W, D] and their nodes
+        [T, W]. First its error and bias, then the features of each coder that writes there; each node once."""
         T, here, columns = n_positions, self.layers[layer], self.columns[layer]
-        vectors = [here.error_TD[:T, None], here.b_dec_TD[:T, None]]
-        if layer in self.coders:
-            decoders_TSD = self.coders[layer].W_dec[here.ids_TS[:T]].to(here.error_TD)
-            vectors.append(decoders_TSD * here.z_TS[:T, :, None])
-        who = [columns.errors_T[:T, None], columns.biases_T[:T, None], columns.features_TS[:T]]
-        return torch.cat(vectors, 1), torch.cat(who, 1)
+        yield (
+            torch.stack([here.error_TD[:T], here.b_dec_TD[:T]], 1),
+            torch.stack([columns.errors_T[:T], columns.biases_T[:T]], 1),
+        )
+        for own, W_dec_FD in decoders_into(self.coders, layer):
+            source = self.layers[own]
+            decoders_TSD = W_dec_FD[source.ids_TS[:T]].to(here.error_TD)
+            yield decoders_TSD * source.z_TS[:T, :, None], self.columns[own].features_TS[:T]
+
+    def _from_below(self, layer: int) -> Tensor | None:
+        """[T, D]: what the features of lower layers write to this one; None if nothing can."""
+        parts = [
+            written(W_dec_FD, self.layers[own].ids_TS, self.layers[own].z_TS)
+            for own, W_dec_FD in decoders_into(self.coders, layer)
+            if own < layer
+        ]
+        return torch.stack(parts).sum(0) if parts else None
 
     def encoders(self, layer: int, features_N: Tensor, positions_N: Tensor) -> Tensor:
         """[N, D]: what features read in the residual stream before the MLP's norm, its gain and scale folded."""
@@ -87,7 +123,7 @@ class FrozenNetwork:
     def through_skip(self, layer: int, g_TND: Tensor) -> Tensor | None:
         """The adjoint of a skip transcoder's linear path: [T, N, D] after the MLP to what it adds before its norm.
 
-        None where there is no such path. At position 0 coders do not apply.
+        None where there is no such path.
         """
         coder = self.coders.get(layer)
         if coder is None or coder.W_skip is None:
@@ -95,7 +131,7 @@ class FrozenNetwork:
         T = len(g_TND)
         scale_T11 = self.seen.layers[layer].mlp_scale_T1[:T, :, None].to(self.dtype)
         through_TND = self.anatomy.blocks[layer].mlp_norm.fold(g_TND @ coder.W_skip.to(g_TND)) * scale_T11
-        through_TND[0] = 0
+        through_TND[: first_skipped(self.position_0)] = 0
         return through_TND
 
     def through_attention(self, layer: int, g_TND: Tensor) -> Tensor:
@@ -140,11 +176,11 @@ def _check(model: Model, coders: Mapping[int, Coder], tokens_T: Tensor) -> None:
                 expected="transcoders, which write mlp.out from mlp.in",
                 hint="an SAE describes activations; it does not stand in for the MLP that makes them",
             )
-        if coder.W_later:
+        if missing := sorted({*coder.W_later} - {*coders}):
             raise InvalidSpec(
-                f"the coder of layer {layer} is one of a cross-layer transcoder",
+                f"the features of layer {layer} also write to the layers {missing}, for which there is no coder",
                 where="/spec/coders",
-                expected="per-layer transcoders: what a feature writes to later layers cannot be attributed yet",
+                expected="all coders of a cross-layer transcoder",
             )
         if coder.W_enc.shape[1] != model.d_model or coder.W_dec.shape[1] != model.d_model:
             raise InvalidSpec(

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from clew_spec.graph import Conservation, LogitTarget
+from clew_spec.graph import Conservation, LogitTarget, Position0, TargetRule
 
 
 class NodeKind(IntEnum):
@@ -37,9 +37,9 @@ class Nodes:
     feature: Tensor
     """int32[N]; -1 unless a feature."""
     token_id: Tensor
-    """int32[N]; -1 unless a token or a logit."""
+    """int32[N]; -1 unless a token or a logit, and of a direction."""
     value: Tensor
-    """float[N]: activation of a feature, demeaned logit (before a cap) of a logit; else the norm of what is written."""
+    """float[N]: activation of a feature, `LogitTarget.logit` of a logit; else the norm of what is written."""
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -60,8 +60,9 @@ class Edges:
     sources: Tensor
     """int32[E], node indices, strictly ascending within a row."""
     weights: Tensor
-    """float[E], signed contributions: a row sums to the target's value before its own bias. A feature's is b_enc with
-    what the bias of the norm before its MLP gives it; a logit's biases are a node."""
+    """float[E], signed contributions: a row sums to the target's value before its own bias, but for what position 0
+    leaves out. A feature's is b_enc with what the bias of the norm before its MLP gives it; a logit's biases are a
+    node."""
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -134,6 +135,8 @@ class Graph:
     n_selected: int
     explained_share: float
     """Influence on the logits that flows through selected features, over that of all active features."""
+    position_0: Position0 = "error"
+    target_rule: TargetRule = "likeliest"
 
     @cached_property
     def leaves(self) -> Tensor:
@@ -154,6 +157,10 @@ class Graph:
         probabilities = torch.tensor([target.probability for target in self.targets], dtype=torch.float64)
         start[self.nodes.where(NodeKind.LOGIT)] = probabilities / probabilities.sum()
         return start
+
+    def target(self, node: int) -> LogitTarget:
+        """What this logit node is."""
+        return self.targets[int(self.nodes.where(NodeKind.LOGIT)[:node].sum())]
 
     def validate(self) -> None:
         """Raise `DataError` naming the first thing that is wrong with this graph."""

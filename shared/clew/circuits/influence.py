@@ -82,8 +82,9 @@ def scores(graph: Graph) -> GraphScores:
 
     Selecting one more feature only hands its influence on to what feeds it, so no score falls and no error share
     rises; a cap can never flatter a graph. Biases are neither input nor unexplained: they take part in N and in
-    completeness and error_share, and leave replacement. Position 0 has no exemption: its token is an input, and what
-    its MLPs write is error. Where nothing is in the denominator the scores are 1 and the share 0.
+    completeness and error_share, and leave replacement. Position 0 has no exemption, unless the graph leaves it out:
+    its token is an input, and what its MLPs write is error. Where nothing is in the denominator the scores are 1 and
+    the share 0.
     """
     flow = node_influence(graph)
     given = float(flow[graph.nodes.where(NodeKind.TOKEN, NodeKind.POSITION)].sum())

@@ -2,7 +2,8 @@
 
 Free: the change runs through everything above it, with attention, norms and MLPs answering. Frozen: patterns, norm
 scales and MLP outputs stay as the prompt made them, so that only direct edges carry the change, exactly.
-An MLP keeps its error: what is added to its output is the change of activation times the decoder.
+An MLP keeps its error: what is added to its output is the change of activation times the decoder; a feature of a
+cross-layer transcoder adds to the output of every layer it writes to.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from clew.circuits.graph import Graph, NodeKind
-from clew.circuits.replacement import Coder
-from clew.circuits.verification import pinned_patterns
+from clew.circuits.replacement import Coder, decoders_into, first_coded, first_skipped
+from clew.circuits.verification import pinned_patterns, target_value
 from clew.models import Model, Recording, record
 from clew.models.recording import Hook, hooked, read_by, written_by
 from clew_spec.errors import InvalidSpec
+from clew_spec.graph import Position0
 
 
 @dataclass(frozen=True)
 class Edit:
     """One feature at one position or a slice of them; a slice without an end goes on into generated tokens.
 
-    The first position of a prompt has no features, and a slice passes over it.
+    Where the first position of a prompt has no features, a slice passes over it.
     """
 
     layer: int
@@ -45,15 +47,16 @@ class Edit:
             case "add":
                 return z + self.value
 
-    def positions(self, n_tokens: int) -> list[int]:
-        """Ascending. Raises InvalidSpec for a position that is not in the prompt or is the first."""
+    def positions(self, n_tokens: int, position_0: Position0 = "error") -> list[int]:
+        """Ascending. Raises InvalidSpec for a position that is not in the prompt or has no features."""
+        first = first_coded(position_0)
         if isinstance(self.position, slice):
-            return sorted(set(range(n_tokens)[self.position]) - {0})
+            return sorted({*range(n_tokens)[self.position]} & {*range(first, n_tokens)})
         at = self.position + n_tokens if self.position < 0 else self.position
-        if not 0 < at < n_tokens:
+        if not first <= at < n_tokens:
             raise InvalidSpec(
                 f"position {self.position} of {n_tokens} has no features to change",
-                expected=f"1 to {n_tokens - 1}, or counted from the end",
+                expected=f"{first} to {n_tokens - 1}, or counted from the end",
             )
         return [at]
 
@@ -99,7 +102,7 @@ class Comparison:
     predicted: Tensor
     """float64[R]: edge times the relative change of its source, over all edits."""
     measured: Tensor
-    """float64[R]: change of the pre-activation, or of the demeaned logit before a cap."""
+    """float64[R]: change of the pre-activation, or of the target's logit before a cap."""
 
     @property
     def correlation(self) -> float:
@@ -110,15 +113,21 @@ class Comparison:
 
 @torch.inference_mode()
 def intervene(
-    model: Model, coders: Mapping[int, Coder], tokens_T: Tensor, edits: Sequence[Edit], *, frozen: bool
+    model: Model,
+    coders: Mapping[int, Coder],
+    tokens_T: Tensor,
+    edits: Sequence[Edit],
+    *,
+    frozen: bool,
+    position_0: Position0 = "error",
 ) -> Effect:
     """The model on a prompt without and with the edits, applied in order.
 
     Raises InvalidSpec for an edit of a layer without a coder, of a feature or a position that does not exist.
     """
-    _check(coders, edits, len(tokens_T))
+    _check(coders, edits, len(tokens_T), position_0)
     seen = record(model.hf, model.anatomy, tokens_T) if frozen else None
-    return Effect(*(_run(model, coders, tokens_T, applied, seen) for applied in ((), edits)))
+    return Effect(*(_run(model, coders, tokens_T, applied, seen, position_0) for applied in ((), edits)))
 
 
 @torch.inference_mode()
@@ -127,9 +136,11 @@ def compare(
 ) -> Comparison:
     """The graph's prediction against the model. Frozen they agree to rounding; free, as far as the freeze holds.
 
-    Raises InvalidSpec as `intervene`, and for a feature that is not active where it is edited: it has no edges.
+    Raises InvalidSpec as `intervene`, for a feature that is not active where it is edited (it has no edges), and for a
+    graph of directions.
     """
-    effect = intervene(model, coders, torch.tensor(graph.token_ids), edits, frozen=frozen)
+    tokens_T = torch.tensor(graph.token_ids)
+    effect = intervene(model, coders, tokens_T, edits, frozen=frozen, position_0=graph.position_0)
     nodes, edges = graph.nodes, graph.edges
     relative = torch.zeros(len(nodes), dtype=torch.float64)
     for source, changed in _changes(graph, edits).items():
@@ -142,7 +153,7 @@ def compare(
     for row, target in enumerate(edges.targets.tolist()):
         layer, position = int(nodes.layer[target]), int(nodes.position[target])
         if nodes.kind[target] == NodeKind.LOGIT:
-            measured[row] = (logits_V[int(nodes.token_id[target])] - logits_V.mean()).cpu()
+            measured[row] = target_value(graph.target(target), logits_V).cpu()
         else:
             moved_D = (effect.after.mlp_in[layer] - effect.before.mlp_in[layer])[position].double()
             measured[row] = (moved_D @ coders[layer].W_enc[int(nodes.feature[target])].to(moved_D)).cpu()
@@ -151,16 +162,22 @@ def compare(
 
 @torch.inference_mode()
 def continuation(
-    model: Model, coders: Mapping[int, Coder], tokens_T: Tensor, edits: Sequence[Edit], n_tokens: int
+    model: Model,
+    coders: Mapping[int, Coder],
+    tokens_T: Tensor,
+    edits: Sequence[Edit],
+    n_tokens: int,
+    *,
+    position_0: Position0 = "error",
 ) -> list[int]:
     """The `n_tokens` most likely next tokens, one after another, with the edits in force throughout."""
-    _check(coders, edits, len(tokens_T))
+    _check(coders, edits, len(tokens_T), position_0)
     ends = [(e.position.start, e.position.stop) if isinstance(e.position, slice) else (e.position,) for e in edits]
     if any(end is not None and end < 0 for pair in ends for end in pair):
         raise InvalidSpec("a position counted from the end would move as tokens are generated")
     grown_T = tokens_T
     for _ in range(n_tokens):
-        logits_TV = _run(model, coders, grown_T, edits, None).logits_TV
+        logits_TV = _run(model, coders, grown_T, edits, None, position_0).logits_TV
         grown_T = torch.cat([grown_T, logits_TV[-1].argmax()[None].to(grown_T)])
     return grown_T[len(tokens_T) :].tolist()
 
@@ -170,7 +187,7 @@ def _changes(graph: Graph, edits: Sequence[Edit]) -> dict[int, float]:
     nodes = graph.nodes
     features, changed = nodes.where(NodeKind.FEATURE), dict[int, float]()
     for edit in edits:
-        for position in edit.positions(len(graph.tokens)):
+        for position in edit.positions(len(graph.tokens), graph.position_0):
             where = features & (nodes.layer == edit.layer) & (nodes.position == position)
             found = (where & (nodes.feature == edit.feature)).nonzero()[:, 0].tolist()
             if not found:
@@ -183,17 +200,22 @@ def _changes(graph: Graph, edits: Sequence[Edit]) -> dict[int, float]:
     return changed
 
 
-def _check(coders: Mapping[int, Coder], edits: Sequence[Edit], n_tokens: int) -> None:
+def _check(coders: Mapping[int, Coder], edits: Sequence[Edit], n_tokens: int, position_0: Position0) -> None:
     for edit in edits:
         if edit.layer not in coders:
             raise InvalidSpec(f"layer {edit.layer} has no coder whose feature could be changed")
         if not 0 <= edit.feature < len(coders[edit.layer].W_enc):
             raise InvalidSpec(f"the coder of layer {edit.layer} has no feature {edit.feature}")
-        edit.positions(n_tokens)
+        edit.positions(n_tokens, position_0)
 
 
 def _run(
-    model: Model, coders: Mapping[int, Coder], tokens_T: Tensor, edits: Sequence[Edit], seen: Recording | None
+    model: Model,
+    coders: Mapping[int, Coder],
+    tokens_T: Tensor,
+    edits: Sequence[Edit],
+    seen: Recording | None,
+    position_0: Position0,
 ) -> State:
     """One pass with edits; with `seen`, everything but the residual stream held at what was recorded."""
     anatomy, mlp_in, uncapped = model.anatomy, dict[int, Tensor](), list[Tensor]()
@@ -210,13 +232,14 @@ def _run(
             W_skip = coders[layer].W_skip if layer in coders else None
             if seen is not None and W_skip is not None:  # the one path through an MLP that a graph does not freeze
                 moved_TD = mlp_in[layer] - seen.layers[layer].mlp_in_TD
-                moved_TD[0] = 0
+                moved_TD[: first_skipped(position_0)] = 0
                 out_TD = out_TD + moved_TD @ W_skip.to(moved_TD).T
-            here = [edit for edit in edits if edit.layer == layer]
-            if here:
-                # frozen, a feature is what it was on the clean prompt, as its MLP is
-                x_TD = mlp_in[layer] if seen is None else seen.layers[layer].mlp_in_TD
-                out_TD = out_TD + _change(coders[layer], x_TD, here)
+            for own, W_dec_FD in decoders_into(coders, layer):
+                here = [edit for edit in edits if edit.layer == own]
+                if here:
+                    # frozen, a feature is what it was on the clean prompt, as its MLP is
+                    x_TD = mlp_in[own] if seen is None else seen.layers[own].mlp_in_TD
+                    out_TD = out_TD + _change(coders[own], W_dec_FD, x_TD, here, position_0)
             return out_TD[None]
 
         return hook
@@ -239,8 +262,8 @@ def _run(
     return State(logits_TV, uncapped[0], {layer: mlp_in[layer] for layer in coders})
 
 
-def _change(coder: Coder, x_TD: Tensor, edits: Sequence[Edit]) -> Tensor:
-    """[T, D]: what the edits of one layer add to what is written, given what its MLP reads."""
+def _change(coder: Coder, W_dec_FD: Tensor, x_TD: Tensor, edits: Sequence[Edit], position_0: Position0) -> Tensor:
+    """[T, D]: what the edits of one layer add to what it writes by one decoder, given what its MLP reads."""
     ids_TS, z_TS = coder.encode(x_TD.to(coder.W_enc.device, coder.W_enc.dtype))
     edited: dict[int, Tensor] = {}
     added_TD = torch.zeros_like(x_TD)
@@ -248,9 +271,9 @@ def _change(coder: Coder, x_TD: Tensor, edits: Sequence[Edit]) -> Tensor:
         original_T = torch.where(ids_TS == edit.feature, z_TS, 0).sum(-1)
         z_T = edited.setdefault(edit.feature, original_T.clone())
         before_T = z_T.clone()
-        at = edit.positions(len(x_TD))
+        at = edit.positions(len(x_TD), position_0)
         z_T[at] = edit.applied(z_T[at])
-        added_TD += ((z_T - before_T)[:, None] * coder.W_dec[edit.feature].to(z_T)).to(added_TD)
+        added_TD += ((z_T - before_T)[:, None] * W_dec_FD[edit.feature].to(z_T)).to(added_TD)
     return added_TD
 
 

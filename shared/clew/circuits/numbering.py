@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from clew.circuits.graph import NodeKind, Nodes
-from clew.circuits.replacement import LogitTargets, Replacement
+from clew.circuits.replacement import Replacement
+from clew.circuits.targets import Direction, LogitTargets
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ def number_nodes(
         columns.append(Columns(biases_T, errors_T, features_TS))
     if logits.biases_N is not None:
         table.add(NodeKind.BIAS, len(layers), torch.tensor([-1]), logits.biases_N.norm()[None])
-    last_N = torch.full((len(logits.token_ids),), len(tokens_T) - 1)
-    table.add(NodeKind.LOGIT, len(layers), last_N, logits.values_N, token_ids=torch.tensor(logits.token_ids))
+    token_ids = [-1 if isinstance(target, Direction) else target.token_id for target in logits.targets]
+    last_N = torch.full((len(token_ids),), len(tokens_T) - 1)
+    table.add(NodeKind.LOGIT, len(layers), last_N, logits.values_N, token_ids=torch.tensor(token_ids))
 
     for here_columns in columns:
         for numbers in (here_columns.biases_T, here_columns.features_TS):

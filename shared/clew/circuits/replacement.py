@@ -1,10 +1,10 @@
-"""Every MLP of a prompt rewritten as features, an error and a bias; and the logits to explain.
+"""Every MLP of a prompt rewritten as features, an error and a bias.
 
 Shape letters here and in `frozen` and `sweep`: T position, D residual stream, N targets, H heads, K key-value heads,
 E head dimension, S slots (the features that can be active at one layer and position).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clew.models import Anatomy, Recording
+from clew_spec.graph import Position0
 
 
 class Coder(Protocol):
@@ -35,9 +36,29 @@ class Coder(Protocol):
     def encode(self, x_ND: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
+def first_coded(position_0: Position0) -> int:
+    """The first position that has features."""
+    return 0 if position_0 == "features" else 1
+
+
+def first_skipped(position_0: Position0) -> int:
+    """The first position where a skip path carries edges."""
+    return 1 if position_0 == "error" else 0
+
+
+def decoders_into(coders: Mapping[int, Coder], layer: int) -> Iterator[tuple[int, Tensor]]:
+    """What features write to one layer by: the layer of each coder, from below, and its decoder [F, D] for this one."""
+    for own, coder in sorted(coders.items()):
+        if own == layer:
+            yield own, coder.W_dec
+        elif layer in coder.W_later:
+            yield own, coder.W_later[layer]
+
+
 @dataclass(frozen=True)
 class Replacement:
-    """One layer: `mlp_out = sum over slots of z W_dec[ids] + b_dec + error`, in one dtype on the model's device."""
+    """One layer: `mlp_out = sum over slots of z W_dec[ids] + from below + b_dec + error`, in one dtype on the model's
+    device; from below comes what features of a cross-layer transcoder's lower layers write to this one."""
 
     ids_TS: Tensor
     """Features, ascending at each position; on the device of the coder."""
@@ -46,7 +67,8 @@ class Replacement:
     b_dec_TD: Tensor
     """With what the bias of the norm before the MLP writes through a skip path."""
     error_TD: Tensor
-    """All of the MLP's output without a coder, and at position 0. What a skip path writes is no part of it."""
+    """All of the MLP's output without a coder, and at position 0 unless coders apply there. What a skip path writes is
+    no part of it."""
     attention_bias_TD: Tensor | None
     """What the biases of the attention before this MLP write."""
 
@@ -55,7 +77,16 @@ class Replacement:
         return self.b_dec_TD if self.attention_bias_TD is None else self.b_dec_TD + self.attention_bias_TD
 
 
-def replace_mlp(anatomy: Anatomy, seen: Recording, layer: int, coder: Coder | None, dtype: torch.dtype) -> Replacement:
+def replace_mlp(
+    anatomy: Anatomy,
+    seen: Recording,
+    layer: int,
+    coder: Coder | None,
+    dtype: torch.dtype,
+    *,
+    from_below_TD: Tensor | None = None,
+    position_0: Position0 = "error",
+) -> Replacement:
     """Activations come from the model's own MLP input, in the dtype of the coder; the rest is in `dtype`."""
     here = seen.layers[layer]
     out_TD = here.mlp_out_TD.to(dtype)
@@ -70,46 +101,23 @@ def replace_mlp(anatomy: Anatomy, seen: Recording, layer: int, coder: Coder | No
     order_TS = found_TS.argsort(dim=-1)
     ids_TS, z_TS = found_TS.gather(-1, order_TS), z_TS.gather(-1, order_TS).to(out_TD)
     b_dec_TD = coder.b_dec.to(out_TD).repeat(len(out_TD), 1)
-    # position 0 is an attention sink: coders are not trained on it and do not apply there
-    z_TS[0], b_dec_TD[0] = 0, 0
-    written_TD = torch.einsum("ts,tsd->td", z_TS, coder.W_dec[ids_TS.to(coder.W_dec.device)].to(out_TD)) + b_dec_TD
+    coded, skipped = first_coded(position_0), first_skipped(position_0)
+    z_TS[:coded], b_dec_TD[:coded] = 0, 0
+    skip_TD = torch.zeros_like(out_TD)
     if coder.W_skip is not None:
-        written_TD[1:] += here.mlp_in_TD[1:].to(out_TD) @ coder.W_skip.to(out_TD).T
+        skip_TD[skipped:] = here.mlp_in_TD[skipped:].to(out_TD) @ coder.W_skip.to(out_TD).T
         norm_bias_D = anatomy.blocks[layer].mlp_norm.bias_D
-        if norm_bias_D is not None:  # passes the skip path whatever the prompt: a bias, already in what is written
-            b_dec_TD[1:] += coder.W_skip.to(out_TD) @ norm_bias_D.to(out_TD)
-    return Replacement(ids_TS.to(coder.W_dec.device), z_TS, b_dec_TD, out_TD - written_TD, attention_bias_TD)
+        if norm_bias_D is not None:  # passes the skip path whatever the prompt: a bias
+            bias_D = coder.W_skip.to(out_TD) @ norm_bias_D.to(out_TD)
+            b_dec_TD[skipped:] += bias_D
+            skip_TD[skipped:] -= bias_D
+    ids_TS = ids_TS.to(coder.W_dec.device)
+    error_TD = out_TD - skip_TD - b_dec_TD - written(coder.W_dec, ids_TS, z_TS)
+    if from_below_TD is not None:
+        error_TD = error_TD - from_below_TD
+    return Replacement(ids_TS, z_TS, b_dec_TD, error_TD, attention_bias_TD)
 
 
-@dataclass(frozen=True)
-class LogitTargets:
-    token_ids: list[int]
-    probabilities: list[float]
-    vectors_ND: Tensor
-    """Unembedding rows less their mean over the vocabulary."""
-    biases_N: Tensor | None
-    """What the biases of the final norm and of the unembedding give, treated alike."""
-    values_N: Tensor
-    """float64 on the CPU: logits, before any cap, demeaned over the vocabulary."""
-
-
-def choose_logits(
-    anatomy: Anatomy, seen: Recording, *, max_logits: int, desired_logit_prob: float, dtype: torch.dtype
-) -> LogitTargets:
-    """The fewest most likely next tokens that reach the desired probability, at most `max_logits`."""
-    probabilities_V = seen.logits_TV[-1].double().softmax(-1)
-    top = probabilities_V.topk(min(max_logits, len(probabilities_V)))
-    n = int((top.values.cumsum(0) < desired_logit_prob).sum()) + 1
-    ids_N = top.indices[:n]
-    W_U_VD, b_U_V = anatomy.W_U_VD, anatomy.b_U_V
-    at_least_float32 = torch.promote_types(W_U_VD.dtype, torch.float32)
-    vectors_ND = (W_U_VD[ids_N] - W_U_VD.mean(0, dtype=at_least_float32)).to(dtype)
-    values_N = vectors_ND.double() @ seen.final_out_TD[-1].double()
-    biases_N = None
-    if b_U_V is not None:
-        biases_N = (b_U_V[ids_N] - b_U_V.mean(dtype=at_least_float32)).to(dtype)
-        values_N = values_N + biases_N.double()
-    if anatomy.final_norm.bias_D is not None:  # the values have it already
-        through_N = vectors_ND @ anatomy.final_norm.bias_D.to(dtype)
-        biases_N = through_N if biases_N is None else biases_N + through_N
-    return LogitTargets(ids_N.tolist(), top.values[:n].tolist(), vectors_ND, biases_N, values_N.cpu())
+def written(W_dec_FD: Tensor, ids_TS: Tensor, z_TS: Tensor) -> Tensor:
+    """[T, D]: what all features of a layer write by one of their decoders."""
+    return torch.einsum("ts,tsd->td", z_TS, W_dec_FD[ids_TS].to(z_TS))

@@ -8,7 +8,6 @@ import os
 import tempfile
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import ValidationError
@@ -19,7 +18,7 @@ from torch import Tensor
 from clew.circuits.graph import Edges, Graph, Nodes
 from clew_spec.base import Spec
 from clew_spec.errors import DataError
-from clew_spec.graph import Conservation, GraphDocument, LogitTarget
+from clew_spec.graph import Conservation, GraphDocument, GraphFormat, LogitTarget, Position0, TargetRule
 
 GRAPH_FILE = "graph.safetensors"
 DOCUMENT_FILE = "graph.json"
@@ -29,7 +28,7 @@ _HEADER = "clew-graph"
 class _Header(Spec):
     """The fields of a `Graph` that are not arrays."""
 
-    format: Literal["clew-graph/1"] = "clew-graph/1"
+    format: GraphFormat = "clew-graph/2"
     prompt: str
     tokens: list[str]
     token_ids: list[int]
@@ -41,6 +40,8 @@ class _Header(Spec):
     n_active: int
     n_selected: int
     explained_share: float
+    target_rule: TargetRule = "likeliest"
+    position_0: Position0 = "error"
 
 
 _SCALARS = [name for name in _Header.model_fields if name != "format"]
@@ -69,7 +70,7 @@ def load_graph(folder: Path) -> Graph:
             names = set(file.keys())
             if names != set(_ARRAYS) or _HEADER not in metadata:
                 raise DataError(
-                    f"{GRAPH_FILE} is not a graph of Clew", expected="the arrays and header of clew-graph/1"
+                    f"{GRAPH_FILE} is not a graph of Clew", expected="the arrays and header of clew-graph/1 or 2"
                 )
             arrays = {name: file.get_tensor(name) for name in _ARRAYS}
         header = _Header.model_validate_json(metadata[_HEADER])

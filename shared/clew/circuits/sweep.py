@@ -1,9 +1,9 @@
 """Edges by one downward sweep, without autograd.
 
 The frozen network is linear in the residual stream, so the edges into a target are its reading vector carried down:
-at each layer contracted with what is written there, then passed through skip paths and attention. A batch of targets
-shares the matrix products; a target joins at its own layer, and positions after the last target of a tile are never
-touched.
+at each layer contracted with what is written there (by lower layers too, of a cross-layer transcoder), then passed
+through skip paths and attention. A batch of targets shares the matrix products; a target joins at its own layer, and
+positions after the last target of a tile are never touched.
 """
 
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Rows:
     values: Tensor
     """float64[R]: the target's value, computed from the model's own activations."""
     sums: Tensor
-    """float64[R]: sum of the weights."""
+    """float64[R]: sum of the weights, and of those that are left out."""
     absolute_sums: Tensor
-    """float64[R]: sum of |weights|."""
+    """float64[R]: the same of |weights|."""
 
 
 def tiles(network: FrozenNetwork, targets: Tensor) -> list[Tensor]:
@@ -74,9 +74,10 @@ def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
         n = g_TND.shape[1]
         parallel = network.anatomy.blocks[layer].parallel
         if n:
-            vectors_TSD, columns_TS = network.writers(layer, T)
-            edges_TNS = torch.bmm(g_TND, vectors_TSD.transpose(1, 2))
-            rows[:n, columns_TS.flatten()] = edges_TNS.transpose(0, 1).reshape(n, -1)
+            for vectors_TWD, columns_TW in network.writers(layer, T):
+                edges_TNW = torch.bmm(g_TND, vectors_TWD.transpose(1, 2))
+                # a feature that writes to several layers collects an edge at each
+                rows[:n, columns_TW.flatten()] += edges_TNW.transpose(0, 1).reshape(n, -1)
         skipped_TND = network.through_skip(layer, g_TND) if n else None
         if skipped_TND is not None and not parallel:
             g_TND = g_TND + skipped_TND
@@ -98,7 +99,7 @@ def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
     rows[:, :T] = _contract(g_TND, network.embed_TD[:T])
     if network.position_TD is not None:
         rows[:, network.n_tokens : network.n_tokens + T] = _contract(g_TND, network.position_TD[:T])
-    return _compress(order, rows[:, :-1], values)
+    return _compress(order, rows[:, :-1], values, network.left_out)
 
 
 def _contract(g_TND: Tensor, written_TD: Tensor) -> Tensor:
@@ -106,10 +107,10 @@ def _contract(g_TND: Tensor, written_TD: Tensor) -> Tensor:
     return torch.bmm(g_TND, written_TD[:, :, None])[:, :, 0].T
 
 
-def _compress(targets: Tensor, rows: Tensor, values: Tensor) -> Rows:
+def _compress(targets: Tensor, rows: Tensor, values: Tensor, left_out: Tensor) -> Rows:
     ascending = targets.argsort()
     rows = rows[ascending.to(rows.device)]
-    present = rows != 0
+    present = (rows != 0) & ~left_out.to(rows.device)
     exact = rows.double()
     return Rows(
         targets=targets[ascending],

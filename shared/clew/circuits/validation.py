@@ -81,8 +81,8 @@ def _validate_nodes(graph: Graph) -> None:
     _require(in_range.all(), "a position is out of range", "nodes.position")
     _require(((nodes.feature >= 0) == features).all(), "features, and only they, have an index", "nodes.feature")
     _require(
-        ((nodes.token_id >= 0) == (tokens | logits)).all(),
-        "tokens and logits, and only they, have an id",
+        torch.where(tokens, nodes.token_id >= 0, logits | (nodes.token_id < 0)).all(),
+        "tokens have an id, and none but logits beside them",
         "nodes.token_id",
     )
     token_ids = torch.tensor(graph.token_ids, dtype=torch.int32)

@@ -7,7 +7,7 @@ they were; what one source writes is doubled, and every target must move by its 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -20,6 +20,8 @@ from clew.circuits.replacement import Coder
 from clew.models import Model, prepare_model
 from clew.models.anatomy import Norm
 from clew.models.recording import Hook, hooked, read_by, written_by
+from clew_spec.errors import InvalidSpec
+from clew_spec.graph import LogitTarget, Position0
 
 PINNED = "clew-pinned"
 ROWS = 16
@@ -52,7 +54,9 @@ def verify_edges(
     """Measure `n` random edges, drawn evenly from those above `min_share` of their row's sum of |edges|."""
     edges, nodes = graph.edges, graph.nodes
     unembedding_bias = nodes.where(NodeKind.BIAS) & (nodes.layer == graph.n_layers)  # nothing upstream to double
-    eligible = ((edges.shares >= min_share) & ~unembedding_bias[edges.sources.long()]).nonzero()[:, 0]
+    directions = nodes.where(NodeKind.LOGIT) & (nodes.token_id < 0)  # no logit shows their movement
+    unmeasured = unembedding_bias[edges.sources.long()] | directions[edges.target_of]
+    eligible = ((edges.shares >= min_share) & ~unmeasured).nonzero()[:, 0]
     order = torch.randperm(len(eligible), generator=torch.Generator().manual_seed(seed))
     chosen = eligible[order[:n]].sort().values
     sources, targets = edges.sources[chosen].long(), edges.target_of[chosen]
@@ -75,7 +79,7 @@ def measure(
     """float64 [sources, targets]: how far each target moves when a source is doubled. Both are node indices.
 
     A source is a token, feature, error or bias (but not the unembedding's); a target a feature or a logit, of which
-    the pre-activation and the demeaned logit are read.
+    the pre-activation and the logit, less what the target subtracts, are read. Raises InvalidSpec for a direction.
     """
     pinned = _PinnedModel(model, tokens_T)
     extras = [_Extra.of(graph, coders, pinned, int(source)) for source in sources]
@@ -85,13 +89,13 @@ def measure(
 
 @dataclass(frozen=True)
 class _Extra:
-    """What doubling a source adds: a vector after one module, at one position. None: whatever attention writes of
-    itself, with nothing to read."""
+    """What doubling a source adds at one position: a vector to the embedding, vectors to what MLPs write, by layer,
+    or whatever the attention of `layer` writes of itself, with nothing to read."""
 
     position: int
-    embed_D: Tensor | None = None
     layer: int = -1
-    mlp_D: Tensor | None = None
+    embed_D: Tensor | None = None
+    mlp: Mapping[int, Tensor] = field(default_factory=dict)
     attention_bias: bool = False
 
     @staticmethod
@@ -103,30 +107,29 @@ class _Extra:
         if kind == NodeKind.POSITION:
             return _Extra(position, embed_D=pinned.position_TD[position])
         coder = coders.get(layer)
+        if kind == NodeKind.FEATURE:
+            assert coder is not None
+            z, feature = nodes.value[source].to(pinned.embed_TD), int(nodes.feature[source])
+            decoders = {layer: coder.W_dec, **coder.W_later}
+            return _Extra(position, layer, mlp={k: z * W_dec_FD[feature].to(z) for k, W_dec_FD in decoders.items()})
         b_dec = torch.zeros_like(pinned.embed_TD[0])
-        if coder is not None and position > 0:
+        if coder is not None and (position > 0 or graph.position_0 == "features"):
             b_dec = coder.b_dec.to(b_dec)
         skip_D = torch.zeros_like(b_dec)
-        if coder is not None and coder.W_skip is not None and position > 0:
+        if coder is not None and coder.W_skip is not None and (position > 0 or graph.position_0 != "error"):
             skip_D = coder.W_skip.to(b_dec) @ pinned.mlp_in[layer][position]
             norm_bias_D = pinned.model.anatomy.blocks[layer].mlp_norm.bias_D
             if norm_bias_D is not None:  # read by the skip path on any prompt: part of the bias
                 bias_D = coder.W_skip.to(b_dec) @ norm_bias_D
                 b_dec, skip_D = b_dec + bias_D, skip_D - bias_D
         if kind == NodeKind.BIAS:
-            return _Extra(position, layer=layer, mlp_D=b_dec, attention_bias=True)
-        if kind == NodeKind.FEATURE:
-            here = torch.tensor([source])
-        else:
-            here = (nodes.where(NodeKind.FEATURE) & (nodes.layer == layer) & (nodes.position == position)).nonzero()
-            here = here[:, 0]
-        written_D = torch.zeros_like(b_dec)
-        if coder is not None:
-            decoders = coder.W_dec[nodes.feature[here].long().to(coder.W_dec.device)].to(b_dec)
-            written_D = nodes.value[here].to(b_dec) @ decoders
-        if kind == NodeKind.FEATURE:
-            return _Extra(position, layer=layer, mlp_D=written_D)
-        return _Extra(position, layer=layer, mlp_D=pinned.mlp_out[layer][position] - written_D - b_dec - skip_D)
+            return _Extra(position, layer, mlp={layer: b_dec}, attention_bias=True)
+        error_D = pinned.mlp_out[layer][position] - b_dec - skip_D
+        here = nodes.where(NodeKind.FEATURE) & (nodes.position == position) & (nodes.layer <= layer)
+        for feature in here.nonzero()[:, 0].tolist():
+            written = _Extra.of(graph, coders, pinned, feature).mlp
+            error_D = error_D - written.get(layer, torch.zeros_like(error_D))
+        return _Extra(position, layer, mlp={layer: error_D})
 
 
 class _PinnedModel:
@@ -183,22 +186,23 @@ class _PinnedModel:
 
     def read(self, extras: Sequence[_Extra], graph: Graph, coders: Mapping[int, Coder], targets: Tensor) -> Tensor:
         """float64 [extras, targets]: target values with each extra, less those without."""
-        mlp_in, logits_BV = self._run(extras, coders)
+        mlp_in, logits_BV = self._run(extras, coders, graph.position_0)
         moved_BV = logits_BV[:-1] - logits_BV[-1]
-        demeaned_BV = moved_BV - moved_BV.mean(-1, keepdim=True)
         moved = {layer: x_BTD[:-1] - x_BTD[-1] for layer, x_BTD in mlp_in.items()}
         nodes = graph.nodes
         effects = torch.empty(len(extras), len(targets), dtype=torch.float64)
         for i, target in enumerate(targets.tolist()):
             if nodes.kind[target] == NodeKind.LOGIT:
-                effects[:, i] = demeaned_BV[:, int(nodes.token_id[target])].cpu()
+                effects[:, i] = target_value(graph.target(target), moved_BV).cpu()
                 continue
             layer, position = int(nodes.layer[target]), int(nodes.position[target])
-            encoder_D = coders[layer].W_enc[int(nodes.feature[target])].to(demeaned_BV)
+            encoder_D = coders[layer].W_enc[int(nodes.feature[target])].to(moved_BV)
             effects[:, i] = (moved[layer][:, position] @ encoder_D).cpu()
         return effects
 
-    def _run(self, extras: Sequence[_Extra], coders: Mapping[int, Coder]) -> tuple[dict[int, Tensor], Tensor]:
+    def _run(
+        self, extras: Sequence[_Extra], coders: Mapping[int, Coder], position_0: Position0
+    ) -> tuple[dict[int, Tensor], Tensor]:
         """One row of the batch for each extra and a last one without; MLP inputs by layer and last logits."""
         B = len(extras) + 1
         mlp_in: dict[int, Tensor] = {}
@@ -223,10 +227,11 @@ class _PinnedModel:
                 coder = coders.get(layer)
                 if coder is not None and coder.W_skip is not None:  # the one path through an MLP that is not pinned
                     moved_BTD = mlp_in[layer] - self.mlp_in[layer]
-                    out_BTD[:, 1:] += moved_BTD[:, 1:] @ coder.W_skip.to(out_BTD).T
+                    first = 1 if position_0 == "error" else 0
+                    out_BTD[:, first:] += moved_BTD[:, first:] @ coder.W_skip.to(out_BTD).T
                 for b, extra in enumerate(extras):
-                    if extra.layer == layer and extra.mlp_D is not None:
-                        out_BTD[b, extra.position] += extra.mlp_D
+                    if layer in extra.mlp:
+                        out_BTD[b, extra.position] += extra.mlp[layer]
                 return out_BTD
 
             return hook
@@ -268,6 +273,16 @@ class _PinnedModel:
             tokens_BT = self.tokens_T.expand(B, -1)
             self.model.hf(input_ids=tokens_BT, use_cache=False, logits_to_keep=1)
         return mlp_in, logits[0]
+
+
+def target_value(target: LogitTarget, logits_BV: Tensor) -> Tensor:
+    """[...]: the target's value, from logits [..., V] before a cap. Raises InvalidSpec for a direction."""
+    if target.token_id < 0:
+        raise InvalidSpec(
+            f"the direction {target.token} cannot be measured", hint="a graph does not keep the vector; explain tokens"
+        )
+    other_B = logits_BV.mean(-1) if target.minus_id is None else logits_BV[..., target.minus_id]
+    return logits_BV[..., target.token_id] - other_B
 
 
 def _centred(norm: Norm, x_TD: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from clew_lab.catalogue.import_paths import check_import_path
 from clew_lab.catalogue.queries import file_of
 from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Model
-from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec
+from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, require_every_layer, token_ids
 from clew_spec.coders import CoderConfig
 from clew_spec.datasets import BuildDatasetSpec, FileSource
 from clew_spec.errors import InvalidSpec
@@ -76,7 +76,7 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
 
 
 def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int | None:
-    """What only the tokenizer knows: whether a token exists, and the length of a prompt, which is returned.
+    """What only the tokenizer knows: whether tokens exist, and the length of a prompt, which is returned.
 
     Raises `InvalidSpec`.
     """
@@ -88,6 +88,11 @@ def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int |
         )
     if not isinstance(spec, AttributeSpec):
         return None
+    token_ids(
+        spec,
+        lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
+        lambda ids: tokenizer.decode(ids, skip_special_tokens=False),
+    )
     tokens = len(tokenizer.encode(spec.prompt, add_special_tokens=False).ids)
     with_bos = tokens + (resolved.bos != NO_BOS)
     if tokens == 0 or with_bos > resolved.max_prompt_tokens:
@@ -180,6 +185,7 @@ def _export_coders(session: Session, actor: Actor, spec: ExportCodersSpec) -> Re
 def _attribute(session: Session, actor: Actor, spec: AttributeSpec) -> Resolved:
     coders, model = _coders_and_model(session, actor, spec.coders)
     _stand_in_for_mlps(coders)
+    require_every_layer(spec, [coder.layer for coder in coders], model.config["n_layers"])
     if spec.bos is not None:
         _same_bos(coders, spec.bos, "/spec/bos", "the request")
     return Resolved(
@@ -266,12 +272,6 @@ def _stand_in_for_mlps(coders: Sequence[Coder]) -> None:
                 f"coder {coder.name} of layer {coder.layer} reads {config.hook_in} and writes {config.hook_out}",
                 where="/spec/coders",
                 expected="transcoders, which write mlp.out from mlp.in",
-            )
-        if config.later_layers:
-            raise InvalidSpec(
-                f"coder {coder.name} of layer {coder.layer} is one of a cross-layer transcoder",
-                where="/spec/coders",
-                expected="per-layer transcoders: what a feature writes to later layers cannot be attributed yet",
             )
 
 

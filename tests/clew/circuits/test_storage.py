@@ -1,6 +1,7 @@
 """What is loaded is what was saved, to the bit; anything else is refused."""
 
 import hashlib
+import json
 import os
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tests.clew.circuits.random_graphs import few, graphs, random_graph, with_weights
 
 from clew.circuits import Graph, document, load_document, load_graph, save_graph
@@ -48,6 +50,26 @@ def test_round_trip_is_exact_and_repeatable(graph: Graph, dtype: torch.dtype, sh
         save_graph(second, load_graph(first), load_document(first))
         assert digests(first) == digests(second)
         assert set(digests(first)) == {GRAPH_FILE, DOCUMENT_FILE}
+
+
+def test_graphs_of_the_first_format_are_read(tmp_path: Path) -> None:
+    """Files as they were written before targets could be given and position 0 had rules."""
+    graph = random_graph()
+    save_graph(tmp_path, graph, document(graph, "test", 10))
+    path = tmp_path / GRAPH_FILE
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["clew-graph"])
+    made = json.loads((tmp_path / DOCUMENT_FILE).read_text())
+    assert made["format"] == header["format"] == "clew-graph/2"
+    for each in (header, made["summary"]):
+        del each["target_rule"], each["position_0"]
+        for target in each["targets"]:
+            del target["minus"], target["minus_id"]
+    header["format"] = made["format"] = "clew-graph/1"
+    save_file(load_file(path), path, metadata={"clew-graph": json.dumps(header)})
+    (tmp_path / DOCUMENT_FILE).write_text(json.dumps(made))
+    assert_same(load_graph(tmp_path), graph)
+    assert load_document(tmp_path).summary == document(graph, "test", 10).summary
 
 
 def test_arrays_that_share_memory_are_stored(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ import torch
 from clew import circuits
 from clew.circuits.attribution import attribute as attribution_graph
 from clew.circuits.storage import DOCUMENT_FILE, GRAPH_FILE
+from clew.circuits.targets import Token
+from clew.coders import require_whole
 from clew.data import bos_token_id
 from clew.files import digest_of, file_sha256
 from clew.models import Model
-from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec
+from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, require_every_layer, token_ids
 from clew_spec.errors import InvalidSpec
 from clew_spec.results import GraphResult
 from clew_worker.runner.handlers.coders import load_coders
@@ -18,6 +20,8 @@ from clew_worker.runner.work import Work
 
 def attribute(work: Work[AttributeSpec]) -> GraphResult:
     model, coders = warm_model(work), load_coders(work)
+    require_whole(coders)
+    require_every_layer(work.spec, coders, model.n_layers)
     bos = _bos(work)
     graph = attribution_graph(
         model,
@@ -28,6 +32,8 @@ def attribute(work: Work[AttributeSpec]) -> GraphResult:
         max_nodes=work.spec.max_nodes,
         targets_per_sweep=work.spec.targets_per_sweep,
         dtype=work.dtype,
+        position_0=work.spec.position_0,
+        targets=_targets(model, work.spec),
         prompt=work.spec.prompt,
         bos=bos,
         report=work.report,
@@ -56,6 +62,18 @@ def _bos(work: Work[AttributeSpec]) -> str:
             expected=repr(trained[0]),
         )
     return trained[0]
+
+
+def _targets(model: Model, spec: AttributeSpec) -> list[Token] | None:
+    """None for the most likely tokens."""
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    found = token_ids(
+        spec,
+        lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
+        lambda ids: str(tokenizer.decode(ids)),
+    )
+    return None if found is None else [Token(token, found[1]) for token in found[0]]
 
 
 def _tokens(model: Model, prompt: str, bos: str) -> torch.Tensor:

@@ -460,7 +460,7 @@ export interface components {
             coders: string;
             /**
              * Desired Logit Prob
-             * @description Targets are the fewest most likely next tokens that reach this probability, at most `max_logits`.
+             * @description Without `targets`, they are the fewest most likely next tokens that reach this, at most `max_logits`.
              * @default 0.95
              */
             desired_logit_prob: number;
@@ -469,6 +469,13 @@ export interface components {
              * @enum {string}
              */
             kind: "attribute";
+            /**
+             * Layers Without Coder
+             * @description What their MLPs write is error, as the graph's `coder_layers` and scores tell; or such a set is refused.
+             * @default error
+             * @enum {string}
+             */
+            layers_without_coder: "error" | "refused";
             /**
              * Max Logits
              * @default 10
@@ -485,8 +492,20 @@ export interface components {
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
              */
             name: string;
+            /**
+             * Position 0
+             * @description What the MLPs write at position 0 is: one error node a layer; what it is elsewhere; or left out of all edges.
+             * @default error
+             * @enum {string}
+             */
+            position_0: "error" | "features" | "left-out";
             /** Prompt */
             prompt: string;
+            /**
+             * Targets
+             * @description What is explained; the most likely next tokens if null.
+             */
+            targets?: components["schemas"]["TargetSpec"][] | null;
             /**
              * Targets Per Sweep
              * @description Affects speed, memory and the granularity of the choice of nodes.
@@ -515,7 +534,7 @@ export interface components {
             coders: string;
             /**
              * Desired Logit Prob
-             * @description Targets are the fewest most likely next tokens that reach this probability, at most `max_logits`.
+             * @description Without `targets`, they are the fewest most likely next tokens that reach this, at most `max_logits`.
              * @default 0.95
              */
             desired_logit_prob: number;
@@ -524,6 +543,13 @@ export interface components {
              * @enum {string}
              */
             kind: "attribute";
+            /**
+             * Layers Without Coder
+             * @description What their MLPs write is error, as the graph's `coder_layers` and scores tell; or such a set is refused.
+             * @default error
+             * @enum {string}
+             */
+            layers_without_coder: "error" | "refused";
             /**
              * Max Logits
              * @default 10
@@ -540,8 +566,21 @@ export interface components {
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
              */
             name: string;
+            /**
+             * Position 0
+             * @description What the MLPs write at position 0 is: one error node a layer; what it is elsewhere; or left out of all edges.
+             * @default error
+             * @enum {string}
+             */
+            position_0: "error" | "features" | "left-out";
             /** Prompt */
             prompt: string;
+            /**
+             * Targets
+             * @description What is explained; the most likely next tokens if null.
+             * @default null
+             */
+            targets: components["schemas"]["TargetSpecInput"][] | null;
             /**
              * Targets Per Sweep
              * @description Affects speed, memory and the granularity of the choice of nodes.
@@ -1245,7 +1284,8 @@ export interface components {
         };
         /**
          * Conservation
-         * @description How exactly edges add up, over all nodes whose incoming edges were computed, logits included.
+         * @description How exactly edges, with what position 0 leaves out, add up, over all nodes whose incoming edges were computed,
+         *     logits included.
          */
         Conservation: {
             /** Dtype */
@@ -1628,10 +1668,10 @@ export interface components {
             edges: components["schemas"]["Edge"][];
             /**
              * Format
-             * @default clew-graph/1
-             * @constant
+             * @default clew-graph/2
+             * @enum {string}
              */
-            format: "clew-graph/1";
+            format: "clew-graph/1" | "clew-graph/2";
             /** Name */
             name: string;
             /**
@@ -1676,10 +1716,22 @@ export interface components {
             n_layers: number;
             /** N Nodes */
             n_nodes: number;
+            /**
+             * Position 0
+             * @default error
+             * @enum {string}
+             */
+            position_0: "error" | "features" | "left-out";
             /** Prompt */
             prompt: string;
             scores: components["schemas"]["GraphScores"];
             selection: components["schemas"]["Selection"];
+            /**
+             * Target Rule
+             * @default likeliest
+             * @enum {string}
+             */
+            target_rule: "likeliest" | "given";
             /** Targets */
             targets: components["schemas"]["LogitTarget"][];
             /** Token Ids */
@@ -2264,18 +2316,37 @@ export interface components {
              */
             tokens?: number | null;
         };
-        /** LogitTarget */
+        /**
+         * LogitTarget
+         * @description The logit of a token, the difference of two, or a direction in what the unembedding reads.
+         */
         LogitTarget: {
             /**
              * Logit
-             * @description Demeaned over the vocabulary.
+             * @description Before any cap: demeaned over the vocabulary, or less the logit of `minus`; the value of a direction.
              */
             logit: number;
-            /** Probability */
+            /**
+             * Minus
+             * @description The token whose logit is subtracted; null if that is the mean over the vocabulary, or nothing of a direction.
+             */
+            minus?: string | null;
+            /** Minus Id */
+            minus_id?: number | null;
+            /**
+             * Probability
+             * @description Of `token` as the next one; of a direction the weight it was given.
+             */
             probability: number;
-            /** Token */
+            /**
+             * Token
+             * @description Of a direction its name.
+             */
             token: string;
-            /** Token Id */
+            /**
+             * Token Id
+             * @description -1 of a direction.
+             */
             token_id: number;
         };
         /**
@@ -2886,6 +2957,35 @@ export interface components {
             key_name: string;
             /** Project */
             project: string;
+        };
+        /**
+         * TargetSpec
+         * @description The logit of one token less the mean over the vocabulary, or less the logit of another token.
+         */
+        TargetSpec: {
+            /** Minus */
+            minus?: string | null;
+            /**
+             * Token
+             * @description As it would follow the prompt, so mostly with a space before it; exactly one token.
+             */
+            token: string;
+        };
+        /**
+         * TargetSpec
+         * @description The logit of one token less the mean over the vocabulary, or less the logit of another token.
+         */
+        TargetSpecInput: {
+            /**
+             * Minus
+             * @default null
+             */
+            minus: string | null;
+            /**
+             * Token
+             * @description As it would follow the prompt, so mostly with a space before it; exactly one token.
+             */
+            token: string;
         };
         /**
          * TextSource
