@@ -41,9 +41,8 @@ export default function Graph() {
       <GraphView
         key={id}
         document={document.data}
-        node={search.node}
-        path={search.path}
-        onChange={(chosen) => void navigate({ search: chosen, replace: chosen.node === undefined })}
+        search={search}
+        onChange={(change, how) => void navigate({ search: (now) => ({ ...now, ...change }), replace: how?.replace ?? false })}
       />
     </div>
   );
