@@ -6,10 +6,11 @@ from uuid import UUID, uuid4
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from clew_spec import results
 from clew_spec.graph import GraphDocument
 from tests.browser.conftest import Tab
 from tests.browser.documents import graph_document
-from tests.browser.scene import Scene
+from tests.browser.scene import LINEAGE, Scene
 
 
 @pytest.fixture
@@ -243,6 +244,60 @@ def test_what_a_link_says_wrongly_is_left_out(tab: Tab, scene: Scene, graph_id: 
     assert listed(page, "Pinned nodes") == [pinned]
     page.get_by_role("button", name="Whole picture").click()
     expect(page.get_by_role("main")).to_contain_text(f"100% · {len(document.nodes)} of {len(document.nodes)}")
+
+
+def test_a_feature_is_steered_and_the_answer_is_shown_as_it_comes(
+    tab: Tab, scene: Scene, document: GraphDocument
+) -> None:
+    steering = pytest.importorskip("clew_spec.steering", reason="this lab has no job that steers")
+    model = scene.model()
+    coders = scene.trained(scene.training(model, scene.dataset(model), layers=6), layers=6)
+    graph_id = scene.graph(coders, document)[1]
+    node = next(node for node in document.nodes if node.type == "feature" and node.position > 0)
+    tab.sign_in(scene.key, f"/graphs/{graph_id}?node={node.id}")
+    page = tab.page
+    page.get_by_text("Steer", exact=True).click()
+    page.get_by_label("Change").select_option("scale")
+    page.get_by_label("Value").fill("-2.5")
+    page.get_by_label("Where").select_option("from here on")
+    page.get_by_label("Tokens to generate").fill("3")
+    with page.expect_request(lambda request: request.method == "POST") as asked:
+        page.get_by_role("button", name="Run").click()
+    spec = asked.value.post_data_json["spec"]
+    where = {"layer": node.layer, "feature": node.feature}
+    edit = where | {"start": node.position, "stop": None, "operation": "scale", "value": -2.5}
+    assert spec == {"kind": "steer", "graph": str(graph_id), "edits": [edit], "tokens": 3}
+    outcome = page.get_by_role("status", name="Steering")
+    expect(outcome).to_contain_text("queued")
+
+    job = scene.take(UUID(parse_qs(urlsplit(page.url).query)["steer"][0]), "steer")
+    expect(outcome).to_contain_text("running")
+    job.succeed(
+        results.SteerResult(
+            prompt=document.summary.prompt,
+            tokens=document.summary.tokens,
+            bos="none",
+            frozen=False,
+            next_tokens=[steering.NextToken(token=" Mary", token_id=200, before=0.9, after=0.125)],
+            kl=1.5,
+            activations=[
+                steering.EditedActivation(**where, position=node.position, before=node.value, after=-2.5 * node.value)
+            ],
+            text_before=" the store together",
+            text_after=" a place far away",
+            prediction=None,
+            lineage=LINEAGE,
+        ),
+        {},
+    )
+    for text in ("succeeded", "the store together", "a place far away", "␣Mary 90.0% 12.5%", "1.500", node.label):
+        expect(outcome).to_contain_text(text, use_inner_text=True)
+
+    page.goto(page.url)
+    expect(outcome).to_contain_text("a place far away")
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("region", name="Overview")).to_be_visible()
+    assert "steer" not in page.url
 
 
 def test_a_graph_that_is_not_there_says_so(tab: Tab, scene: Scene) -> None:

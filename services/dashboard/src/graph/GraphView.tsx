@@ -13,16 +13,20 @@ import { PinnedPanel } from "./PinnedPanel";
 import { renameGroup, togglePin, ungroup, type Pins } from "./pins";
 import { carriedBefore, keptRows, rowsAlone, shown } from "./prune";
 import type { GraphSearch } from "./search";
+import { sitesOf } from "./steering";
+import { SteerPanel } from "./SteerPanel";
 import { useDraft } from "./useDraft";
 
 interface Props {
+  /** Id of the stored graph. */
+  id: string;
   document: GraphDocument;
   /** What the URL says; all that is chosen here lives there. */
   search: GraphSearch;
   onChange: (change: Partial<GraphSearch>, how?: { replace: boolean }) => void;
 }
 
-export function GraphView({ document, search, onChange }: Props) {
+export function GraphView({ id, document, search, onChange }: Props) {
   // Indexed once: a stored graph does not change, and another one has another key.
   const [alone] = useState(() => ({ graph: indexGraph(document), before: carriedBefore(document.nodes) }));
   const graph = useMemo(() => groupNodes(alone.graph, search.groups ?? []), [alone, search.groups]);
@@ -48,19 +52,20 @@ export function GraphView({ document, search, onChange }: Props) {
 
   const select = (row: number | null) => {
     setHovered(null);
-    onChange({ node: row === null ? undefined : graph.nodes[row]?.id, path: undefined }, { replace: row === null });
+    onChange({ node: row === null ? undefined : graph.nodes[row]?.id, path: undefined, steer: undefined }, { replace: row === null });
   };
   const regroup = (change: (now: Pins) => Pins) => {
     setHovered(null);
     onChange(change(search));
   };
   const pin = (row: number) => {
-    const id = graph.nodes[row]?.id;
-    if (id !== undefined) regroup((now) => togglePin(now, id));
+    const node = graph.nodes[row];
+    if (node) regroup((now) => togglePin(now, node.id));
   };
   if (graph.nodes.length === 0) {
     return <Empty title="This picture has no nodes">Attribute again with a larger `view_nodes`; the whole graph is among the job's artifacts.</Empty>;
   }
+  const sites = selected === null ? [] : sitesOf(graph.nodes[selected]);
   const walking = { graph, picture, onSelect: select, onPin: pin, onHover: setHovered };
   return (
     <div className={classes.body}>
@@ -78,7 +83,9 @@ export function GraphView({ document, search, onChange }: Props) {
             row={selected}
             onUngroup={(group) => regroup((now) => ungroup(now, group))}
             onRename={(group, name) => regroup((now) => renameGroup(now, group, name))}
-          />
+          >
+            {sites.length > 0 && <SteerPanel {...{ graph, id, sites }} job={search.steer} onJob={(steer) => onChange({ steer })} />}
+          </NodePanel>
         )}
         {pins.length > 0 && (
           <PinnedPanel {...walking} selected={selected} view={search.view} onView={(view) => onChange({ view })} onRegroup={regroup} />

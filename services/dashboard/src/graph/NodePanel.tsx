@@ -14,10 +14,12 @@ interface Props extends Walking {
   row: number;
   onUngroup: (group: number) => void;
   onRename: (group: number, name: string) => void;
+  /** What can be done with the node. */
+  children?: React.ReactNode;
 }
 
 /** One node: what it is, what feeds it and what it feeds; each entry leads on. */
-export function NodePanel({ row, onUngroup, onRename, ...walking }: Props) {
+export function NodePanel({ row, onUngroup, onRename, children, ...walking }: Props) {
   const { graph, picture, onSelect, onPin } = walking;
   const node = graph.nodes[row];
   if (!node) return null;
@@ -46,6 +48,7 @@ export function NodePanel({ row, onUngroup, onRename, ...walking }: Props) {
           {node.type === "group" && <Rename key={node.label} name={node.label} onRename={(name) => onRename(node.group, name)} />}
           <Facts rows={node.type === "group" ? groupFacts(graph, node) : nodeFacts(graph, node)} />
         </div>
+        {children}
         <Neighbours title="Inputs" none={noInputs(node.type)} edges={graph.inputs[row] ?? []} {...walking} />
         <Neighbours title="Outputs" none="Nothing in this picture reads it." edges={graph.outputs[row] ?? []} {...walking} />
       </div>

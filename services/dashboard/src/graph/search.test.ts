@@ -16,13 +16,14 @@ describe("the search of the graph page", () => {
       prune: 0.8,
       flow: -3.25,
       view: "pinned",
+      steer: "01a21acc-bbd0-7e8e-917e-caee5eb35746",
     };
     expect(graphSearch(search)).toEqual(search);
   });
 
   test.each([
     { node: "12" }, { node: -1 }, { node: 1.5 }, { node: NaN }, { node: null }, { path: [0] }, { pins: 7 }, { pins: ["7", -2, {}] }, { pins: [] },
-    { prune: 1.01 }, { prune: -0.1 }, { prune: "0.5" }, { flow: 3 }, { flow: -Infinity }, { view: "else" }, { view: 1 },
+    { prune: 1.01 }, { prune: -0.1 }, { prune: "0.5" }, { flow: 3 }, { flow: -Infinity }, { view: "else" }, { view: 1 }, { steer: "../jobs" }, { steer: 12 },
     { groups: "no" }, { groups: [null, 3, [], { nodes: "x" }] }, { groups: [{ name: "not pinned", nodes: [1, 2] }] },
   ])("leaves out %j, and says so for every key", (search) => {
     expect(graphSearch(search)).toStrictEqual(NOTHING);

@@ -20,10 +20,13 @@ export interface GraphSearch {
   flow?: number;
   /** The pinned nodes alone, or the whole picture. */
   view?: "pinned";
+  /** Id of the job that steers the selected node. */
+  steer?: string;
 }
 
 export const MOST_PINS = 100;
 export const LONGEST_NAME = 40;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export function graphSearch(search: Record<string, unknown>): GraphSearch {
   const pins = ids(search.pins).slice(0, MOST_PINS);
@@ -35,6 +38,7 @@ export function graphSearch(search: Record<string, unknown>): GraphSearch {
     prune: within(search.prune, 0, 1),
     flow: within(search.flow, -12, 0),
     view: search.view === "pinned" ? "pinned" : undefined,
+    steer: typeof search.steer === "string" && UUID.test(search.steer) ? search.steer : undefined,
   };
 }
 

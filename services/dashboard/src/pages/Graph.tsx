@@ -40,6 +40,7 @@ export default function Graph() {
       </div>
       <GraphView
         key={id}
+        id={id}
         document={document.data}
         search={search}
         onChange={(change, how) => void navigate({ search: (now) => ({ ...now, ...change }), replace: how?.replace ?? false })}
