@@ -36,6 +36,7 @@ def test_every_page(scheme: str, browser: Browser, site: Site, scene: Scene) -> 
         "/graphs": "ioi",
         f"/graphs/{graph}": "Strongest paths",
         f"/graphs/{graph}?node=2": "Outputs",
+        f'/graphs/{graph}?node=2&prune=0.5&pins=[2,9,16]&groups=[{{"name":"start","nodes":[2,9]}}]': "edges inside",
     }.items():
         if path == "/":
             tab.sign_in(scene.key)

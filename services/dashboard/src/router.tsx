@@ -6,6 +6,7 @@ import { sessionQuery } from "./api/queries";
 import { JOB_KINDS, JOB_STATES } from "./api/types";
 import { Shell } from "./components/Shell";
 import { Empty, Failed, Loading } from "./components/States";
+import { graphSearch } from "./graph/search";
 
 interface Context {
   client: QueryClient;
@@ -93,10 +94,7 @@ const graphs = createRoute({
 const graph = createRoute({
   getParentRoute: () => lab,
   path: "/graphs/$id",
-  validateSearch: (search: Record<string, unknown>): { node?: number; path?: number } => ({
-    node: typeof search.node === "number" ? search.node : undefined,
-    path: typeof search.path === "number" ? search.path : undefined,
-  }),
+  validateSearch: graphSearch,
   component: lazyRouteComponent(() => import("./pages/Graph")),
 });
 

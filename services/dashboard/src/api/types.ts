@@ -6,6 +6,7 @@ type Schemas = components["schemas"];
 export type Problem = Schemas["Problem"];
 export type JobSummary = Schemas["JobSummary"];
 export type JobView = Schemas["JobView"];
+export type JobRequest = Schemas["JobRequest"];
 export type JobState = Schemas["JobState"];
 export type JobKind = JobSummary["kind"];
 export type ProgressView = Schemas["ProgressView"];

@@ -4,27 +4,27 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import { Fit, Minus, Plus } from "../components/icons";
 import classes from "./GraphCanvas.module.css";
 import { useGestures } from "./gestures";
-import { layoutGraph } from "./layout";
+import { DOTS, layoutGraph, NAMED } from "./layout";
 import { pathRows, type Graph } from "./model";
-import { GraphPainter, type Focus } from "./painter";
+import { GraphPainter, type Focus, type Picture } from "./painter";
 import { readPalette } from "./palette";
 import { Tooltip } from "./Tooltip";
 import { useSize } from "./useCanvas";
 
 interface Props {
   graph: Graph;
-  /** The strongest so many edges are drawn. */
-  edgeCount: number;
+  picture: Picture;
   selected: number | null;
   hovered: number | null;
   path: number | null;
   onSelect: (row: number | null) => void;
+  onPin: (row: number) => void;
   onHover: (row: number | null) => void;
 }
 
 const ZOOM_STEP = 1.35;
 
-export function GraphCanvas({ graph, edgeCount, selected, hovered, path, onSelect, onHover }: Props) {
+export function GraphCanvas({ graph, picture, selected, hovered, path, onSelect, onPin, onHover }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const base = useRef<HTMLCanvasElement>(null);
   const upper = useRef<HTMLCanvasElement>(null);
@@ -32,10 +32,12 @@ export function GraphCanvas({ graph, edgeCount, selected, hovered, path, onSelec
   const size = useSize(box);
   const scheme = useComputedColorScheme("light");
   const aspect = useAspect(size?.width, size?.height);
+  // In the whole picture nodes keep their places while others come and go.
+  const placed = picture.pinsAlone ? picture.nodes : undefined;
   const layout = useMemo(() => {
     const { tokens, n_layers } = graph.document.summary;
-    return aspect === null ? null : layoutGraph(graph.nodes, tokens.length, n_layers, aspect);
-  }, [graph, aspect]);
+    return aspect === null ? null : layoutGraph(graph.nodes, tokens.length, n_layers, aspect, placed, placed ? NAMED : DOTS);
+  }, [graph, aspect, placed]);
 
   useEffect(() => {
     if (!layout || !base.current || !upper.current || !box.current) return;
@@ -54,8 +56,11 @@ export function GraphCanvas({ graph, edgeCount, selected, hovered, path, onSelec
   useEffect(() => {
     if (box.current) painter?.recolour(readPalette(box.current));
   }, [painter, scheme]);
-  useEffect(() => painter?.show(edgeCount), [painter, edgeCount]);
-  const focus = useMemo(() => focusOf(graph, selected ?? (path === null ? hovered : null), path), [graph, selected, hovered, path]);
+  useEffect(() => painter?.show(picture), [painter, picture]);
+  const focus = useMemo(
+    () => focusOf(graph, picture.nodes, selected ?? (path === null ? hovered : null), path),
+    [graph, picture, selected, hovered, path],
+  );
   useEffect(() => {
     painter?.emphasise(focus, [selected, hovered].filter((row) => row !== null));
   }, [painter, focus, selected, hovered]);
@@ -63,7 +68,8 @@ export function GraphCanvas({ graph, edgeCount, selected, hovered, path, onSelec
     if (selected !== null) painter?.reveal(selected);
   }, [painter, selected]);
 
-  const gestures = useGestures({ painter, graph, layout, canvas: upper, selected, onSelect, onHover });
+  const gestures = useGestures({ painter, graph, layout, canvas: upper, selected, among: picture.nodes, onSelect, onPin, onHover });
+  const tip = hovered === null ? null : painter?.place(hovered);
   return (
     <div ref={box} className={classes.box}>
       <canvas ref={base} aria-hidden="true" />
@@ -73,8 +79,8 @@ export function GraphCanvas({ graph, edgeCount, selected, hovered, path, onSelec
         tabIndex={0}
         role="application"
         aria-label={
-          `Attribution graph of ${graph.nodes.length} nodes. Arrow up: strongest output. Arrow down: strongest input. ` +
-          "Arrow left and right: neighbours in the layer. Plus, minus: zoom. 0: fit. Escape: nothing selected."
+          `Attribution graph, ${picture.nodeCount} nodes drawn. Arrow up: strongest output. Arrow down: strongest input. ` +
+          "Arrow left and right: neighbours in the layer. P: pin or unpin. Plus, minus: zoom. 0: fit. Escape: nothing selected."
         }
         data-selected={selected === null ? undefined : graph.nodes[selected]?.id}
         {...gestures}
@@ -90,9 +96,7 @@ export function GraphCanvas({ graph, edgeCount, selected, hovered, path, onSelec
           <Fit />
         </ActionIcon>
       </div>
-      {hovered !== null && painter && size && (
-        <Tooltip key={hovered} graph={graph} row={hovered} at={painter.place(hovered)} within={size} />
-      )}
+      {hovered !== null && tip && size && <Tooltip key={hovered} graph={graph} row={hovered} at={tip} within={size} />}
     </div>
   );
 }
@@ -104,15 +108,20 @@ function useAspect(width: number | undefined, height: number | undefined): numbe
   return aspect;
 }
 
-function focusOf(graph: Graph, row: number | null, path: number | null): Focus | null {
+/** A node with its neighbours among those drawn, or a path; nothing where the node itself is not drawn. */
+function focusOf(graph: Graph, among: Uint8Array, row: number | null, path: number | null): Focus | null {
   if (row !== null) {
-    const edges = [...(graph.inputs[row] ?? []), ...(graph.outputs[row] ?? [])];
+    if (!among[row]) return null;
+    const { source, target } = graph.edges;
+    const drawn = (e: number) => among[source[e] ?? row] && among[target[e] ?? row];
+    const edges = [...(graph.inputs[row] ?? []), ...(graph.outputs[row] ?? [])].filter(drawn);
     const nodes = new Set([row]);
     for (const e of edges) {
-      nodes.add(graph.edges.source[e] ?? row);
-      nodes.add(graph.edges.target[e] ?? row);
+      nodes.add(source[e] ?? row);
+      nodes.add(target[e] ?? row);
     }
     return { nodes: [...nodes], edges };
   }
-  return path === null ? null : pathRows(graph, path);
+  const steps = path === null ? null : pathRows(graph, path);
+  return steps && steps.nodes.every((step) => among[step]) ? steps : null;
 }

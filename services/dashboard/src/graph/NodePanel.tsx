@@ -1,125 +1,109 @@
-import { ActionIcon, Button } from "@mantine/core";
+import { ActionIcon, Button, TextInput } from "@mantine/core";
 import { useState } from "react";
 
 import { Facts } from "../components/Card";
 import { Close } from "../components/icons";
 import { decimal, percent, signed, token } from "../format";
-import { Glyph } from "./Glyph";
-import { layerName, tokenOf, type Graph } from "./model";
+import { layerName, tokenOf, type Graph, type GroupNode, type PictureNode } from "./model";
+import { Neighbours, type Walking } from "./Neighbours";
 import classes from "./panel.module.css";
+import { LONGEST_NAME } from "./search";
 import { VALUE } from "./Tooltip";
 
-interface Props {
-  graph: Graph;
+interface Props extends Walking {
   row: number;
-  onSelect: (row: number | null) => void;
-  onHover: (row: number | null) => void;
+  onUngroup: (group: number) => void;
+  onRename: (group: number, name: string) => void;
+  /** What can be done with the node. */
+  children?: React.ReactNode;
 }
 
 /** One node: what it is, what feeds it and what it feeds; each entry leads on. */
-export function NodePanel({ graph, row, onSelect, onHover }: Props) {
+export function NodePanel({ row, onUngroup, onRename, children, ...walking }: Props) {
+  const { graph, picture, onSelect, onPin } = walking;
   const node = graph.nodes[row];
   if (!node) return null;
-  const where = tokenOf(graph, node);
+  const pinned = picture.pins.includes(row);
   return (
     <section className={classes.panel} aria-label="Selected node">
       <div className={classes.head}>
         <div>
           <h2>{node.label}</h2>
-          <span className="dim">{node.type}</span>
+          <span className="dim">{node.type === "group" ? `group of ${node.members.length} nodes` : node.type}</span>
         </div>
-        <ActionIcon variant="subtle" color="gray" aria-label="Close" onClick={() => onSelect(null)}>
+        {node.type === "group" && (
+          <Button variant="default" size="compact-xs" onClick={() => onUngroup(node.group)}>
+            Ungroup
+          </Button>
+        )}
+        <Button variant="default" size="compact-xs" aria-pressed={pinned} onClick={() => onPin(row)}>
+          {pinned ? "Unpin" : "Pin"}
+        </Button>
+        <ActionIcon variant="subtle" color="gray" size="sm" aria-label="Close" onClick={() => onSelect(null)}>
           <Close />
         </ActionIcon>
       </div>
       <div className={classes.scroll}>
-        <div style={{ padding: "10px 16px 0" }}>
-          <Facts
-            rows={[
-              ["layer", layerName(node.layer, graph.document.summary.n_layers)],
-              ...(where === undefined ? [] : [["token", <span key="t" className="mono">{token(where)} <span className="dim">at {node.position}</span></span>] as [string, React.ReactNode]]),
-              [VALUE[node.type], decimal(node.value, 3)],
-              ["influence", percent(node.influence, 2)],
-              ...(node.probability === null || node.probability === undefined ? [] : [["probability", percent(node.probability)] as [string, React.ReactNode]]),
-            ]}
-          />
+        <div className={classes.facts}>
+          {node.type === "group" && <Rename key={node.label} name={node.label} onRename={(name) => onRename(node.group, name)} />}
+          <Facts rows={node.type === "group" ? groupFacts(graph, node) : nodeFacts(graph, node)} />
         </div>
-        <Neighbours title="Inputs" none={noInputs(node.type)} edges={graph.inputs[row] ?? []} ends={graph.edges.source} {...{ graph, onSelect, onHover }} />
-        <Neighbours title="Outputs" none="Nothing in this picture reads it." edges={graph.outputs[row] ?? []} ends={graph.edges.target} {...{ graph, onSelect, onHover }} />
+        {children}
+        <Neighbours title="Inputs" none={noInputs(node.type)} edges={graph.inputs[row] ?? []} {...walking} />
+        <Neighbours title="Outputs" none="Nothing in this picture reads it." edges={graph.outputs[row] ?? []} {...walking} />
       </div>
     </section>
   );
 }
 
-function noInputs(type: string): string {
-  return type === "feature" || type === "logit" ? "None of its inputs is in this picture." : "A leaf: influence begins here.";
+type Fact = [string, React.ReactNode];
+
+function nodeFacts(graph: Graph, node: Exclude<PictureNode, GroupNode>): Fact[] {
+  const where = tokenOf(graph, node);
+  const facts: Fact[] = [["layer", layerName(node.layer, graph.document.summary.n_layers)]];
+  if (where !== undefined) {
+    facts.push(["token", <span key="t" className="mono">{token(where)} <span className="dim">at {node.position}</span></span>]);
+  }
+  facts.push([VALUE[node.type], decimal(node.value, 3)], ["influence", percent(node.influence, 2)]);
+  if (node.probability !== null && node.probability !== undefined) facts.push(["probability", percent(node.probability)]);
+  return facts;
 }
 
-interface NeighboursProps extends Omit<Props, "row"> {
-  title: string;
-  none: string;
-  edges: readonly number[];
-  ends: Int32Array;
+function groupFacts(graph: Graph, { members, inner, influence }: GroupNode): Fact[] {
+  const layers = [...new Set(members.map((node) => node.layer))].sort((a, b) => a - b);
+  return [
+    ["layers", layers.map((layer) => layerName(layer, graph.document.summary.n_layers)).join(", ")],
+    ["members", members.map((node) => node.label).join(", ")],
+    ["edges inside", inner.count === 0 ? "none" : `${inner.count}, together ${signed(inner.weight)}`],
+    ["influence", <span key="i" title="Of its members, less what one passes to another">{percent(influence, 2)}</span>],
+  ];
 }
 
-const SHOWN = 60;
+function noInputs(type: PictureNode["type"]): string {
+  return type === "feature" || type === "logit" || type === "group" ? "None of its inputs is in this picture." : "A leaf: influence begins here.";
+}
 
-function Neighbours({ graph, title, none, edges, ends, onSelect, onHover }: NeighboursProps) {
-  const [all, setAll] = useState(false);
-  const largest = Math.abs(graph.edges.weight[edges[0] ?? -1] ?? 1) || 1;
+function Rename({ name, onRename }: { name: string; onRename: (name: string) => void }) {
+  const [draft, setDraft] = useState(name);
+  const tell = () => {
+    if (draft.trim() !== name) onRename(draft);
+  };
   return (
-    <>
-      <h3>
-        {title} {edges.length > 0 && <span title="|edge| over the sum of |edges| into its target, among those shown">edge · share</span>}
-      </h3>
-      {edges.length === 0 && <p className={classes.none}>{none}</p>}
-      <ul className={classes.list} aria-label={title}>
-        {(all ? edges : edges.slice(0, SHOWN)).map((e) => {
-          const other = ends[e] ?? 0;
-          const node = graph.nodes[other];
-          const weight = graph.edges.weight[e] ?? 0;
-          if (!node) return null;
-          return (
-            <li key={e}>
-              <button
-                type="button"
-                className={classes.entry}
-                data-node={node.id}
-                onClick={() => onSelect(other)}
-                onMouseEnter={() => onHover(other)}
-                onMouseLeave={() => onHover(null)}
-                onFocus={() => onHover(other)}
-                onBlur={() => onHover(null)}
-              >
-                <Glyph type={node.type} />
-                <NodeName graph={graph} row={other} />
-                <span className={classes.bar}>
-                  <i data-sign={weight < 0 ? "-" : "+"} style={{ width: `${(50 * Math.abs(weight)) / largest}%` }} />
-                </span>
-                <span className={classes.num}>{signed(weight)}</span>
-                <span className={`${classes.num} dim`}>{percent(graph.edges.share[e])}</span>
-              </button>
-            </li>
-          );
-        })}
-      </ul>
-      {!all && edges.length > SHOWN && (
-        <Button className={classes.more} variant="subtle" size="compact-xs" onClick={() => setAll(true)}>
-          Show all {edges.length}
-        </Button>
-      )}
-    </>
-  );
-}
-
-/** A node's label and, where the label does not say it, its token. */
-export function NodeName({ graph, row }: { graph: Graph; row: number }) {
-  const node = graph.nodes[row];
-  if (!node) return null;
-  const where = node.type === "token" || node.type === "logit" ? undefined : tokenOf(graph, node);
-  return (
-    <span className={classes.name} title={where === undefined ? node.label : `${node.label} at ${token(where)}`}>
-      {node.label} {where !== undefined && <small>{token(where)}</small>}
-    </span>
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        tell();
+      }}
+    >
+      <TextInput
+        size="xs"
+        mb={8}
+        aria-label="Name of this group"
+        value={draft}
+        maxLength={LONGEST_NAME}
+        onChange={(event) => setDraft(event.currentTarget.value)}
+        onBlur={tell}
+      />
+    </form>
   );
 }

@@ -1,21 +1,18 @@
 import { percent } from "../format";
-import { Glyph } from "./Glyph";
 import { tokenOf, type Graph } from "./model";
-import { NodeName } from "./NodePanel";
+import { NodeEntry, type Walking } from "./Neighbours";
 import classes from "./panel.module.css";
 
-interface Props {
-  graph: Graph;
+interface Props extends Walking {
   path: number | null;
   onPath: (path: number | null) => void;
-  onSelect: (row: number | null) => void;
-  onHover: (row: number | null) => void;
 }
 
 const FEATURES = 25;
 
 /** With nothing selected: where to begin. */
-export function OverviewPanel({ graph, path, onPath, onSelect, onHover }: Props) {
+export function OverviewPanel({ path, onPath, ...walking }: Props) {
+  const { graph } = walking;
   const top = [...graph.nodes.keys()]
     .filter((row) => graph.nodes[row]?.type === "feature")
     .sort((a, b) => (graph.nodes[b]?.influence ?? 0) - (graph.nodes[a]?.influence ?? 0))
@@ -48,22 +45,11 @@ export function OverviewPanel({ graph, path, onPath, onSelect, onHover }: Props)
         {top.length === 0 && <p className={classes.none}>No feature is in this picture: every layer here is error.</p>}
         <ul className={classes.list} aria-label="Most influential features">
           {top.map((row) => (
-            <li key={row}>
-              <button
-                type="button"
-                className={classes.entry}
-                data-node={graph.nodes[row]?.id}
-                onClick={() => onSelect(row)}
-                onMouseEnter={() => onHover(row)}
-                onMouseLeave={() => onHover(null)}
-              >
-                <Glyph type="feature" />
-                <NodeName graph={graph} row={row} />
-                <span />
-                <span />
-                <span className={classes.num}>{percent(graph.nodes[row]?.influence)}</span>
-              </button>
-            </li>
+            <NodeEntry key={row} {...walking} row={row}>
+              <span />
+              <span />
+              <span className={classes.num}>{percent(graph.nodes[row]?.influence)}</span>
+            </NodeEntry>
           ))}
         </ul>
       </div>

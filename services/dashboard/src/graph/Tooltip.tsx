@@ -35,7 +35,8 @@ export function Tooltip({ graph, row, at, within }: Props) {
         )}
       </div>
       <div>
-        influence {percent(node.influence, 2)} · {VALUE[node.type]} {decimal(node.value, 2)}
+        influence {percent(node.influence, 2)} ·{" "}
+        {node.type === "group" ? `${node.members.length} nodes` : `${VALUE[node.type]} ${decimal(node.value, 2)}`}
       </div>
     </div>
   );

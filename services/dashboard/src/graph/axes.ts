@@ -1,5 +1,5 @@
 import { token } from "../format";
-import type { Scene } from "./draw";
+import { shorten, type Scene } from "./draw";
 import { layerName } from "./model";
 import { MARGIN } from "./view";
 
@@ -43,11 +43,4 @@ export function drawAxes(ctx: Context, scene: Scene): void {
     if (x < MARGIN.left || x > size.width || width < 9) continue;
     ctx.fillText(shorten(ctx, token(summary.tokens[column.at] ?? ""), width - 4), x, size.height - MARGIN.bottom / 2 + 3);
   }
-}
-
-function shorten(ctx: Context, text: string, width: number): string {
-  if (ctx.measureText(text).width <= width) return text;
-  let end = text.length - 1;
-  while (end > 1 && ctx.measureText(`${text.slice(0, end)}…`).width > width) end -= 1;
-  return `${text.slice(0, end)}…`;
 }

@@ -1,13 +1,15 @@
 import type { Layout } from "./layout";
-import type { Graph } from "./model";
+import type { Graph, PictureNode } from "./model";
 import { token } from "../format";
 import type { Palette } from "./palette";
+import type { Shown } from "./prune";
 import { shape } from "./shapes";
 import type { Size, View } from "./view";
 
 export interface Scene {
   graph: Graph;
   layout: Layout;
+  shown: Shown;
   palette: Palette;
   view: View;
   size: Size;
@@ -20,13 +22,15 @@ const CURVED = 5000;
 const LEVELS = 5;
 /** Leaning names closer than this would cover each other; the likelier one stays. */
 const NAME_ROOM = 11;
+const NAME_WIDTH = 130;
+const NAME_HEIGHT = 13;
 
-/** The first `count` edges by influence carried. One path for each sign and strength, so 50,000 edges are ten strokes. */
-export function drawEdges(ctx: Context, scene: Scene, count: number, curved = count <= CURVED): void {
+/** Edges by the influence they carry. One path for each sign and strength, so 50,000 edges are ten strokes. */
+export function drawEdges(ctx: Context, scene: Scene, chosen: Int32Array, curved = chosen.length <= CURVED): void {
   const { edges } = scene.graph;
   const top = Math.max(edges.flow[0] ?? 0, 1e-12);
   const paths = new Map<number, Path2D>();
-  for (let e = 0; e < count; e += 1) {
+  for (const e of chosen) {
     // Strength on a scale of decades: flows fall off over several.
     const decades = Math.log10((edges.flow[e] ?? 0) / top + 1e-9);
     const level = Math.max(0, Math.min(LEVELS - 1, Math.floor(LEVELS + decades * 1.6)));
@@ -63,16 +67,17 @@ export function drawChosenEdges(ctx: Context, scene: Scene, chosen: Iterable<num
   ctx.globalAlpha = 1;
 }
 
+/** The nodes shown, the more influential the stronger; or some of them, all strong. */
 export function drawNodes(ctx: Context, scene: Scene, rows?: Iterable<number>): void {
   const { graph, palette } = scene;
   const reach = 12;
   for (const row of rows ?? graph.nodes.keys()) {
     const node = graph.nodes[row];
-    if (!node) continue;
+    if (!node || !scene.shown.nodes[row]) continue;
     const { x, y } = screen(scene, row);
     if (x < -reach || y < -reach || x > scene.size.width + reach || y > scene.size.height + reach) continue;
     ctx.globalAlpha = rows ? 1 : 0.4 + 0.6 * Math.min(1, Math.sqrt(node.influence) * 3.5);
-    ctx.fillStyle = node.type === "feature" ? palette.feature : node.type === "error" ? palette.error : node.type === "bias" ? palette.dim : palette.ink;
+    ctx.fillStyle = node.type === "feature" || node.type === "group" ? palette.feature : node.type === "error" ? palette.error : node.type === "bias" ? palette.dim : palette.ink;
     ctx.beginPath();
     shape(ctx, node.type, x, y, radius(scene, row));
     ctx.fill();
@@ -84,10 +89,10 @@ export function drawNodes(ctx: Context, scene: Scene, rows?: Iterable<number>): 
   }
 }
 
-export function drawRing(ctx: Context, scene: Scene, row: number): void {
+export function drawRing(ctx: Context, scene: Scene, row: number, colour = scene.palette.thread, width = 2): void {
   const { x, y } = screen(scene, row);
-  ctx.strokeStyle = scene.palette.thread;
-  ctx.lineWidth = 2;
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = width;
   ctx.beginPath();
   ctx.arc(x, y, radius(scene, row) + 4, 0, 2 * Math.PI);
   ctx.stroke();
@@ -101,7 +106,7 @@ export function drawLogitNames(ctx: Context, scene: Scene): void {
   ctx.textAlign = "left";
   ctx.textBaseline = "middle";
   const names = new Map(graph.document.summary.targets.map((target) => [target.token_id, token(target.token)]));
-  const logits = [...graph.nodes.keys()].filter((row) => graph.nodes[row]?.type === "logit");
+  const logits = [...graph.nodes.keys()].filter((row) => graph.nodes[row]?.type === "logit" && scene.shown.nodes[row]);
   logits.sort((a, b) => (graph.nodes[b]?.probability ?? 0) - (graph.nodes[a]?.probability ?? 0));
   const taken: number[] = [];
   for (const row of logits) {
@@ -116,6 +121,42 @@ export function drawLogitNames(ctx: Context, scene: Scene): void {
     ctx.fillText(names.get(node.token_id ?? -1) ?? node.label, 2, 0);
     ctx.restore();
   }
+}
+
+/** Names beside nodes, the most influential first; one that would cover another is left out. */
+export function drawNames(ctx: Context, scene: Scene, rows: Iterable<number>): void {
+  const { graph, palette } = scene;
+  ctx.font = `11px ${palette.font}`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "middle";
+  ctx.lineJoin = "round";
+  const named = [...rows].filter((row) => scene.shown.nodes[row] && !isNamedElsewhere(graph.nodes[row]?.type));
+  named.sort((a, b) => (graph.nodes[b]?.influence ?? 0) - (graph.nodes[a]?.influence ?? 0));
+  const taken: { x: number; y: number; width: number }[] = [];
+  for (const row of named) {
+    const at = screen(scene, row);
+    const text = shorten(ctx, graph.nodes[row]?.label ?? "", NAME_WIDTH);
+    const [x, y, width] = [at.x + radius(scene, row) + 5, at.y, ctx.measureText(text).width];
+    if (taken.some((other) => Math.abs(other.y - y) < NAME_HEIGHT && x < other.x + other.width + 4 && other.x < x + width + 4)) continue;
+    taken.push({ x, y, width });
+    ctx.strokeStyle = palette.surface;
+    ctx.lineWidth = 3;
+    ctx.strokeText(text, x, y);
+    ctx.fillStyle = palette.ink;
+    ctx.fillText(text, x, y);
+  }
+}
+
+/** Tokens are named on the axis, logits above them. */
+function isNamedElsewhere(type: PictureNode["type"] | undefined): boolean {
+  return type === "token" || type === "logit";
+}
+
+export function shorten(ctx: Context, text: string, width: number): string {
+  if (ctx.measureText(text).width <= width) return text;
+  let end = text.length - 1;
+  while (end > 1 && ctx.measureText(`${text.slice(0, end)}…`).width > width) end -= 1;
+  return `${text.slice(0, end)}…`;
 }
 
 export function radius(scene: Scene, row: number): number {

@@ -10,6 +10,9 @@ interface Options {
   layout: Layout | null;
   canvas: RefObject<HTMLCanvasElement | null>;
   selected: number | null;
+  /** 1 for the rows that are drawn. */
+  among: Uint8Array;
+  onPin: (row: number) => void;
   onSelect: (row: number | null) => void;
   onHover: (row: number | null) => void;
 }
@@ -17,8 +20,8 @@ interface Options {
 const CLICK_PX = 4;
 const PAN_PX = 60;
 
-/** Drag pans, the wheel zooms, a click selects; the keyboard walks along the strongest edges. */
-export function useGestures({ painter, graph, layout, canvas, selected, onSelect, onHover }: Options) {
+/** Drag pans, the wheel zooms, a click selects, with Ctrl or Cmd it pins; the keyboard walks along the strongest edges. */
+export function useGestures({ painter, graph, layout, canvas, selected, among, onSelect, onPin, onHover }: Options) {
   const drag = useRef<{ x: number; y: number; moved: boolean } | null>(null);
 
   useEffect(() => {
@@ -61,7 +64,10 @@ export function useGestures({ painter, graph, layout, canvas, selected, onSelect
       const at = drag.current;
       drag.current = null;
       event.currentTarget.dataset.over = "";
-      if (at && !at.moved) onSelect(painter?.hit(event.nativeEvent.offsetX, event.nativeEvent.offsetY) ?? null);
+      if (!at || at.moved) return;
+      const row = painter?.hit(event.nativeEvent.offsetX, event.nativeEvent.offsetY) ?? null;
+      if (!event.ctrlKey && !event.metaKey) onSelect(row);
+      else if (row !== null) onPin(row);
     },
     onPointerCancel: () => {
       drag.current = null;
@@ -74,7 +80,8 @@ export function useGestures({ painter, graph, layout, canvas, selected, onSelect
       else if (event.key === "-") painter?.zoom(1 / 1.35);
       else if (event.key === "0") painter?.fit();
       else if (event.key === "Escape") onSelect(null);
-      else if (event.key.startsWith("Arrow")) onSelect(walk(graph, layout, selected, event.key));
+      else if (event.key === "p" && selected !== null) onPin(selected);
+      else if (event.key.startsWith("Arrow")) onSelect(walk(graph, layout, among, selected, event.key));
       else return;
       event.preventDefault();
     },
@@ -86,21 +93,21 @@ function panBy(painter: GraphPainter | null, key: string): void {
   painter?.pan(PAN_PX * (dx ?? 0), PAN_PX * (dy ?? 0));
 }
 
-/** The node an arrow key leads to; from nothing, to the likeliest logit. */
-export function walk(graph: Graph, layout: Pick<Layout, "x">, from: number | null, key: string): number | null {
+/** The node `among` those drawn that an arrow key leads to; from nothing, to the likeliest logit. */
+export function walk(graph: Graph, layout: Pick<Layout, "x">, among: Uint8Array, from: number | null, key: string): number | null {
   if (from === null) {
     const best = graph.nodes.reduce((best, node, row) => {
-      if (node.type !== "logit") return best;
+      if (node.type !== "logit" || !among[row]) return best;
       return best === -1 || (node.probability ?? 0) > (graph.nodes[best]?.probability ?? 0) ? row : best;
     }, -1);
     return best === -1 ? null : best;
   }
   const strongest = (edges: readonly number[] | undefined, ends: Int32Array) =>
-    edges?.[0] === undefined ? from : (ends[edges[0]] ?? from);
+    edges?.map((e) => ends[e] ?? from).find((row) => among[row]) ?? from;
   if (key === "ArrowUp") return strongest(graph.outputs[from], graph.edges.target);
   if (key === "ArrowDown") return strongest(graph.inputs[from], graph.edges.source);
   const layer = graph.nodes[from]?.layer;
-  const across = [...graph.nodes.keys()].filter((row) => graph.nodes[row]?.layer === layer);
+  const across = [...graph.nodes.keys()].filter((row) => graph.nodes[row]?.layer === layer && among[row]);
   across.sort((a, b) => (layout.x[a] ?? 0) - (layout.x[b] ?? 0) || a - b);
   const at = across.indexOf(from) + (key === "ArrowRight" ? 1 : -1);
   return across[Math.min(across.length - 1, Math.max(0, at))] ?? from;

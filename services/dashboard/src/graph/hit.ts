@@ -15,13 +15,14 @@ export class HitGrid {
     }
   }
 
-  /** The nearest node within `reach` world units of (x, y), or null. */
-  nearest(x: number, y: number, reach: number): number | null {
+  /** The nearest node within `reach` world units of (x, y), or null; `among` has 1 for those that count. */
+  nearest(x: number, y: number, reach: number, among?: Uint8Array): number | null {
     let best: number | null = null;
     let bestDistance = reach;
     for (let i = this.cell(x - reach); i <= this.cell(x + reach); i += 1) {
       for (let j = this.cell(y - reach); j <= this.cell(y + reach); j += 1) {
         for (const row of this.cells.get(this.key(i, j)) ?? []) {
+          if (among?.[row] === 0) continue;
           const distance = Math.hypot((this.layout.x[row] ?? 0) - x, (this.layout.y[row] ?? 0) - y);
           if (distance <= bestDistance) {
             best = row;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { layoutGraph, SLOT } from "./layout";
+import { DOTS, layoutGraph, NAMED, SLOT } from "./layout";
 import { node, randomNodes } from "./sample";
 
 describe.each([
@@ -60,4 +60,17 @@ test("a node beyond the prompt or the layers is drawn at the border rather than 
   expect(Number.isFinite(layout.x[0])).toBe(true);
   expect(layout.x[0]).toBeLessThan(layout.width);
   expect(layout.y[0]).toBeLessThan(layout.height);
+});
+
+test("only what is placed stands somewhere, with room for its name", () => {
+  const nodes = randomNodes(200, 5, 6, 4);
+  const placed = Uint8Array.from(nodes, (_, row) => Number(row % 7 === 0));
+  const { x, y } = layoutGraph(nodes, 5, 6, 1.6, placed, NAMED);
+  const rows = [...nodes.keys()].filter((row) => placed[row]);
+  for (const row of nodes.keys()) expect(Number.isFinite(x[row]) && Number.isFinite(y[row])).toBe(placed[row] === 1);
+  for (const a of rows) {
+    for (const b of rows) {
+      if (a < b) expect(Math.abs((x[a] ?? 0) - (x[b] ?? 0)) >= DOTS.x * 3 || Math.abs((y[a] ?? 0) - (y[b] ?? 0)) >= DOTS.y).toBe(true);
+    }
+  }
 });

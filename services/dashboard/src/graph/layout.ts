@@ -1,5 +1,5 @@
 /** Where nodes stand: layers upward, tokens across. Pure; world units, y downward as on a canvas. */
-import type { GraphNode } from "../api/types";
+import type { PictureNode } from "./model";
 
 export interface Band {
   /** Layer of a row, position of a column. */
@@ -20,9 +20,19 @@ export interface Layout {
 
 /** Distance between neighbours in one cell. */
 export const SLOT = 15;
-/** A cell of more nodes than this goes on in a further line; the wider ones are for large graphs. */
-const SLOTS = [10, 14, 20, 28, 40];
-const MOST_SLOTS = 56;
+
+export interface Spacing {
+  /** Distances between neighbours in one line, and between lines. */
+  x: number;
+  y: number;
+  /** A cell of more nodes than this goes on in a further line; the wider ones are for large graphs. */
+  slots: readonly number[];
+}
+
+export const DOTS: Spacing = { x: SLOT, y: SLOT, slots: [10, 14, 20, 28, 40, 56] };
+/** Room for a name beside each node. */
+export const NAMED: Spacing = { x: 100, y: 22, slots: [2, 3, 4, 6, 10] };
+
 const COLUMN_PAD = 14;
 const MIN_COLUMN = 54;
 const EMPTY_ROW = 7;
@@ -31,23 +41,30 @@ const MIN_ROW = 14;
 const LOW = 0.55;
 const MAX_ROW = 64;
 
-const TYPE_ORDER: Record<GraphNode["type"], number> = { token: 0, position: 1, feature: 2, error: 3, bias: 4, logit: 5 };
+const TYPE_ORDER: Record<PictureNode["type"], number> = { token: 0, position: 1, group: 2, feature: 3, error: 4, bias: 5, logit: 6 };
 
 /**
  * A cell is a (layer, position); in it nodes stand side by side: features by influence, then errors, then biases.
- * Rows take the height that fills `aspect` = width / height.
+ * Rows take the height that fills `aspect` = width / height. Nodes that are not among `placed` stand nowhere (NaN).
  */
-export function layoutGraph(nodes: readonly GraphNode[], nTokens: number, nLayers: number, aspect: number): Layout {
-  for (const slots of SLOTS) {
-    const layout = layoutWith(slots, nodes, nTokens, nLayers, aspect);
-    if (layout.height <= 1.01 * (layout.width / aspect)) return layout;
+export function layoutGraph(
+  nodes: readonly PictureNode[], nTokens: number, nLayers: number, aspect: number, placed?: Uint8Array, spacing: Spacing = DOTS,
+): Layout {
+  let layout: Layout | undefined;
+  for (const slots of spacing.slots) {
+    layout = layoutWith(slots, spacing, nodes, nTokens, nLayers, aspect, placed);
+    if (layout.height <= 1.01 * (layout.width / aspect)) break;
   }
-  return layoutWith(MOST_SLOTS, nodes, nTokens, nLayers, aspect);
+  if (!layout) throw new Error("a spacing has at least one number of slots");
+  return layout;
 }
 
-function layoutWith(slots: number, nodes: readonly GraphNode[], nTokens: number, nLayers: number, aspect: number): Layout {
+function layoutWith(
+  slots: number, spacing: Spacing, nodes: readonly PictureNode[], nTokens: number, nLayers: number, aspect: number, placed?: Uint8Array,
+): Layout {
   const cells = new Map<string, number[]>();
   nodes.forEach((node, row) => {
+    if (placed?.[row] === 0) return;
     const key = `${clamp(node.layer, -1, nLayers)}/${clamp(node.position, 0, nTokens - 1)}`;
     const cell = cells.get(key);
     if (cell) cell.push(row);
@@ -65,16 +82,16 @@ function layoutWith(slots: number, nodes: readonly GraphNode[], nTokens: number,
   const columns: Band[] = [];
   let width = 0;
   for (let position = 0; position < nTokens; position += 1) {
-    const size = Math.max(MIN_COLUMN, (slotsAt[position] ?? 0) * SLOT + COLUMN_PAD);
+    const size = Math.max(MIN_COLUMN, (slotsAt[position] ?? 0) * spacing.x + COLUMN_PAD);
     columns.push({ at: position, start: width, size });
     width += size;
   }
 
-  const withFeatures = new Set(nodes.filter((node) => node.type === "feature").map((node) => node.layer));
-  const rows = stack(nLayers, linesAt, (layer) => (withFeatures.has(layer) ? 1 : LOW), width / aspect);
+  const withFeatures = new Set(nodes.filter(({ type }) => type === "feature" || type === "group").map((node) => node.layer));
+  const rows = stack(nLayers, linesAt, spacing.y, (layer) => (withFeatures.has(layer) ? 1 : LOW), width / aspect);
   const height = rows.reduce((sum, row) => sum + row.size, 0);
-  const x = new Float64Array(nodes.length);
-  const y = new Float64Array(nodes.length);
+  const x = new Float64Array(nodes.length).fill(NaN);
+  const y = new Float64Array(nodes.length).fill(NaN);
   for (const [key, cell] of cells) {
     const [layer = 0, position = 0] = key.split("/").map(Number);
     const band = rows[layer + 1];
@@ -84,23 +101,23 @@ function layoutWith(slots: number, nodes: readonly GraphNode[], nTokens: number,
     cell.forEach((row, i) => {
       const line = Math.floor(i / slots);
       const inLine = Math.min(slots, cell.length - line * slots);
-      x[row] = column.start + column.size / 2 + ((i % slots) - (inLine - 1) / 2) * SLOT;
-      y[row] = band.start + band.size / 2 + ((lines - 1) / 2 - line) * SLOT;
+      x[row] = column.start + column.size / 2 + ((i % slots) - (inLine - 1) / 2) * spacing.x;
+      y[row] = band.start + band.size / 2 + ((lines - 1) / 2 - line) * spacing.y;
     });
   }
   return { x, y, rows, columns, width, height };
 }
 
 /** Rows from the embedding at the bottom to the logits at the top; rows without nodes are thin. */
-function stack(nLayers: number, linesAt: ReadonlyMap<number, number>, weight: (layer: number) => number, wanted: number): Band[] {
+function stack(nLayers: number, linesAt: ReadonlyMap<number, number>, line: number, weight: (layer: number) => number, wanted: number): Band[] {
   const layers = Array.from({ length: nLayers + 2 }, (_, i) => i - 1);
   const full = layers.filter((layer) => linesAt.has(layer));
-  const extra = [...linesAt.values()].reduce((sum, lines) => sum + (lines - 1) * SLOT, 0);
+  const extra = [...linesAt.values()].reduce((sum, lines) => sum + (lines - 1) * line, 0);
   const free = wanted - extra - (layers.length - full.length) * EMPTY_ROW;
   const unit = clamp(free / full.reduce((sum, layer) => sum + weight(layer), 1e-9), MIN_ROW / LOW, MAX_ROW);
   const sizes = layers.map((layer) => {
     const lines = linesAt.get(layer);
-    return lines === undefined ? EMPTY_ROW : unit * weight(layer) + (lines - 1) * SLOT;
+    return lines === undefined ? EMPTY_ROW : unit * weight(layer) + (lines - 1) * line;
   });
   let bottom = sizes.reduce((sum, height) => sum + height, 0);
   return layers.map((layer, i) => {
@@ -110,7 +127,7 @@ function stack(nLayers: number, linesAt: ReadonlyMap<number, number>, weight: (l
   });
 }
 
-function compare(a: GraphNode | undefined, b: GraphNode | undefined): number {
+function compare(a: PictureNode | undefined, b: PictureNode | undefined): number {
   if (!a || !b) return 0;
   return TYPE_ORDER[a.type] - TYPE_ORDER[b.type] || b.influence - a.influence || a.id - b.id;
 }

@@ -57,10 +57,15 @@ describe("index", () => {
 test("arrow keys follow the strongest edges and the order on the screen", () => {
   const at = (id: number) => graph.rowOf.get(id) ?? null;
   const layout = { x: Float64Array.from([0, 50, 50, 50]) };
-  expect(walk(graph, layout, null, "ArrowUp")).toBe(at(Y));
-  expect(walk(graph, layout, at(Y), "ArrowDown")).toBe(at(B));
-  expect(walk(graph, layout, at(F), "ArrowUp")).toBe(at(Y));
-  expect(walk(graph, layout, at(A), "ArrowDown")).toBe(at(A));
-  expect(walk(graph, layout, at(A), "ArrowRight")).toBe(at(B));
-  expect(walk(graph, layout, at(B), "ArrowRight")).toBe(at(B));
+  const all = new Uint8Array(4).fill(1);
+  expect(walk(graph, layout, all, null, "ArrowUp")).toBe(at(Y));
+  expect(walk(graph, layout, all, at(Y), "ArrowDown")).toBe(at(B));
+  expect(walk(graph, layout, all, at(F), "ArrowUp")).toBe(at(Y));
+  expect(walk(graph, layout, all, at(A), "ArrowDown")).toBe(at(A));
+  expect(walk(graph, layout, all, at(A), "ArrowRight")).toBe(at(B));
+  expect(walk(graph, layout, all, at(B), "ArrowRight")).toBe(at(B));
+
+  const withoutB = Uint8Array.from(graph.nodes, ({ id }) => Number(id !== B));
+  expect(walk(graph, layout, withoutB, at(Y), "ArrowDown")).toBe(at(F));
+  expect(walk(graph, layout, withoutB, at(A), "ArrowRight")).toBe(at(A));
 });

@@ -1,9 +1,10 @@
 import { drawAxes, drawBands } from "./axes";
-import { drawChosenEdges, drawEdges, drawLogitNames, drawNodes, drawRing, screen, type Scene } from "./draw";
+import { drawChosenEdges, drawEdges, drawLogitNames, drawNames, drawNodes, drawRing, screen, type Scene } from "./draw";
 import { HitGrid } from "./hit";
 import type { Layout } from "./layout";
 import type { Graph } from "./model";
 import type { Palette } from "./palette";
+import type { Shown } from "./prune";
 import { prepare } from "./useCanvas";
 import { fit, pan, reveal, toWorld, zoomAt, type Size, type View } from "./view";
 
@@ -12,6 +13,16 @@ export interface Focus {
   nodes: readonly number[];
   edges: readonly number[];
 }
+
+/** What is drawn, and how. */
+export interface Picture extends Shown {
+  /** Rows of pinned nodes: they have their names beside them. */
+  pins: readonly number[];
+  /** The pinned nodes are all there is: nothing marks them, and edges are as strong as their share of their target. */
+  pinsAlone: boolean;
+}
+
+const NOTHING: Picture = { nodes: new Uint8Array(), nodeCount: 0, edges: new Int32Array(), pins: [], pinsAlone: false };
 
 /** Most edges drawn while the view moves; the rest follow when it rests. */
 const MOVING_EDGES = 2000;
@@ -27,7 +38,7 @@ export class GraphPainter {
   private readonly grid: HitGrid;
   private focus: Focus | null = null;
   private rings: readonly number[] = [];
-  private edgeCount = 0;
+  private picture = NOTHING;
   private moving = false;
   private frame = 0;
   private baseStale = true;
@@ -62,9 +73,8 @@ export class GraphPainter {
     this.repaint();
   }
 
-  show(edgeCount: number): void {
-    if (edgeCount === this.edgeCount) return;
-    this.edgeCount = edgeCount;
+  show(picture: Picture): void {
+    this.picture = picture;
     this.repaint();
   }
 
@@ -88,7 +98,9 @@ export class GraphPainter {
     this.move(zoomAt(this.view, factor, x, y));
   }
 
+  /** Move to a node, if it stands anywhere. */
   reveal(row: number): void {
+    if (!Number.isFinite(this.layout.x[row])) return;
     const view = reveal(this.view, this.layout.x[row] ?? 0, this.layout.y[row] ?? 0, this.size);
     if (view.x !== this.view.x || view.y !== this.view.y) this.move(view);
   }
@@ -96,12 +108,12 @@ export class GraphPainter {
   /** The node under a point of the screen, or near it. */
   hit(x: number, y: number): number | null {
     const at = toWorld(this.view, x, y);
-    return this.grid.nearest(at.x, at.y, REACH_PX / this.view.k);
+    return this.grid.nearest(at.x, at.y, REACH_PX / this.view.k, this.picture.nodes);
   }
 
-  /** Where a node stands on the screen. */
-  place(row: number): { x: number; y: number } {
-    return screen(this.scene(), row);
+  /** Where a node stands on the screen, if it stands anywhere. */
+  place(row: number): { x: number; y: number } | null {
+    return Number.isFinite(this.layout.x[row]) ? screen(this.scene(), row) : null;
   }
 
   private move(view: View): void {
@@ -131,7 +143,7 @@ export class GraphPainter {
   }
 
   private scene(): Scene {
-    return { graph: this.graph, layout: this.layout, palette: this.palette, view: this.view, size: this.size };
+    return { graph: this.graph, layout: this.layout, shown: this.picture, palette: this.palette, view: this.view, size: this.size };
   }
 
   private paintBase(): void {
@@ -139,10 +151,13 @@ export class GraphPainter {
     if (!ctx) return;
     const scene = this.scene();
     drawBands(ctx, scene);
-    const count = this.moving ? Math.min(this.edgeCount, MOVING_EDGES) : this.edgeCount;
-    drawEdges(ctx, scene, count, this.edgeCount <= MOVING_EDGES);
+    const { edges, pins, pinsAlone } = this.picture;
+    if (pinsAlone) drawChosenEdges(ctx, scene, edges);
+    else drawEdges(ctx, scene, this.moving ? edges.subarray(0, MOVING_EDGES) : edges, edges.length <= MOVING_EDGES);
     drawNodes(ctx, scene);
+    if (!pinsAlone) for (const row of pins) drawRing(ctx, scene, row, this.palette.ink, 1);
     drawLogitNames(ctx, scene);
+    drawNames(ctx, scene, pins);
   }
 
   private paintUpper(): void {

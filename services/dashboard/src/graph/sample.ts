@@ -51,3 +51,16 @@ export function randomNodes(n: number, nTokens: number, nLayers: number, seed: n
   nodes.push(node(nodes.length * 3, "logit", nLayers, nTokens - 1, 1));
   return nodes;
 }
+
+/** Random nodes, and random edges of both signs from lower layers to features and logits. */
+export function randomGraph(n: number, nTokens: number, nLayers: number, seed: number): GraphDocument {
+  const nodes = randomNodes(n, nTokens, nLayers, seed);
+  const next = random(seed + 1);
+  const edges: GraphEdge[] = [];
+  for (const target of nodes.filter(({ type }) => type === "feature" || type === "logit")) {
+    for (const source of nodes) {
+      if (source.layer < target.layer && next() < 0.1) edges.push({ source: source.id, target: target.id, weight: next() - 0.5 });
+    }
+  }
+  return documentOf(nodes, edges, Array.from({ length: nTokens }, (_, i) => `t${i}`), nLayers);
+}

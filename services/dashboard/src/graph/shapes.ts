@@ -1,4 +1,4 @@
-import type { NodeType } from "../api/types";
+import type { PictureNode } from "./model";
 
 interface PathLike {
   arc: CanvasPath["arc"];
@@ -7,12 +7,15 @@ interface PathLike {
   closePath: CanvasPath["closePath"];
 }
 
-/** Feature: circle. Error: diamond. Token, position, logit: square. Bias: triangle. */
-export function shape(path: PathLike, type: NodeType, x: number, y: number, r: number): void {
+/** Feature: circle. Group: hexagon. Error: diamond. Token, position, logit: square. Bias: triangle. */
+export function shape(path: PathLike, type: PictureNode["type"], x: number, y: number, r: number): void {
   switch (type) {
     case "feature":
       path.moveTo(x + r, y);
       path.arc(x, y, r, 0, 2 * Math.PI);
+      return;
+    case "group":
+      polygon(path, x, y, r * 1.25, [[-0.5, -0.87], [0.5, -0.87], [1, 0], [0.5, 0.87], [-0.5, 0.87], [-1, 0]]);
       return;
     case "error":
       polygon(path, x, y, r * 1.2, [[0, -1], [1, 0], [0, 1], [-1, 0]]);

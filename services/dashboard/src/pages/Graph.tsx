@@ -40,10 +40,10 @@ export default function Graph() {
       </div>
       <GraphView
         key={id}
+        id={id}
         document={document.data}
-        node={search.node}
-        path={search.path}
-        onChange={(chosen) => void navigate({ search: chosen, replace: chosen.node === undefined })}
+        search={search}
+        onChange={(change, how) => void navigate({ search: (now) => ({ ...now, ...change }), replace: how?.replace ?? false })}
       />
     </div>
   );
