@@ -488,6 +488,11 @@ export interface components {
              */
             max_nodes: number;
             /**
+             * Minus
+             * @description A token: the differences of the `targets`' logits to its logit are explained, not to the vocabulary's mean.
+             */
+            minus?: string | null;
+            /**
              * Name
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
              */
@@ -503,9 +508,10 @@ export interface components {
             prompt: string;
             /**
              * Targets
-             * @description What is explained; the most likely next tokens if null.
+             * @description Tokens whose logits are explained, in place of the most likely ones: each exactly one token, written as it would
+             *     follow the prompt, so mostly with a space before it.
              */
-            targets?: components["schemas"]["TargetSpec"][] | null;
+            targets?: string[] | null;
             /**
              * Targets Per Sweep
              * @description Affects speed, memory and the granularity of the choice of nodes.
@@ -562,6 +568,12 @@ export interface components {
              */
             max_nodes: number;
             /**
+             * Minus
+             * @description A token: the differences of the `targets`' logits to its logit are explained, not to the vocabulary's mean.
+             * @default null
+             */
+            minus: string | null;
+            /**
              * Name
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
              */
@@ -577,10 +589,11 @@ export interface components {
             prompt: string;
             /**
              * Targets
-             * @description What is explained; the most likely next tokens if null.
+             * @description Tokens whose logits are explained, in place of the most likely ones: each exactly one token, written as it would
+             *     follow the prompt, so mostly with a space before it.
              * @default null
              */
-            targets: components["schemas"]["TargetSpecInput"][] | null;
+            targets: string[] | null;
             /**
              * Targets Per Sweep
              * @description Affects speed, memory and the granularity of the choice of nodes.
@@ -2328,7 +2341,7 @@ export interface components {
             logit: number;
             /**
              * Minus
-             * @description The token whose logit is subtracted; null if that is the mean over the vocabulary, or nothing of a direction.
+             * @description The token whose logit is subtracted; null where that is the mean over the vocabulary (nothing of a direction).
              */
             minus?: string | null;
             /** Minus Id */
@@ -2957,35 +2970,6 @@ export interface components {
             key_name: string;
             /** Project */
             project: string;
-        };
-        /**
-         * TargetSpec
-         * @description The logit of one token less the mean over the vocabulary, or less the logit of another token.
-         */
-        TargetSpec: {
-            /** Minus */
-            minus?: string | null;
-            /**
-             * Token
-             * @description As it would follow the prompt, so mostly with a space before it; exactly one token.
-             */
-            token: string;
-        };
-        /**
-         * TargetSpec
-         * @description The logit of one token less the mean over the vocabulary, or less the logit of another token.
-         */
-        TargetSpecInput: {
-            /**
-             * Minus
-             * @default null
-             */
-            minus: string | null;
-            /**
-             * Token
-             * @description As it would follow the prompt, so mostly with a space before it; exactly one token.
-             */
-            token: string;
         };
         /**
          * TextSource

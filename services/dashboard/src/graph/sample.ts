@@ -19,6 +19,8 @@ export function documentOf(nodes: GraphNode[], edges: GraphEdge[], tokens = ["a"
       n_nodes: nodes.length,
       n_edges: edges.length,
       targets: [],
+      target_rule: "likeliest",
+      position_0: "error",
       conservation: { max_relative_to_edges: 0, p99_relative_to_value: 0, nodes: 0, dtype: "float64" },
       selection: { rule: "influence", active: 0, selected: 0, explained_share: 1 },
       scores: { replacement: 1, completeness: 1, error_share: 0, error_parts: { no_coder: 0, position_0: 0, coder_error: 0, unselected: 0 } },
