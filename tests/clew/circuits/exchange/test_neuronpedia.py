@@ -128,18 +128,14 @@ def test_influence_keeps_its_order(graph: Graph) -> None:
     # A selected feature that nothing flows into is pruned, and with it what flowed on.
     if {name for name, value in flow.items() if value > 1e-9} <= set(again):
         assert again == pytest.approx({name: flow[name] for name in again}, abs=1e-9)
-    # Shares are cumulative over the whole graph: the smaller, the more influence.
-    shares = sorted((node["influence"], node["node_id"]) for node in content["nodes"] if node["influence"] is not None)
-    by_id = {
-        node["node_id"]: value
-        for node, value in zip(
-            sorted(content["nodes"], key=lambda node: node["node_id"]),
-            [flow[name] for _, name in sorted(zip(_ids(content), _kept(graph), strict=True))],
-            strict=True,
-        )
-    }
-    ranked = [by_id[id] for _, id in shares]
-    assert ranked == sorted(ranked, reverse=True)
+    # Shares are cumulative over the whole graph: the smaller, the more influence. Nodes without any share the last.
+    kept = zip(content["nodes"], _kept(graph), strict=True)
+    ranked = sorted((node["influence"], -flow[name]) for node, name in kept if node["influence"] is not None)
+    assert [value for _, value in ranked] == sorted(value for _, value in ranked)
+    total, reached = sum(flow.values()), 0.0
+    for share, value in ranked:
+        reached -= value
+        assert total == 0 or share == pytest.approx(reached / total)
 
 
 def _ids(content: Any) -> list[str]:
