@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from clew_client.credentials import find_credentials
 from clew_client.download import download
 from clew_client.errors import JobFailed
+from clew_client.graphs import LabGraph
 from clew_client.requests import job_request
 from clew_client.stream import job_events
 from clew_client.transport import Params, Retry, Transport, parse, problem_of
@@ -33,7 +34,7 @@ from clew_spec.api import (
     WorkerView,
 )
 from clew_spec.base import Spec
-from clew_spec.errors import InvalidSpec
+from clew_spec.errors import InvalidSpec, NotFound
 from clew_spec.graph import GraphDocument
 from clew_spec.jobs import JobKind, JobState, Visibility
 
@@ -191,6 +192,17 @@ class Lab:
     ) -> Iterator[GraphView]:
         params: Params = {"name": name, "job": str(job) if job else None}
         return self._pages(TypeAdapter(Page[GraphView]), "graphs", params, limit)
+
+    def graph(self, ref: UUID | str) -> LabGraph:
+        """A graph and its picture, by its id or its name, of which it is the newest. Raises NotFound."""
+        try:
+            view = self._transport.get(GraphView, f"graphs/{_uuid(ref)}")
+        except InvalidSpec:
+            found = list(self.graphs(name=str(ref), limit=1))
+            if not found:
+                raise NotFound(f"no graph is named {ref}", hint="`clew graphs` lists them") from None
+            view = found[0]
+        return LabGraph(view, self.graph_document(view.id))
 
     def graph_document(self, graph_id: UUID | str) -> GraphDocument:
         answer: GraphDocument = self._transport.get(GraphDocument, f"graphs/{_uuid(graph_id)}/document")

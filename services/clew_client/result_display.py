@@ -115,8 +115,13 @@ def _graph(summary: GraphSummary) -> Facts:
         ("error share", number(summary.scores.error_share)),
         ("replacement", number(summary.scores.replacement)),
         ("completeness", number(summary.scores.completeness)),
-        ("conservation", f"{summary.conservation.max_relative_to_edges:.1e} of sum |edges|"),
+        ("conservation", _conservation(summary)),
     ]
+
+
+def _conservation(summary: GraphSummary) -> str:
+    found = summary.conservation
+    return f"{found.max_relative_to_edges:.1e} of sum |edges|" if found.nodes else "not known: the graph was imported"
 
 
 def _model(result: ModelResult) -> Facts:

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     """Keys the HMAC under which API keys and sessions are stored. Changing it signs everybody out."""
 
     import_roots: Annotated[list[Path], NoDecode] = []
-    """Folders that `import-model` and `import-coders` may read, separated as in PATH."""
+    """Folders that `import-model`, `import-coders` and `import-graph` may read, separated as in PATH."""
     data_dir: Path = Path("/var/lib/clew")
     """Where a worker keeps scratch folders and fetched inputs."""
     dashboard_dir: Path | None = None

@@ -37,6 +37,7 @@ class Conservation(Spec):
     p99_relative_to_value: float
     """99th percentile of |value - sum edges| / |value|."""
     nodes: int
+    """0 of a graph that was imported: nothing is known of it then."""
     dtype: str
 
 

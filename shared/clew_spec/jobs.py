@@ -11,14 +11,24 @@ from clew_spec.datasets import BuildDatasetSpec
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
 from clew_spec.importing import ImportCodersSpec
+from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.training import TrainSpec
 
 JobSpec = Annotated[
-    ImportModelSpec | BuildDatasetSpec | TrainSpec | EvaluateSpec | AttributeSpec | ImportCodersSpec | ExportCodersSpec,
+    ImportModelSpec
+    | BuildDatasetSpec
+    | TrainSpec
+    | EvaluateSpec
+    | AttributeSpec
+    | ImportCodersSpec
+    | ExportCodersSpec
+    | ImportGraphSpec,
     Field(discriminator="kind"),
 ]
-JobKind = Literal["import-model", "build-dataset", "train", "evaluate", "attribute", "import-coders", "export-coders"]
+JobKind = Literal[
+    "import-model", "build-dataset", "train", "evaluate", "attribute", "import-coders", "export-coders", "import-graph"
+]
 Pool = Literal["train", "circuits"]
 Visibility = Literal["project", "lab"]
 
@@ -30,6 +40,7 @@ POOL_OF: dict[JobKind, Pool] = {
     "attribute": "circuits",
     "import-coders": "train",
     "export-coders": "circuits",
+    "import-graph": "train",
 }
 
 PURE: frozenset[JobKind] = frozenset({"attribute"})

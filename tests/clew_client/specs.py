@@ -10,6 +10,7 @@ from clew_spec.datasets import BuildDatasetSpec, HubSource, JsonlSource, Parquet
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
 from clew_spec.importing import ImportCodersSpec
+from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobRequest
 from clew_spec.losses import AuxK, LossSpec
 from clew_spec.models import ImportModelSpec
@@ -116,6 +117,15 @@ specs: st.SearchStrategy[Any] = st.one_of(
         model_name=words,
         dataset=st.none() | refs,
         tokens=counts(256),
+    ),
+    st.builds(
+        ImportGraphSpec,
+        name=names,
+        path=words,
+        format=st.sampled_from(["auto", "neuronpedia", "circuit-tracer"]),
+        model=refs,
+        bos=words,
+        view_nodes=counts(1, 5000),
     ),
     st.builds(EvaluateSpec, coders=refs, dataset=st.none() | refs, tokens=counts(16), rows_per_batch=counts()),
     st.builds(

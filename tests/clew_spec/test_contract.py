@@ -87,6 +87,10 @@ specs = st.one_of(
         {"layer": st.none() | st.integers(0, 99), "hook_in": st.sampled_from([None, "resid", "mlp.normed"])},
     ),
     some(
+        {"kind": st.just("import-graph"), "name": names, "path": words, "model": refs, "bos": words},
+        {"format": st.sampled_from(["auto", "neuronpedia"]), "view_nodes": st.integers(1, 5000)},
+    ),
+    some(
         {"kind": st.just("export-coders"), "coders": refs, "format": st.sampled_from(["clew", "circuit-tracer"])},
         {"dataset": st.none() | refs, "tokens": st.integers(256), "model_name": words},
     ),

@@ -7,8 +7,10 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+import torch
 
 from clew_client import Lab
+from clew_client.cli import main
 from clew_spec.api import JobView
 from clew_spec.attribution import AttributeSpec
 from clew_spec.base import Spec
@@ -19,6 +21,7 @@ from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
 from clew_spec.graph import GraphDocument
 from clew_spec.importing import ImportCodersSpec
+from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
 from clew_spec.results import EvaluationResult
@@ -162,6 +165,45 @@ def test_coders_leave_for_another_project_and_come_back(thread: RunningLab, trai
     failed = lab.submit(spec).wait()
     assert failed.error is not None
     assert "no known format" in failed.error.detail
+
+
+def test_a_graph_leaves_for_another_project_and_comes_back(
+    thread: RunningLab, trained: JobView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = thread.client
+    done(lab, AttributeSpec(name="away", coders=str(trained.id), prompt="A circuit", max_nodes=50))
+    left = lab.graph("away")
+    file = thread.imports / "away.json"
+    monkeypatch.delenv("CLEW_URL", raising=False)
+    monkeypatch.delenv("CLEW_KEY", raising=False)
+    monkeypatch.setenv("CLEW_CONFIG", thread.environ["CLEW_CONFIG"])
+    for form in ("neuronpedia", "svg", "png", "graphml", "json"):
+        path = file if form == "neuronpedia" else tmp_path / f"graph.{form}"
+        with pytest.raises(SystemExit, match="0"):
+            main(["graph", "export", "away", "--as", form, "-o", str(path)])
+        assert path.read_bytes() == left.to(form)
+
+    spec = ImportGraphSpec(name="home", path=str(file), model="toy", bos="none")
+    job = done(lab, spec)
+    home = lab.graph("home")
+    assert home.view.job_id == job.id
+    assert home.view.lineage.source is not None
+    assert home.view.lineage.source["format"] == "neuronpedia"
+    assert home.view.summary.token_ids == left.view.summary.token_ids
+    assert home.view.summary.n_nodes == len(left.document.nodes)
+    assert home.view.summary.n_edges == len(left.document.edges)
+    weights = {weight for _, _, weight in left.to_networkx().edges(data="weight")}
+    assert {edge.weight for edge in home.document.edges} <= weights
+
+    with pytest.raises(InvalidSpec, match="outside the import roots"):
+        lab.submit(spec.model_copy(update={"path": "/etc/graph.json"}))
+    with pytest.raises(InvalidSpec, match="no file of a graph"):
+        lab.submit(spec.model_copy(update={"path": str(thread.imports / "graph.pkl")}))
+    hostile = thread.imports / "hostile.pt"
+    torch.save({"cfg": print}, hostile)
+    failed = lab.submit(spec.model_copy(update={"path": str(hostile)})).wait()
+    assert failed.error is not None
+    assert "print" in failed.error.detail
 
 
 def test_a_runner_killed_in_mid_training_changes_nothing(thread: RunningLab, trained: JobView) -> None:

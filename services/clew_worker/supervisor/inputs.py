@@ -21,7 +21,7 @@ from clew_spec.runner import Input, RunJob
 Named = Model | Dataset | Coder
 TABLES: dict[str, type[Named]] = {"model": Model, "dataset": Dataset, "coders": Coder}
 SPEC: TypeAdapter[Any] = TypeAdapter(JobSpec)
-NO_WEIGHTS = frozenset({"build-dataset"})
+NO_WEIGHTS = frozenset({"build-dataset", "import-graph"})
 """Kinds that need a model's tokenizer alone."""
 
 

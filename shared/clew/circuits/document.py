@@ -1,5 +1,7 @@
 """The summary and the picture of a graph, as `graph.json` and the pages show them."""
 
+from torch import Tensor
+
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.influence import node_influence, scores
 from clew.circuits.paths import strongest_paths
@@ -43,22 +45,24 @@ def document(graph: Graph, name: str, view_nodes: int, n_paths: int = 20) -> Gra
     by_nodes = {tuple(step.node for step in path.steps): path for path in found}
     paths = sorted(by_nodes.values(), key=lambda path: -path.score)
     nodes, edges = picture(graph, view_nodes, paths)
-    triples = zip(
-        graph.edges.sources[edges].tolist(),
-        graph.edges.target_of[edges].tolist(),
-        graph.edges.weights[edges].tolist(),
-        strict=True,
-    )
     return GraphDocument(
         name=name,
         summary=summarise(graph),
-        nodes=_nodes(graph, nodes.tolist()),
-        edges=[Edge(source=source, target=target, weight=weight) for source, target, weight in triples],
+        nodes=nodes_of(graph, nodes.tolist()),
+        edges=edges_of(graph, edges),
         paths=paths,
     )
 
 
-def _nodes(graph: Graph, ids: list[int]) -> list[Node]:
+def edges_of(graph: Graph, edges: Tensor | slice) -> list[Edge]:
+    """These edges, by index."""
+    columns = (graph.edges.sources, graph.edges.target_of, graph.edges.weights)
+    triples = zip(*(column[edges].tolist() for column in columns), strict=True)
+    return [Edge(source=source, target=target, weight=weight) for source, target, weight in triples]
+
+
+def nodes_of(graph: Graph, ids: list[int]) -> list[Node]:
+    """These nodes, by index, with their labels and influence."""
     nodes = graph.nodes
     columns = (
         nodes.kind,

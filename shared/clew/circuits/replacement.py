@@ -97,12 +97,11 @@ def replace_mlp(
         nothing_TS = out_TD.new_zeros(len(out_TD), 0)
         return Replacement(nothing_TS.long(), nothing_TS, torch.zeros_like(out_TD), out_TD, attention_bias_TD)
 
-    found_TS, z_TS = coder.encode(here.mlp_in_TD.to(coder.W_enc.device, coder.W_enc.dtype))
-    order_TS = found_TS.argsort(dim=-1)
-    ids_TS, z_TS = found_TS.gather(-1, order_TS), z_TS.gather(-1, order_TS).to(out_TD)
-    b_dec_TD = coder.b_dec.to(out_TD).repeat(len(out_TD), 1)
     coded, skipped = first_coded(position_0), first_skipped(position_0)
-    z_TS[:coded], b_dec_TD[:coded] = 0, 0
+    found_TS, z_TS = coder.encode(here.mlp_in_TD.to(coder.W_enc.device, coder.W_enc.dtype))
+    ids_TS, z_TS = _packed(found_TS, z_TS.to(out_TD), coded)
+    b_dec_TD = coder.b_dec.to(out_TD).repeat(len(out_TD), 1)
+    b_dec_TD[:coded] = 0
     skip_TD = torch.zeros_like(out_TD)
     if coder.W_skip is not None:
         skip_TD[skipped:] = here.mlp_in_TD[skipped:].to(out_TD) @ coder.W_skip.to(out_TD).T
@@ -116,6 +115,16 @@ def replace_mlp(
     if from_below_TD is not None:
         error_TD = error_TD - from_below_TD
     return Replacement(ids_TS, z_TS, b_dec_TD, error_TD, attention_bias_TD)
+
+
+def _packed(ids_TS: Tensor, z_TS: Tensor, coded: int) -> tuple[Tensor, Tensor]:
+    """Active features of the coded positions first, by id, in as many slots as the busiest position needs: what an
+    attention sink would have would widen all of them."""
+    active_TS = z_TS > 0
+    active_TS[:coded] = False
+    order_TS = torch.where(active_TS, ids_TS, torch.iinfo(ids_TS.dtype).max).argsort(dim=-1, stable=True)
+    order_TS = order_TS[:, : int(active_TS.sum(-1).max())]
+    return ids_TS.gather(-1, order_TS), torch.where(active_TS, z_TS, 0).gather(-1, order_TS)
 
 
 def written(W_dec_FD: Tensor, ids_TS: Tensor, z_TS: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
 from clew_spec.formats import needs_threshold, require_set_sayable
 from clew_spec.importing import ImportCodersSpec
+from clew_spec.importing_graphs import GRAPH_ENDINGS, ImportGraphSpec
 from clew_spec.jobs import JobSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.training import TrainSpec
@@ -71,6 +72,9 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
         case ImportCodersSpec():
             check_import_path(spec.path, import_roots, where="/spec/path", endings=CODER_ENDINGS)
             return _import_coders(session, actor, spec)
+        case ImportGraphSpec():
+            check_import_path(spec.path, import_roots, where="/spec/path", endings=GRAPH_ENDINGS)
+            return _import_graph(session, actor, spec)
         case ExportCodersSpec():
             return _export_coders(session, actor, spec)
 
@@ -166,6 +170,22 @@ def _import_coders(session: Session, actor: Actor, spec: ImportCodersSpec) -> Re
     return Resolved(
         name=spec.name,
         inputs=inputs,
+        tokenizer=file_of(session, model, "tokenizer.json") if spec.bos not in (NO_BOS, OWN_BOS) else None,
+        bos=spec.bos,
+    )
+
+
+def _import_graph(session: Session, actor: Actor, spec: ImportGraphSpec) -> Resolved:
+    if not spec.path.endswith(GRAPH_ENDINGS):
+        raise InvalidSpec(
+            f"{spec.path} is no file of a graph",
+            where="/spec/path",
+            expected=f"a file that ends in {' or '.join(GRAPH_ENDINGS)}",
+        )
+    model = _find(session, actor, Model, spec.model, "/spec/model")
+    return Resolved(
+        name=spec.name,
+        inputs={"model": str(model.id)},
         tokenizer=file_of(session, model, "tokenizer.json") if spec.bos not in (NO_BOS, OWN_BOS) else None,
         bos=spec.bos,
     )

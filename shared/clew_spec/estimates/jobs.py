@@ -23,6 +23,7 @@ from clew_spec.estimates.training import train
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
 from clew_spec.importing import ImportCodersSpec
+from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.results import ModelConfig
@@ -37,7 +38,7 @@ UNCOUNTED = "how many features are active is known once the model has read the p
 def estimate(spec: JobSpec, facts: Facts) -> Estimate:
     """What the job will take. ValueError where `facts` lack something that the spec refers to."""
     match spec:
-        case ImportModelSpec() | ImportCodersSpec():
+        case ImportModelSpec() | ImportCodersSpec() | ImportGraphSpec():
             return Estimate.of(unknown=dict.fromkeys(("memory", "disk", "flops", "tokens", "time_s"), UNSEEN))
         case BuildDatasetSpec():
             return _build_dataset(spec)

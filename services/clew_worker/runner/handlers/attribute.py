@@ -2,18 +2,16 @@
 
 import torch
 
-from clew import circuits
 from clew.circuits.attribution import attribute as attribution_graph
-from clew.circuits.storage import DOCUMENT_FILE, GRAPH_FILE
 from clew.circuits.targets import Token
 from clew.coders import require_whole
 from clew.data import bos_token_id
-from clew.files import digest_of, file_sha256
 from clew.models import Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, require_every_layer, token_ids
 from clew_spec.errors import InvalidSpec
 from clew_spec.results import GraphResult
 from clew_worker.runner.handlers.coders import load_coders
+from clew_worker.runner.handlers.graphs import store_graph
 from clew_worker.runner.warm import warm_model
 from clew_worker.runner.work import Work
 
@@ -38,16 +36,7 @@ def attribute(work: Work[AttributeSpec]) -> GraphResult:
         bos=bos,
         report=work.report,
     )
-    document = circuits.document(graph, work.spec.name, work.spec.view_nodes)
-    folder = work.out / "graph"
-    circuits.save_graph(folder, graph, document)
-    return GraphResult(
-        name=work.spec.name,
-        digest=digest_of({name: file_sha256(folder / name) for name in (GRAPH_FILE, DOCUMENT_FILE)}),
-        summary=document.summary,
-        files=work.report.folder("graph", folder),
-        lineage=work.lineage(),
-    )
+    return store_graph(work, graph, work.spec.name, work.spec.view_nodes, work.lineage())
 
 
 def _bos(work: Work[AttributeSpec]) -> str:

@@ -1308,7 +1308,10 @@ export interface components {
              * @description max over nodes of |value - sum edges| / sum |edges|.
              */
             max_relative_to_edges: number;
-            /** Nodes */
+            /**
+             * Nodes
+             * @description 0 of a graph that was imported: nothing is known of it then.
+             */
             nodes: number;
             /**
              * P99 Relative To Value
@@ -2003,6 +2006,88 @@ export interface components {
              */
             path: string;
         };
+        /** ImportGraphSpec */
+        ImportGraphSpec: {
+            /**
+             * Bos
+             * @description What was put before the prompt: `none`, `bos` (the tokenizer's own), or a token's text.
+             */
+            bos: string;
+            /**
+             * Format
+             * @description `auto`: Neuronpedia's and Anthropic's JSON if the file ends in `.json`, circuit-tracer's if in `.pt`.
+             * @default auto
+             * @enum {string}
+             */
+            format: "auto" | "neuronpedia" | "circuit-tracer";
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "import-graph";
+            /**
+             * Model
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            model: string;
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+            /**
+             * Path
+             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             */
+            path: string;
+            /**
+             * View Nodes
+             * @description Nodes in the picture of the graph, chosen by influence.
+             * @default 300
+             */
+            view_nodes: number;
+        };
+        /** ImportGraphSpec */
+        ImportGraphSpecInput: {
+            /**
+             * Bos
+             * @description What was put before the prompt: `none`, `bos` (the tokenizer's own), or a token's text.
+             */
+            bos: string;
+            /**
+             * Format
+             * @description `auto`: Neuronpedia's and Anthropic's JSON if the file ends in `.json`, circuit-tracer's if in `.pt`.
+             * @default auto
+             * @enum {string}
+             */
+            format: "auto" | "neuronpedia" | "circuit-tracer";
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "import-graph";
+            /**
+             * Model
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            model: string;
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+            /**
+             * Path
+             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             */
+            path: string;
+            /**
+             * View Nodes
+             * @description Nodes in the picture of the graph, chosen by influence.
+             * @default 300
+             */
+            view_nodes: number;
+        };
         /** ImportModelSpec */
         ImportModelSpec: {
             /**
@@ -2073,7 +2158,7 @@ export interface components {
              */
             reuse: boolean;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"];
             /**
              * Visibility
              * @default project
@@ -2107,7 +2192,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph";
             /** Name */
             name: string;
             /**
@@ -2154,7 +2239,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph";
             /** Last Seq */
             last_seq: number;
             /** Lost Count */
@@ -2188,7 +2273,7 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"];
+            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"];
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -3837,7 +3922,7 @@ export interface operations {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description any of these kinds */
-                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders")[] | null;
+                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph")[] | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description any of these states */

@@ -44,6 +44,7 @@ export const JOB_KINDS: readonly JobKind[] = [
   "attribute",
   "import-coders",
   "export-coders",
+  "import-graph",
 ];
 
 export function isTerminal(state: JobState): boolean {

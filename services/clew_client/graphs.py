@@ -1,0 +1,50 @@
+"""A graph of the lab, in the forms that other programs and people take. Its picture is what is converted."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from clew_spec.api import GraphView
+from clew_spec.exchange import drawing, networkx, neuronpedia
+from clew_spec.graph import GraphDocument
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+GraphForm = Literal["json", "neuronpedia", "graphml", "svg", "png"]
+ENDINGS: dict[GraphForm, str] = {
+    "json": ".json",
+    "neuronpedia": ".neuronpedia.json",
+    "graphml": ".graphml",
+    "svg": ".svg",
+    "png": ".png",
+}
+
+
+class LabGraph:
+    """`view` tells what it is; `document` is its picture: the most influential nodes, all tokens and logits.
+
+    The whole graph is the artifact `graph/graph.safetensors` of its job.
+    """
+
+    def __init__(self, view: GraphView, document: GraphDocument) -> None:
+        self.view = view
+        self.document = document
+
+    def __repr__(self) -> str:
+        return f"LabGraph({self.view.name!r}, {len(self.document.nodes)} of {self.view.summary.n_nodes} nodes)"
+
+    def to_networkx(self) -> "nx.DiGraph[int]":
+        """As `clew_spec.exchange.networkx.to_networkx`. Raises Unavailable without the extra `clew[exchange]`."""
+        return networkx.to_networkx(self.document.summary, self.document.nodes, self.document.edges)
+
+    def to(self, form: GraphForm, *, model_name: str = "unknown") -> bytes:
+        """A whole file. `model_name`: by which Neuronpedia knows the model. Raises Unavailable without the extra."""
+        writers: dict[GraphForm, Callable[[], str | bytes]] = {
+            "json": lambda: self.document.model_dump_json(),
+            "neuronpedia": lambda: neuronpedia.of_document(self.document, scan=model_name).to_json(),
+            "graphml": lambda: networkx.graphml(self.document),
+            "svg": lambda: drawing.svg(self.document),
+            "png": lambda: drawing.png(self.document),
+        }
+        made = writers[form]()
+        return made.encode() if isinstance(made, str) else made

@@ -1,0 +1,1 @@
+"""Graphs as other programs and people take them: Neuronpedia's JSON, networkx, a drawing. A picture is enough."""
