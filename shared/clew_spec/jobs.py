@@ -12,13 +12,30 @@ from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 
 JobSpec = Annotated[
-    ImportModelSpec | BuildDatasetSpec | TrainSpec | EvaluateSpec | AttributeSpec | ImportCodersSpec | ExportCodersSpec,
+    ImportModelSpec
+    | BuildDatasetSpec
+    | TrainSpec
+    | EvaluateSpec
+    | AttributeSpec
+    | ImportCodersSpec
+    | ExportCodersSpec
+    | SteerSpec,
     Field(discriminator="kind"),
 ]
-JobKind = Literal["import-model", "build-dataset", "train", "evaluate", "attribute", "import-coders", "export-coders"]
+JobKind = Literal[
+    "import-model",
+    "build-dataset",
+    "train",
+    "evaluate",
+    "attribute",
+    "import-coders",
+    "export-coders",
+    "steer",
+]
 Pool = Literal["train", "circuits"]
 Visibility = Literal["project", "lab"]
 
@@ -30,6 +47,7 @@ POOL_OF: dict[JobKind, Pool] = {
     "attribute": "circuits",
     "import-coders": "train",
     "export-coders": "circuits",
+    "steer": "circuits",
 }
 
 

@@ -15,6 +15,7 @@ from clew_spec.importing import ImportCodersSpec
 from clew_spec.jobs import JobSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.results import ModelConfig
+from clew_spec.steering import FeatureEdit, SteerSpec
 from clew_spec.training import TrainSpec
 
 MODEL = ModelConfig(
@@ -119,6 +120,7 @@ def test_every_kind_of_job_is_answered_and_every_null_explained() -> None:
         AttributeSpec(name="g", coders="c", prompt="p"),
         ImportCodersSpec(name="c", path="/c", model="m", bos="none"),
         ExportCodersSpec(coders="c", format="saelens"),
+        SteerSpec(graph="g", edits=[FeatureEdit(layer=0, feature=0, operation="ablate")]),
     ]
     assert {type(spec) for spec in specs} == set(get_args(get_args(JobSpec)[0]))
     for spec in specs:

@@ -16,6 +16,7 @@ from clew_worker.runner.handlers.evaluate import evaluate
 from clew_worker.runner.handlers.export_coders import export_coders
 from clew_worker.runner.handlers.import_coders import import_coders
 from clew_worker.runner.handlers.import_model import import_model
+from clew_worker.runner.handlers.steer import steer
 from clew_worker.runner.handlers.train import train
 from clew_worker.runner.inputs import lay_out
 from clew_worker.runner.work import Work
@@ -28,6 +29,7 @@ HANDLERS: dict[JobKind, Callable[[Work[Any]], Result]] = {
     "attribute": attribute,
     "import-coders": import_coders,
     "export-coders": export_coders,
+    "steer": steer,
 }
 
 

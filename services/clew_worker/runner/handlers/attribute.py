@@ -1,28 +1,24 @@
 """A prompt into an attribution graph."""
 
-import torch
-
 from clew import circuits
 from clew.circuits.attribution import attribute as attribution_graph
 from clew.circuits.storage import DOCUMENT_FILE, GRAPH_FILE
-from clew.data import bos_token_id
 from clew.files import digest_of, file_sha256
-from clew.models import Model
-from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec
-from clew_spec.errors import InvalidSpec
+from clew_spec.attribution import AttributeSpec
 from clew_spec.results import GraphResult
 from clew_worker.runner.handlers.coders import load_coders
+from clew_worker.runner.handlers.prompts import prompt_tokens, trained_bos
 from clew_worker.runner.warm import warm_model
 from clew_worker.runner.work import Work
 
 
 def attribute(work: Work[AttributeSpec]) -> GraphResult:
     model, coders = warm_model(work), load_coders(work)
-    bos = _bos(work)
+    bos = trained_bos(work, work.spec.bos)
     graph = attribution_graph(
         model,
         coders,
-        _tokens(model, work.spec.prompt, bos),
+        prompt_tokens(model, work.spec.prompt, bos),
         max_logits=work.spec.max_logits,
         desired_logit_prob=work.spec.desired_logit_prob,
         max_nodes=work.spec.max_nodes,
@@ -42,30 +38,3 @@ def attribute(work: Work[AttributeSpec]) -> GraphResult:
         files=work.report.folder("graph", folder),
         lineage=work.lineage(),
     )
-
-
-def _bos(work: Work[AttributeSpec]) -> str:
-    """What the coders were trained with. Raises InvalidSpec where they disagree, or where the spec asks otherwise."""
-    trained = sorted({str(record["config"]["bos"]) for record in work.coder_records})
-    if len(trained) > 1:
-        raise InvalidSpec(f"the coders were trained with different first tokens: {trained}", where="/spec/coders")
-    if work.spec.bos not in (None, trained[0]):
-        raise InvalidSpec(
-            f"the coders were trained with bos = {trained[0]!r}, not {work.spec.bos!r}",
-            where="/spec/bos",
-            expected=repr(trained[0]),
-        )
-    return trained[0]
-
-
-def _tokens(model: Model, prompt: str, bos: str) -> torch.Tensor:
-    assert model.tokenizer is not None
-    first = bos_token_id(model.tokenizer, bos)
-    ids = model.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    tokens = [*([] if first is None else [first]), *ids]
-    most = min(MAX_PROMPT_TOKENS, model.max_context)
-    if not ids or len(tokens) > most:
-        raise InvalidSpec(
-            f"the prompt has {len(tokens)} tokens", where="/spec/prompt", expected=f"between 1 and {most} tokens"
-        )
-    return torch.tensor(tokens)

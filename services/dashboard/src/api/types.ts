@@ -43,6 +43,7 @@ export const JOB_KINDS: readonly JobKind[] = [
   "attribute",
   "import-coders",
   "export-coders",
+  "steer",
 ];
 
 export function isTerminal(state: JobState): boolean {
