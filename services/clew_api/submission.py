@@ -2,7 +2,7 @@
 
 from clew_api.lab import Lab
 from clew_lab.catalogue import queries, refs
-from clew_lab.catalogue.refs import Resolved
+from clew_lab.catalogue.finding import Resolved
 from clew_lab.catalogue.scope import Actor
 from clew_lab.jobs.estimates import estimate_job, facts_of, require_fit
 from clew_spec.api import EstimateView

@@ -168,6 +168,16 @@ class Lab:
         """Fetch to `path`, or into it if it is a folder. Nothing is left unless size and sha256 are right."""
         return download(self._objects, artifact, Path(path), self._transport.retry)
 
+    # Circuits: each is a job, and takes what its spec has, by name
+
+    def attribute(self, **fields: Any) -> "Job":
+        """A prompt's attribution graph: `name`, `coders`, `prompt`; see `AttributeSpec`."""
+        return self.submit({"kind": "attribute", **fields})
+
+    def steer(self, **fields: Any) -> "Job":
+        """A prompt with changed features: `coders` and `prompt`, or `graph`; `edits`; see `SteerSpec`."""
+        return self.submit({"kind": "steer", **fields})
+
     # The catalogue, newest first
 
     def models(self, *, name: str | None = None, limit: int | None = None) -> Iterator[ModelView]:

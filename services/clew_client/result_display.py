@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import RenderableType
 from rich.text import Text
 
+from clew_client.circuit_display import steering
 from clew_client.display import clean, number, table
 from clew_spec.evaluation import CoderMetrics, SpliceMetrics
 from clew_spec.formats import Calibration
@@ -20,6 +21,7 @@ from clew_spec.results import (
     GraphResult,
     ModelResult,
     Result,
+    SteerResult,
 )
 
 _RESULT: TypeAdapter[Result] = TypeAdapter(Result)
@@ -57,6 +59,8 @@ def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
                 yield table(_CALIBRATION, [_calibration(each) for each in known.calibration])
         case GraphResult():
             yield table(["", ""], _graph(known.summary))
+        case SteerResult():
+            yield from steering(known)
         case ModelResult():
             yield table(["", ""], _model(known))
         case DatasetResult():

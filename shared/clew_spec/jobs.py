@@ -13,6 +13,7 @@ from clew_spec.exporting import ExportCodersSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 
 JobSpec = Annotated[
@@ -23,11 +24,20 @@ JobSpec = Annotated[
     | AttributeSpec
     | ImportCodersSpec
     | ExportCodersSpec
-    | ImportGraphSpec,
+    | ImportGraphSpec
+    | SteerSpec,
     Field(discriminator="kind"),
 ]
 JobKind = Literal[
-    "import-model", "build-dataset", "train", "evaluate", "attribute", "import-coders", "export-coders", "import-graph"
+    "import-model",
+    "build-dataset",
+    "train",
+    "evaluate",
+    "attribute",
+    "import-coders",
+    "export-coders",
+    "import-graph",
+    "steer",
 ]
 Pool = Literal["train", "circuits"]
 Visibility = Literal["project", "lab"]
@@ -41,9 +51,10 @@ POOL_OF: dict[JobKind, Pool] = {
     "import-coders": "train",
     "export-coders": "circuits",
     "import-graph": "train",
+    "steer": "circuits",
 }
 
-PURE: frozenset[JobKind] = frozenset({"attribute"})
+PURE: frozenset[JobKind] = frozenset({"attribute", "steer"})
 """Kinds whose result follows from spec and inputs alone and changes nothing else: asked again, it need not be made."""
 
 

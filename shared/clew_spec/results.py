@@ -9,6 +9,7 @@ from clew_spec.coders import CoderConfig
 from clew_spec.evaluation import AllReplaced, CoderMetrics
 from clew_spec.formats import Calibration, ExportFormat
 from clew_spec.graph import GraphSummary
+from clew_spec.steering import EditedActivation, NextToken, Prediction
 
 
 class Lineage(Spec):
@@ -132,7 +133,28 @@ class GraphResult(Spec):
     lineage: Lineage
 
 
+class SteerResult(Spec):
+    """The catalogue gets no record of it: what is found is here."""
+
+    kind: Literal["steering"] = "steering"
+    prompt: str
+    tokens: list[str]
+    bos: str
+    frozen: bool
+    next_tokens: list[NextToken]
+    """The most likely ones before or after, by the larger of their probabilities."""
+    kl: float
+    """KL(before || after) of the next token's distribution, nats."""
+    activations: list[EditedActivation]
+    text_before: str | None
+    """What follows the prompt without the edits; null where nothing was generated."""
+    text_after: str | None
+    prediction: Prediction | None
+    """Null without a graph."""
+    lineage: Lineage
+
+
 Result = Annotated[
-    ModelResult | DatasetResult | CodersResult | EvaluationResult | GraphResult | ExportResult,
+    ModelResult | DatasetResult | CodersResult | EvaluationResult | GraphResult | ExportResult | SteerResult,
     Field(discriminator="kind"),
 ]

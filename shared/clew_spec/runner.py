@@ -34,7 +34,7 @@ class RunJob(Spec):
     fence: int
     spec: JobSpec
     records: dict[str, Any] = {}
-    """Catalogue records of what the spec refers to, by field: `model`, `dataset`, `coders`."""
+    """Catalogue records of what the spec refers to, by field: `model`, `dataset`, `coders`, `graph`."""
     inputs: list[Input] = []
     resume: list[Input] = []
     """The files of the last registered checkpoint, if there is one."""

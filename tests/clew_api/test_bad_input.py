@@ -21,6 +21,9 @@ TRAIN = {"kind": "train", "name": "t", "model": "m", "dataset": "d", "layers": [
 EVALUATE = {"kind": "evaluate", "coders": "set"}
 ATTRIBUTE = {"kind": "attribute", "name": "g", "coders": "set", "prompt": "when mary and john"}
 
+EDIT = {"layer": 0, "feature": 1, "operation": "ablate"}
+STEER = {"kind": "steer", "coders": "set", "prompt": "when mary and john", "edits": [EDIT]}
+
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown kind": ({"kind": "dance"}, "/spec/kind", "train"),
     "no kind": ({"name": "m2"}, "/spec/kind", ""),
@@ -104,6 +107,27 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "an SAE to attribute": (ATTRIBUTE | {"coders": "sae"}, "/spec/coders", "write mlp.out from mlp.in"),
     "a part of a cross-layer transcoder": ({"kind": "evaluate", "coders": "crossing"}, "/spec/coders", "layers [1]"),
     "a part of one to attribute": (ATTRIBUTE | {"coders": "crossing"}, "/spec/coders", "layers [1]"),
+    "an SAE to steer": (STEER | {"coders": "sae"}, "/spec/coders", "write mlp.out from mlp.in"),
+    "nothing to edit": (STEER | {"edits": []}, "/spec/edits", "at least 1 item"),
+    "an edit without its value": (STEER | {"edits": [EDIT | {"operation": "set"}]}, "/spec/edits/0", "takes a value"),
+    "an edit that ends before it begins": (
+        STEER | {"edits": [EDIT | {"start": 3, "stop": 2}]},
+        "/spec/edits/0/stop",
+        "is not after start = 3",
+    ),
+    "an edit of the first position": (STEER | {"edits": [EDIT | {"start": 0}]}, "/spec/edits/0/start", "equal to 1"),
+    "an edit of no coder": (STEER | {"edits": [EDIT, EDIT | {"layer": 3}]}, "/spec/edits/1/layer", "no coder"),
+    "an edit of no feature": (STEER | {"edits": [EDIT | {"feature": 10**6}]}, "/spec/edits/0/feature", "0 to "),
+    "an edit behind the prompt": (STEER | {"edits": [EDIT | {"start": 4}]}, "/spec/edits/0/start", "has 4 tokens"),
+    "an edit beyond the prompt": (STEER | {"edits": [EDIT | {"stop": 5}]}, "/spec/edits/0/stop", "positions 1 to 3"),
+    "a graph and a prompt": (STEER | {"graph": "g"}, "/spec", "give it alone"),
+    "neither graph nor prompt": ({"kind": "steer", "edits": [EDIT]}, "/spec", "or a graph"),
+    "a graph that is not there": (
+        {"kind": "steer", "edits": [EDIT], "graph": "g9"},
+        "/spec/graph",
+        "no graph named g9",
+    ),
+    "frozen text": (STEER | {"frozen": True, "tokens": 2}, "/spec", "while frozen"),
     "path with a NUL": (IMPORT | {"path": "{root}/a\0b"}, "/spec/path", "NUL"),
     "path with a newline": (IMPORT | {"path": "{root}/a\nb"}, "/spec/path", "printed"),
     "path of a long name": (IMPORT | {"path": "{root}/" + "x" * 300}, "/spec/path", ""),

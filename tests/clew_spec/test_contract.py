@@ -52,6 +52,18 @@ optimizers = some(
         "betas": st.lists(st.floats(0, 0.9999), min_size=2, max_size=2),
     },
 )
+edits = st.one_of(
+    some({"layer": st.integers(0, 99), "feature": counts, "operation": st.just("ablate")}, {"start": counts}),
+    some(
+        {
+            "layer": st.integers(0, 99),
+            "feature": counts,
+            "operation": st.sampled_from(["set", "scale", "add"]),
+            "value": st.floats(-9, 9),
+        },
+        {"stop": st.none() | st.integers(2, 99)},
+    ),
+)
 specs = st.one_of(
     some({"kind": st.just("import-model"), "name": names, "path": words}, {}),
     some(
@@ -94,6 +106,10 @@ specs = st.one_of(
         {"kind": st.just("export-coders"), "coders": refs, "format": st.sampled_from(["clew", "circuit-tracer"])},
         {"dataset": st.none() | refs, "tokens": st.integers(256), "model_name": words},
     ),
+    some(
+        {"kind": st.just("steer"), "edits": st.lists(edits, min_size=1, max_size=3)},
+        {"frozen": st.booleans(), "top": st.integers(1, 100)},
+    ).flatmap(lambda spec: st.sampled_from([{"graph": "g"}, {"coders": "c", "prompt": "p"}]).map(spec.__or__)),
     some(
         {"kind": st.just("attribute"), "name": names, "coders": refs, "prompt": words},
         {
@@ -139,7 +155,7 @@ def test_a_request_is_the_same_in_python_and_in_json_and_back(request: dict[str,
     assert JobRequest.model_validate(stored) == JobRequest.model_validate_json(spec.model_dump_json()) == spec
     assert JobRequest.model_validate_json(json.dumps(stored, sort_keys=True)) == spec
     for field, value in request["spec"].items():
-        if field not in ("layers", "coder", "optimizer", "source"):
+        if field not in ("layers", "coder", "optimizer", "source", "edits"):
             assert stored["spec"][field] == value, "nothing is converted on the way"
 
 

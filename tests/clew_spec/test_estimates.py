@@ -16,6 +16,7 @@ from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.results import ModelConfig
+from clew_spec.steering import FeatureEdit, SteerSpec
 from clew_spec.training import TrainSpec
 
 MODEL = ModelConfig(
@@ -121,6 +122,7 @@ def test_every_kind_of_job_is_answered_and_every_null_explained() -> None:
         ImportCodersSpec(name="c", path="/c", model="m", bos="none"),
         ExportCodersSpec(coders="c", format="saelens"),
         ImportGraphSpec(name="g", path="/g.json", model="m", bos="none"),
+        SteerSpec(graph="g", edits=[FeatureEdit(layer=0, feature=0, operation="ablate")]),
     ]
     assert {type(spec) for spec in specs} == set(get_args(get_args(JobSpec)[0]))
     for spec in specs:

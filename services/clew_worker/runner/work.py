@@ -21,7 +21,7 @@ class Work(Generic[S]):
     job: RunJob
     spec: S
     inputs: Path
-    """Holds `model/`, `dataset/`, `coders/L03/` or `coders/L03.k16/`, as far as the spec refers to them."""
+    """Holds `model/`, `dataset/`, `coders/L03/` or `coders/L03.k16/`, `graph/`, as far as the spec refers to them."""
     resume: Path | None
     """The last registered checkpoint's files."""
     out: Path
@@ -49,7 +49,7 @@ class Work(Generic[S]):
         """Everything that determined the result, from the records the job was given."""
         records = self.job.records
         coders = self.coder_records if "coders" in records else []
-        singles = [records[field] for field in ("model", "dataset") if field in records]
+        singles = [records[field] for field in ("model", "dataset", "graph") if field in records]
         model, dataset = records.get("model"), records.get("dataset")
         return Lineage(
             code_version=self.job.code_version,

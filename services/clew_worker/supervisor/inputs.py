@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Job, Model
+from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Graph, Job, Model
 from clew_lab.settings import Settings
 from clew_lab.storage import Store
 from clew_lab.storage.store import PRESIGNED_FOR_RUNNERS
@@ -18,8 +18,8 @@ from clew_spec.errors import DataError
 from clew_spec.jobs import JobSpec
 from clew_spec.runner import Input, RunJob
 
-Named = Model | Dataset | Coder
-TABLES: dict[str, type[Named]] = {"model": Model, "dataset": Dataset, "coders": Coder}
+Named = Model | Dataset | Coder | Graph
+TABLES: dict[str, type[Named]] = {"model": Model, "dataset": Dataset, "coders": Coder, "graph": Graph}
 SPEC: TypeAdapter[Any] = TypeAdapter(JobSpec)
 NO_WEIGHTS = frozenset({"build-dataset", "import-graph"})
 """Kinds that need a model's tokenizer alone."""

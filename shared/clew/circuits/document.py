@@ -8,7 +8,7 @@ from clew.circuits.paths import strongest_paths
 from clew.circuits.pruning import picture
 from clew_spec.graph import Edge, GraphDocument, GraphSummary, LogitTarget, Node, NodeType, Selection
 
-_TYPES: dict[NodeKind, NodeType] = {
+NODE_TYPES: dict[NodeKind, NodeType] = {
     NodeKind.TOKEN: "token",
     NodeKind.POSITION: "position",
     NodeKind.FEATURE: "feature",
@@ -83,7 +83,7 @@ def nodes_of(graph: Graph, ids: list[int]) -> list[Node]:
         target = target_of.get(index)
         return Node(
             id=index,
-            type=_TYPES[NodeKind(kind)],
+            type=NODE_TYPES[NodeKind(kind)],
             layer=layer,
             position=position,
             feature=feature if feature >= 0 else None,

@@ -190,6 +190,8 @@ def _changes(graph: Graph, edits: Sequence[Edit]) -> dict[int, float]:
         for position in edit.positions(len(graph.tokens), graph.position_0):
             where = features & (nodes.layer == edit.layer) & (nodes.position == position)
             found = (where & (nodes.feature == edit.feature)).nonzero()[:, 0].tolist()
+            if not found and edit.applied(torch.zeros(())) == 0:
+                continue  # what is silent stays so
             if not found:
                 raise InvalidSpec(
                     f"feature {edit.feature} of layer {edit.layer} is not active at position {position}: no edge "

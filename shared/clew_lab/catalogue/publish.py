@@ -19,6 +19,7 @@ from clew_spec.results import (
     Lineage,
     ModelResult,
     Result,
+    SteerResult,
 )
 
 
@@ -58,7 +59,7 @@ def publish(session: Session, job: Job, result: Result, files: Sequence[Uploaded
     )
     if isinstance(result, EvaluationResult):
         return _evaluated(session, job, result)
-    if isinstance(result, ExportResult):
+    if isinstance(result, ExportResult | SteerResult):
         return []
     records = _records(session, job, result)
     session.add_all(records)
@@ -77,7 +78,7 @@ def published_key(session: Session, project_id: UUID, sha256: str, size: int) ->
 def _named(result: Result) -> list[str]:
     if isinstance(result, CodersResult):
         return [name for coder in result.coders for name in coder.files]
-    return [] if isinstance(result, EvaluationResult) else result.files
+    return [] if isinstance(result, EvaluationResult | SteerResult) else result.files
 
 
 def _records(

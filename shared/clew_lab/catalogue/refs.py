@@ -5,18 +5,18 @@ transaction waits for the object store.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any
 
 from sqlalchemy.orm import Session
 from tokenizers import Tokenizer
 
+from clew_lab.catalogue.circuit_refs import check_positions, steer
+from clew_lab.catalogue.finding import NO_BOS, OWN_BOS, Resolved, coders_and_model, find, same_bos, used
 from clew_lab.catalogue.import_paths import check_import_path
 from clew_lab.catalogue.queries import file_of
-from clew_lab.catalogue.scope import Actor, readable
-from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Model
+from clew_lab.catalogue.scope import Actor
+from clew_lab.catalogue.tables import Coder, Dataset, Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, require_every_layer, token_ids
 from clew_spec.coders import CoderConfig
 from clew_spec.datasets import BuildDatasetSpec, FileSource
@@ -28,28 +28,12 @@ from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import GRAPH_ENDINGS, ImportGraphSpec
 from clew_spec.jobs import JobSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 
-R = TypeVar("R", Model, Dataset, Coder)
-
-NO_BOS, OWN_BOS = "none", "bos"
 CODER_ENDINGS = (".pt", ".npz", ".safetensors")
 POST_NORM = frozenset({"Gemma2ForCausalLM", "Gemma3ForCausalLM"})
 """Models with a norm between an MLP and the residual stream."""
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """What a spec's references are at this moment."""
-
-    name: str
-    """The job's: that of what it makes, or of the coders it measures."""
-    inputs: dict[str, Any] = field(default_factory=dict)
-    """All the records the job needs, by field: `model`, `dataset` (UUIDs), `coders` (list of UUIDs by layer)."""
-    tokenizer: Artifact | None = None
-    """`tokenizer.json` of the model, where `check_text` needs it."""
-    max_prompt_tokens: int = MAX_PROMPT_TOKENS
-    bos: str = NO_BOS
 
 
 def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequence[Path]) -> Resolved:
@@ -77,6 +61,8 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
             return _import_graph(session, actor, spec)
         case ExportCodersSpec():
             return _export_coders(session, actor, spec)
+        case SteerSpec():
+            return steer(session, actor, spec, _stand_in_for_mlps)
 
 
 def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int | None:
@@ -90,13 +76,14 @@ def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int |
             where="/spec/bos",
             expected="`none`, `bos` or the text of one token",
         )
-    if not isinstance(spec, AttributeSpec):
+    if not isinstance(spec, AttributeSpec | SteerSpec) or spec.prompt is None:
         return None
-    token_ids(
-        spec,
-        lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
-        lambda ids: tokenizer.decode(ids, skip_special_tokens=False),
-    )
+    if isinstance(spec, AttributeSpec):
+        token_ids(
+            spec,
+            lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
+            lambda ids: tokenizer.decode(ids, skip_special_tokens=False),
+        )
     tokens = len(tokenizer.encode(spec.prompt, add_special_tokens=False).ids)
     with_bos = tokens + (resolved.bos != NO_BOS)
     if tokens == 0 or with_bos > resolved.max_prompt_tokens:
@@ -105,11 +92,13 @@ def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int |
             where="/spec/prompt",
             expected=f"1 to {resolved.max_prompt_tokens} tokens",
         )
+    if isinstance(spec, SteerSpec):
+        check_positions(spec, with_bos)
     return with_bos
 
 
 def _build_dataset(session: Session, actor: Actor, spec: BuildDatasetSpec) -> Resolved:
-    model = _find(session, actor, Model, spec.model, "/spec/model")
+    model = find(session, actor, Model, spec.model, "/spec/model")
     _within_context(spec.context, model, "/spec/context")
     return Resolved(
         name=spec.name,
@@ -120,8 +109,8 @@ def _build_dataset(session: Session, actor: Actor, spec: BuildDatasetSpec) -> Re
 
 
 def _train(session: Session, actor: Actor, spec: TrainSpec) -> Resolved:
-    model = _find(session, actor, Model, spec.model, "/spec/model")
-    dataset = _find(session, actor, Dataset, spec.dataset, "/spec/dataset")
+    model = find(session, actor, Model, spec.model, "/spec/model")
+    dataset = find(session, actor, Dataset, spec.dataset, "/spec/dataset")
     n_layers = model.config["n_layers"]
     for index, layer in enumerate(spec.layers):
         if layer >= n_layers:
@@ -142,7 +131,7 @@ def _train(session: Session, actor: Actor, spec: TrainSpec) -> Resolved:
 
 
 def _evaluate(session: Session, actor: Actor, spec: EvaluateSpec) -> Resolved:
-    coders, model = _coders_and_model(session, actor, spec.coders)
+    coders, model = coders_and_model(session, actor, spec.coders)
     dataset = _heldout_of(session, actor, coders, model, spec.dataset)
     return Resolved(
         name=coders[0].name,
@@ -151,7 +140,7 @@ def _evaluate(session: Session, actor: Actor, spec: EvaluateSpec) -> Resolved:
 
 
 def _import_coders(session: Session, actor: Actor, spec: ImportCodersSpec) -> Resolved:
-    model = _find(session, actor, Model, spec.model, "/spec/model")
+    model = find(session, actor, Model, spec.model, "/spec/model")
     inputs = {"model": str(model.id)}
     if spec.layer is not None and spec.layer >= model.config["n_layers"]:
         raise InvalidSpec(
@@ -160,7 +149,7 @@ def _import_coders(session: Session, actor: Actor, spec: ImportCodersSpec) -> Re
             expected=f"0 to {model.config['n_layers'] - 1}",
         )
     if spec.dataset is not None:
-        dataset = _find(session, actor, Dataset, spec.dataset, "/spec/dataset")
+        dataset = find(session, actor, Dataset, spec.dataset, "/spec/dataset")
         _same_tokenizer(dataset, model)
         if dataset.bos != spec.bos:
             raise InvalidSpec(
@@ -182,7 +171,7 @@ def _import_graph(session: Session, actor: Actor, spec: ImportGraphSpec) -> Reso
             where="/spec/path",
             expected=f"a file that ends in {' or '.join(GRAPH_ENDINGS)}",
         )
-    model = _find(session, actor, Model, spec.model, "/spec/model")
+    model = find(session, actor, Model, spec.model, "/spec/model")
     return Resolved(
         name=spec.name,
         inputs={"model": str(model.id)},
@@ -192,7 +181,7 @@ def _import_graph(session: Session, actor: Actor, spec: ImportGraphSpec) -> Reso
 
 
 def _export_coders(session: Session, actor: Actor, spec: ExportCodersSpec) -> Resolved:
-    coders, model = _coders_and_model(session, actor, spec.coders)
+    coders, model = coders_and_model(session, actor, spec.coders)
     configs = [CoderConfig.model_validate(coder.config) for coder in coders]
     require_set_sayable(spec.format, configs, post_norm=model.config["architecture"] in POST_NORM)
     inputs: dict[str, Any] = {"coders": [str(coder.id) for coder in coders]}
@@ -203,11 +192,11 @@ def _export_coders(session: Session, actor: Actor, spec: ExportCodersSpec) -> Re
 
 
 def _attribute(session: Session, actor: Actor, spec: AttributeSpec) -> Resolved:
-    coders, model = _coders_and_model(session, actor, spec.coders)
+    coders, model = coders_and_model(session, actor, spec.coders)
     _stand_in_for_mlps(coders)
     require_every_layer(spec, [coder.layer for coder in coders], model.config["n_layers"])
     if spec.bos is not None:
-        _same_bos(coders, spec.bos, "/spec/bos", "the request")
+        same_bos(coders, spec.bos, "/spec/bos", "the request")
     return Resolved(
         name=spec.name,
         inputs={"model": str(model.id), "coders": [str(coder.id) for coder in coders]},
@@ -221,66 +210,17 @@ def _heldout_of(session: Session, actor: Actor, coders: Sequence[Coder], model: 
     """The dataset `ref`, or that of the coders if there is none, from which the model's coders can be measured."""
     where = "/spec/coders" if ref is None else "/spec/dataset"
     if ref is not None:
-        dataset = _find(session, actor, Dataset, ref, where)
+        dataset = find(session, actor, Dataset, ref, where)
     elif (own := coders[0].dataset_id) is not None:
-        dataset = _used(session, actor, Dataset, own, "give `dataset`, or ask its owners to show it")
+        dataset = used(session, actor, Dataset, own, "give `dataset`, or ask its owners to show it")
     else:
         raise InvalidSpec("what these coders learned from is not known", where=where, hint="give `dataset`")
     _same_tokenizer(dataset, model)
     _within_context(dataset.context, model, where)
-    _same_bos(coders, dataset.bos, where, f"dataset {dataset.name}")
+    same_bos(coders, dataset.bos, where, f"dataset {dataset.name}")
     if dataset.heldout_tokens == 0:
         raise InvalidSpec(f"dataset {dataset.name} holds out no text", where=where, expected="one that does")
     return dataset
-
-
-def _find(session: Session, actor: Actor, table: type[R], ref: str, where: str) -> R:
-    """By UUID, else by name: the newest of the actor's own, else the newest that others show to the lab."""
-    statement = readable(actor, table)
-    found = session.scalar(statement.where(table.id == as_id)) if (as_id := _uuid(ref)) else None
-    newest = (table.project_id == actor.project_id).desc(), table.id.desc()
-    found = found or session.scalar(statement.where(table.name == ref).order_by(*newest).limit(1))
-    if found is None:
-        kind = table.__tablename__
-        raise InvalidSpec(
-            f"no {kind[:-1]} named {ref} is visible to you",
-            where=where,
-            expected=f"the name or UUID of a {kind[:-1]}",
-            hint=f"list them with GET /api/v1/{kind}",
-        )
-    return found
-
-
-def _coders_and_model(session: Session, actor: Actor, ref: str) -> tuple[list[Coder], Model]:
-    """The coders of a set (by its name or its training job) or the one of a UUID, by layer, and their one model."""
-    where = "/spec/coders"
-    as_id = _uuid(ref)
-    visible = readable(actor, Coder)
-    coders = list(session.scalars(visible.where(Coder.id == as_id))) if as_id else []
-    if not coders and as_id:
-        coders = list(session.scalars(visible.where(Coder.job_id == as_id).order_by(Coder.layer)))
-    if not coders:
-        newest = _find(session, actor, Coder, ref, where)
-        named = visible.where(Coder.job_id == newest.job_id, Coder.name == newest.name)
-        coders = list(session.scalars(named.order_by(Coder.layer)))
-    if len({coder.model_id for coder in coders}) > 1:
-        raise InvalidSpec(f"the coders of {ref} belong to several models", where=where, expected="coders of one model")
-    _same_bos(coders, coders[0].config["bos"], where, "the first of them")
-    _whole(coders, where)
-    return coders, _used(session, actor, Model, coders[0].model_id, "ask its owners to show it to the lab")
-
-
-def _whole(coders: Sequence[Coder], where: str) -> None:
-    """A part of a cross-layer transcoder writes only a part of anything."""
-    layers = {coder.layer for coder in coders}
-    for coder in coders:
-        if missing := sorted({*CoderConfig.model_validate(coder.config).later_layers} - layers):
-            raise InvalidSpec(
-                f"coder {coder.name} of layer {coder.layer} is one of a cross-layer transcoder, which also has the "
-                f"layers {missing}",
-                where=where,
-                expected="the whole set, by its name or its job",
-            )
 
 
 def _stand_in_for_mlps(coders: Sequence[Coder]) -> None:
@@ -293,14 +233,6 @@ def _stand_in_for_mlps(coders: Sequence[Coder]) -> None:
                 where="/spec/coders",
                 expected="transcoders, which write mlp.out from mlp.in",
             )
-
-
-def _used(session: Session, actor: Actor, table: type[R], id: UUID, hint: str) -> R:
-    found = session.scalar(readable(actor, table).where(table.id == id))
-    if found is None:
-        what = table.__tablename__[:-1]
-        raise InvalidSpec(f"the {what} of these coders is not visible to you", where="/spec/coders", hint=hint)
-    return found
 
 
 def _same_tokenizer(dataset: Dataset, model: Model) -> None:
@@ -321,21 +253,3 @@ def _within_context(context: int, model: Model, where: str) -> None:
             where=where,
             expected=f"at most {longest} tokens",
         )
-
-
-def _same_bos(coders: Sequence[Coder], bos: str, where: str, what: str) -> None:
-    for coder in coders:
-        if coder.config["bos"] != bos:
-            raise InvalidSpec(
-                f"coder {coder.name} of layer {coder.layer} was trained with bos {coder.config['bos']!r}, "
-                f"{what} has {bos!r}",
-                where=where,
-                expected=repr(coder.config["bos"]),
-            )
-
-
-def _uuid(ref: str) -> UUID | None:
-    try:
-        return UUID(ref)
-    except ValueError:
-        return None

@@ -32,7 +32,8 @@ def accept(
 ) -> tuple[Job, bool]:
     """Job, first event and audit row, in the caller's transaction: answer only after it has committed.
 
-    inputs: UUIDs (as str) of the catalogue records that the spec refers to, by field: `model`, `dataset`, `coders`.
+    inputs: UUIDs (as str) of the catalogue records that the spec refers to, by field: `model`, `dataset`, `coders`,
+    `graph`.
     Returns the job and whether it is new: the same idempotency key with the same request gives the job there is, and
     so does, under a new key, what `known` finds. Raises `Conflict` where that key came with another request.
     """

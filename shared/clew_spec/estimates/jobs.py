@@ -27,6 +27,7 @@ from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.results import ModelConfig
+from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 
 UNSEEN = "only a worker sees the model's files"
@@ -54,7 +55,7 @@ def estimate(spec: JobSpec, facts: Facts) -> Estimate:
                 worker_bytes=_inputs(_model(facts), None, facts.coders) + parameters * FLOAT32,
             )
             return Estimate.of(disk=disk, unknown=dict.fromkeys(("memory", "flops", "tokens", "time_s"), UNWEIGHED))
-        case AttributeSpec():
+        case AttributeSpec() | SteerSpec():
             disk = Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=_inputs(_model(facts), None, facts.coders))
             unknown = dict.fromkeys(("memory", "flops", "time_s"), UNCOUNTED)
             return Estimate.of(disk=disk, tokens=facts.prompt_tokens, unknown=unknown)

@@ -17,6 +17,7 @@ from clew_worker.runner.handlers.export_coders import export_coders
 from clew_worker.runner.handlers.import_coders import import_coders
 from clew_worker.runner.handlers.import_graph import import_graph
 from clew_worker.runner.handlers.import_model import import_model
+from clew_worker.runner.handlers.steer import steer
 from clew_worker.runner.handlers.train import train
 from clew_worker.runner.inputs import lay_out
 from clew_worker.runner.work import Work
@@ -30,6 +31,7 @@ HANDLERS: dict[JobKind, Callable[[Work[Any]], Result]] = {
     "import-coders": import_coders,
     "export-coders": export_coders,
     "import-graph": import_graph,
+    "steer": steer,
 }
 
 

@@ -45,6 +45,7 @@ export const JOB_KINDS: readonly JobKind[] = [
   "import-coders",
   "export-coders",
   "import-graph",
+  "steer",
 ];
 
 export function isTerminal(state: JobState): boolean {

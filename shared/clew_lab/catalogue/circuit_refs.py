@@ -1,0 +1,85 @@
+"""What the analyses of circuits refer to: coders and a prompt, or a stored graph with those it was made from."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from clew_lab.catalogue.finding import Resolved, coders_and_model, find, used
+from clew_lab.catalogue.queries import file_of
+from clew_lab.catalogue.scope import Actor, readable
+from clew_lab.catalogue.tables import Coder, Graph, Model
+from clew_spec.attribution import MAX_PROMPT_TOKENS
+from clew_spec.errors import InvalidSpec
+from clew_spec.steering import SteerSpec
+
+CheckCoders = Callable[[Sequence[Coder]], None]
+
+
+def steer(session: Session, actor: Actor, spec: SteerSpec, check_coders: CheckCoders) -> Resolved:
+    if spec.graph is not None:
+        graph, coders, model = graph_and_makers(session, actor, spec.graph)
+        check_positions(spec, len(graph.summary["token_ids"]))
+    else:
+        assert spec.coders is not None
+        coders, model = coders_and_model(session, actor, spec.coders)
+        graph = None
+        check_coders(coders)
+    _check_features(spec, coders)
+    return Resolved(
+        name=coders[0].name if graph is None else graph.name,
+        inputs=_inputs(model, coders) | ({"graph": str(graph.id)} if graph else {}),
+        tokenizer=file_of(session, model, "tokenizer.json") if graph is None else None,
+        max_prompt_tokens=min(MAX_PROMPT_TOKENS, model.config["max_context"]),
+        bos=coders[0].config["bos"],
+    )
+
+
+def graph_and_makers(session: Session, actor: Actor, ref: str) -> tuple[Graph, list[Coder], Model]:
+    """A graph, the coders of its nodes by layer, and its model. Raises InvalidSpec where one is not to be seen."""
+    graph = find(session, actor, Graph, ref, "/spec/graph")
+    parents = [UUID(id) for id in graph.lineage["parents"]]
+    coders = list(session.scalars(readable(actor, Coder).where(Coder.id.in_(parents)).order_by(Coder.layer)))
+    if [coder.layer for coder in coders] != graph.summary["coder_layers"]:
+        raise InvalidSpec(
+            f"the coders of graph {graph.name} are not all visible to you",
+            where="/spec/graph",
+            expected="a graph that was attributed here, with coders that you may see",
+        )
+    return graph, coders, used(session, actor, Model, graph.model_id, "ask its owners to show it to the lab")
+
+
+def check_positions(spec: SteerSpec, n_tokens: int) -> None:
+    """Raises InvalidSpec for an edit that reaches nothing of the prompt, nor of what is generated after it."""
+    for index, edit in enumerate(spec.edits):
+        last = n_tokens - 1 + (spec.tokens if edit.stop is None else 0)
+        if edit.start > last or (edit.stop or 0) > n_tokens:
+            raise InvalidSpec(
+                f"positions {edit.start} to {'the end' if edit.stop is None else edit.stop - 1} are not all there: "
+                f"the prompt has {n_tokens} tokens",
+                where=f"/spec/edits/{index}/{'start' if edit.start > last else 'stop'}",
+                expected=f"positions 1 to {n_tokens - 1}",
+            )
+
+
+def _check_features(spec: SteerSpec, coders: list[Coder]) -> None:
+    by_layer = {coder.layer: coder for coder in coders}
+    for index, edit in enumerate(spec.edits):
+        coder = by_layer.get(edit.layer)
+        if coder is None:
+            raise InvalidSpec(
+                f"layer {edit.layer} has no coder among those of {coders[0].name}",
+                where=f"/spec/edits/{index}/layer",
+                expected=f"one of the layers {', '.join(map(str, sorted(by_layer)))}",
+            )
+        if edit.feature >= coder.config["n_features"]:
+            raise InvalidSpec(
+                f"the coder of layer {edit.layer} has no feature {edit.feature}",
+                where=f"/spec/edits/{index}/feature",
+                expected=f"0 to {coder.config['n_features'] - 1}",
+            )
+
+
+def _inputs(model: Model, coders: list[Coder]) -> dict[str, Any]:
+    return {"model": str(model.id), "coders": [str(coder.id) for coder in coders]}

@@ -1,0 +1,108 @@
+"""The records that a spec's references name, as far as the asker may see them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from clew_lab.catalogue.scope import Actor, readable
+from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Graph, Model
+from clew_spec.attribution import MAX_PROMPT_TOKENS
+from clew_spec.coders import CoderConfig
+from clew_spec.errors import InvalidSpec
+
+R = TypeVar("R", Model, Dataset, Coder, Graph)
+
+NO_BOS, OWN_BOS = "none", "bos"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a spec's references are at this moment."""
+
+    name: str
+    """The job's: that of what it makes, or of the coders it measures."""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """All the records the job needs, by field: `model`, `dataset`, `graph` (UUIDs), `coders` (UUIDs by
+    layer)."""
+    tokenizer: Artifact | None = None
+    """`tokenizer.json` of the model, where `check_text` needs it."""
+    max_prompt_tokens: int = MAX_PROMPT_TOKENS
+    bos: str = NO_BOS
+
+
+def find(session: Session, actor: Actor, table: type[R], ref: str, where: str) -> R:
+    """By UUID, else by name: the newest of the actor's own, else the newest that others show to the lab."""
+    statement = readable(actor, table)
+    found = session.scalar(statement.where(table.id == as_id)) if (as_id := _uuid(ref)) else None
+    newest = (table.project_id == actor.project_id).desc(), table.id.desc()
+    found = found or session.scalar(statement.where(table.name == ref).order_by(*newest).limit(1))
+    if found is None:
+        kind = table.__tablename__
+        raise InvalidSpec(
+            f"no {kind[:-1]} named {ref} is visible to you",
+            where=where,
+            expected=f"the name or UUID of a {kind[:-1]}",
+            hint=f"list them with GET /api/v1/{kind}",
+        )
+    return found
+
+
+def coders_and_model(session: Session, actor: Actor, ref: str) -> tuple[list[Coder], Model]:
+    """The coders of a set (by its name or its training job) or the one of a UUID, by layer, and their one model."""
+    where = "/spec/coders"
+    as_id = _uuid(ref)
+    visible = readable(actor, Coder)
+    coders = list(session.scalars(visible.where(Coder.id == as_id))) if as_id else []
+    if not coders and as_id:
+        coders = list(session.scalars(visible.where(Coder.job_id == as_id).order_by(Coder.layer)))
+    if not coders:
+        newest = find(session, actor, Coder, ref, where)
+        named = visible.where(Coder.job_id == newest.job_id, Coder.name == newest.name)
+        coders = list(session.scalars(named.order_by(Coder.layer)))
+    if len({coder.model_id for coder in coders}) > 1:
+        raise InvalidSpec(f"the coders of {ref} belong to several models", where=where, expected="coders of one model")
+    same_bos(coders, coders[0].config["bos"], where, "the first of them")
+    _whole(coders, where)
+    return coders, used(session, actor, Model, coders[0].model_id, "ask its owners to show it to the lab")
+
+
+def used(session: Session, actor: Actor, table: type[R], id: UUID, hint: str) -> R:
+    found = session.scalar(readable(actor, table).where(table.id == id))
+    if found is None:
+        what = table.__tablename__[:-1]
+        raise InvalidSpec(f"the {what} of these coders is not visible to you", where="/spec/coders", hint=hint)
+    return found
+
+
+def _whole(coders: Sequence[Coder], where: str) -> None:
+    """A part of a cross-layer transcoder writes only a part of anything."""
+    layers = {coder.layer for coder in coders}
+    for coder in coders:
+        if missing := sorted({*CoderConfig.model_validate(coder.config).later_layers} - layers):
+            raise InvalidSpec(
+                f"coder {coder.name} of layer {coder.layer} is one of a cross-layer transcoder, which also has the "
+                f"layers {missing}",
+                where=where,
+                expected="the whole set, by its name or its job",
+            )
+
+
+def same_bos(coders: Sequence[Coder], bos: str, where: str, what: str) -> None:
+    for coder in coders:
+        if coder.config["bos"] != bos:
+            raise InvalidSpec(
+                f"coder {coder.name} of layer {coder.layer} was trained with bos {coder.config['bos']!r}, "
+                f"{what} has {bos!r}",
+                where=where,
+                expected=repr(coder.config["bos"]),
+            )
+
+
+def _uuid(ref: str) -> UUID | None:
+    try:
+        return UUID(ref)
+    except ValueError:
+        return None

@@ -1,0 +1,102 @@
+"""The analyses of circuits on the running lab, as commands and from Python, through the real queue."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from clew_client import Lab
+from clew_spec.attribution import AttributeSpec
+from clew_spec.coders import CoderSpec, TopK
+from clew_spec.datasets import BuildDatasetSpec, PydocSource
+from clew_spec.errors import InvalidSpec
+from clew_spec.graph import GraphDocument
+from clew_spec.jobs import JobState
+from clew_spec.models import ImportModelSpec
+from clew_spec.results import SteerResult
+from clew_spec.training import TrainSpec
+from tests.thread.conftest import RunningLab
+
+pytestmark = pytest.mark.lab
+
+PROMPT = "A circuit of few features"
+
+
+@pytest.fixture(scope="module")
+def graph(thread: RunningLab) -> GraphDocument:
+    """Of coders `first`, of three of the model's four layers."""
+    lab = thread.client
+    coder = CoderSpec(n_features=64, activation=TopK(k=8))
+    sizes: dict[str, Any] = {"steps": 20, "tokens_per_step": 256, "evaluate_every": 20, "evaluate_tokens": 256}
+    for spec in (
+        ImportModelSpec(name="toy", path=str(thread.imports / "toy")),
+        BuildDatasetSpec(
+            name="text", model="toy", source=PydocSource(packages=["packaging"]), context=64, max_tokens=20_000
+        ),
+        TrainSpec(name="first", model="toy", dataset="text", layers=[0, 1, 2], coder=coder, **sizes),
+        AttributeSpec(name="graph", coders="first", prompt=PROMPT, max_nodes=200),
+    ):
+        lab.submit(spec).wait(check=True)
+    (found,) = lab.graphs(name="graph")
+    return lab.graph_document(found.id)
+
+
+def clew(thread: RunningLab, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "clew_client", *words]
+    return subprocess.run(command, env=thread.environ, capture_output=True, text=True, check=False, timeout=120)
+
+
+def strongest(graph: GraphDocument) -> tuple[int, int, int]:
+    """(layer, feature, position)"""
+    features = [node for node in graph.nodes if node.type == "feature"]
+    found = max(features, key=lambda node: node.influence)
+    assert found.feature is not None
+    return found.layer, found.feature, found.position
+
+
+def test_features_are_steered_with_a_prompt_or_a_graph(thread: RunningLab, graph: GraphDocument) -> None:
+    lab: Lab = thread.client
+    layer, feature, position = strongest(graph)
+    edit = f"L{layer}/F{feature}@{position}:scale=0"
+    done = clew(thread, "steer", "--graph", "graph", "--edit", edit, "--frozen", "--json")
+    assert done.returncode == 0, done.stderr
+    result = SteerResult.model_validate(json.loads(done.stdout)["result"])
+    assert result.prompt == PROMPT
+    assert result.prediction is not None
+    assert result.prediction.agreement.pearson == pytest.approx(1, abs=1e-4)
+    ((node),) = [n for n in graph.nodes if (n.layer, n.feature, n.position) == (layer, feature, position)]
+    (edited,) = result.activations
+    assert (edited.before, edited.after) == (pytest.approx(node.value, rel=1e-4), 0)
+
+    shown = clew(thread, "steer", "first", "--prompt", PROMPT, "--edit", edit.replace(":", "..:"), "--tokens", "5")
+    assert shown.returncode == 0, shown.stderr
+    assert "next token" in shown.stdout
+    assert "after" in shown.stdout
+    job = lab.steer(
+        coders="first",
+        prompt=PROMPT,
+        edits=[{"layer": layer, "feature": feature, "start": position, "operation": "set", "value": 50.0}],
+        tokens=5,
+    )
+    steered = SteerResult.model_validate(job.wait(check=True).result)
+    assert steered.kl > 0
+    assert len(steered.text_after or "") > 0
+    assert steered.prediction is None
+    assert [parent for parent in job.view.parents if parent], "what it was made from is recorded"
+
+
+def test_what_cannot_be_steered_is_refused_or_fails_with_its_reason(thread: RunningLab, graph: GraphDocument) -> None:
+    lab: Lab = thread.client
+    edit = {"layer": 0, "feature": 1, "operation": "ablate"}
+    for wrong, where in (({"layer": 3}, "layer"), ({"feature": 64}, "feature"), ({"start": 99}, "start")):
+        with pytest.raises(InvalidSpec) as refused:
+            lab.steer(graph="graph", edits=[edit | wrong])
+        assert refused.value.where == f"/spec/edits/0/{where}"
+    known = {(node.layer, node.feature) for node in graph.nodes}
+    silent = next(f for f in range(64) if (0, f) not in known)
+    ended = lab.steer(graph="graph", edits=[edit | {"feature": silent, "operation": "set", "value": 1.0}]).wait()
+    assert ended.state is JobState.FAILED
+    assert ended.error is not None
+    assert "is not active" in ended.error.detail
