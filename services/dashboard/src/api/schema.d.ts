@@ -1661,6 +1661,70 @@ export interface components {
             tokens: number;
         };
         /**
+         * FeatureEdit
+         * @description One feature at the positions `start` to `stop` - 1. Position 0 has no features.
+         */
+        FeatureEdit: {
+            /** Feature */
+            feature: number;
+            /** Layer */
+            layer: number;
+            /**
+             * Operation
+             * @description `set`: the activation becomes `value`; `scale`: it is multiplied by it; `add`: it grows by it; `ablate`: 0.
+             * @enum {string}
+             */
+            operation: "set" | "scale" | "ablate" | "add";
+            /**
+             * Start
+             * @default 1
+             */
+            start: number;
+            /**
+             * Stop
+             * @description Null: to the end, and on through generated tokens.
+             */
+            stop?: number | null;
+            /**
+             * Value
+             * @description None with `ablate`.
+             */
+            value?: number | null;
+        };
+        /**
+         * FeatureEdit
+         * @description One feature at the positions `start` to `stop` - 1. Position 0 has no features.
+         */
+        FeatureEditInput: {
+            /** Feature */
+            feature: number;
+            /** Layer */
+            layer: number;
+            /**
+             * Operation
+             * @description `set`: the activation becomes `value`; `scale`: it is multiplied by it; `add`: it grows by it; `ablate`: 0.
+             * @enum {string}
+             */
+            operation: "set" | "scale" | "ablate" | "add";
+            /**
+             * Start
+             * @default 1
+             */
+            start: number;
+            /**
+             * Stop
+             * @description Null: to the end, and on through generated tokens.
+             * @default null
+             */
+            stop: number | null;
+            /**
+             * Value
+             * @description None with `ablate`.
+             * @default null
+             */
+            value: number | null;
+        };
+        /**
          * FrequencyHistogram
          * @description Features by log10 of the share of tokens they were active on. `never` and `counts` sum to their number.
          */
@@ -2158,7 +2222,7 @@ export interface components {
              */
             reuse: boolean;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"];
             /**
              * Visibility
              * @default project
@@ -2192,7 +2256,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer";
             /** Name */
             name: string;
             /**
@@ -2239,7 +2303,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer";
             /** Last Seq */
             last_seq: number;
             /** Lost Count */
@@ -2273,7 +2337,7 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"];
+            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"];
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -3055,6 +3119,97 @@ export interface components {
             key_name: string;
             /** Project */
             project: string;
+        };
+        /** SteerSpec */
+        SteerSpec: {
+            /**
+             * Coders
+             * @description A set of coders by name or by the UUID of its training job; left out where a graph is given.
+             */
+            coders?: string | null;
+            /**
+             * Edits
+             * @description Applied in order; several of one feature act on what those before made of it.
+             */
+            edits: components["schemas"]["FeatureEdit"][];
+            /**
+             * Frozen
+             * @description Hold attention patterns, norm scales and MLP outputs as the prompt made them, so that only direct edges act.
+             * @default false
+             */
+            frozen: boolean;
+            /**
+             * Graph
+             * @description A stored graph, in place of coders and prompt: what it predicts is held against what is measured.
+             */
+            graph?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "steer";
+            /** Prompt */
+            prompt?: string | null;
+            /**
+             * Tokens
+             * @description To generate, the most likely one each time, without and with the edits.
+             * @default 0
+             */
+            tokens: number;
+            /**
+             * Top
+             * @description Most likely next tokens to tell.
+             * @default 10
+             */
+            top: number;
+        };
+        /** SteerSpec */
+        SteerSpecInput: {
+            /**
+             * Coders
+             * @description A set of coders by name or by the UUID of its training job; left out where a graph is given.
+             * @default null
+             */
+            coders: string | null;
+            /**
+             * Edits
+             * @description Applied in order; several of one feature act on what those before made of it.
+             */
+            edits: components["schemas"]["FeatureEditInput"][];
+            /**
+             * Frozen
+             * @description Hold attention patterns, norm scales and MLP outputs as the prompt made them, so that only direct edges act.
+             * @default false
+             */
+            frozen: boolean;
+            /**
+             * Graph
+             * @description A stored graph, in place of coders and prompt: what it predicts is held against what is measured.
+             * @default null
+             */
+            graph: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "steer";
+            /**
+             * Prompt
+             * @default null
+             */
+            prompt: string | null;
+            /**
+             * Tokens
+             * @description To generate, the most likely one each time, without and with the edits.
+             * @default 0
+             */
+            tokens: number;
+            /**
+             * Top
+             * @description Most likely next tokens to tell.
+             * @default 10
+             */
+            top: number;
         };
         /**
          * TextSource
@@ -3922,7 +4077,7 @@ export interface operations {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description any of these kinds */
-                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph")[] | null;
+                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer")[] | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description any of these states */
