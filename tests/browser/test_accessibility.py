@@ -36,12 +36,14 @@ def test_every_page(scheme: str, browser: Browser, site: Site, scene: Scene) -> 
         "/graphs": "ioi",
         f"/graphs/{graph}": "Strongest paths",
         f"/graphs/{graph}?node=2": "Outputs",
+        f"/graphs/{graph}?node=44": "Steer",
         f'/graphs/{graph}?node=2&prune=0.5&pins=[2,9,16]&groups=[{{"name":"start","nodes":[2,9]}}]': "edges inside",
     }.items():
         if path == "/":
             tab.sign_in(scene.key)
         tab.goto(path)
         expect(page.get_by_role("main")).to_contain_text(mark)
+        page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
         page.evaluate(AXE.read_text())
         for violation in page.evaluate("axe.run().then(result => result.violations)"):
             found += [f"{path}: {violation['id']}: {node['html'][:160]}" for node in violation["nodes"]]

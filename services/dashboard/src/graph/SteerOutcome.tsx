@@ -5,6 +5,7 @@ import { siteName, type SteerResult } from "./steering";
 
 /** The text and the likeliest next tokens without the edits and with them. */
 export function SteerOutcome({ graph, result }: { graph: Graph; result: SteerResult }) {
+  const { tokens } = graph.document.summary;
   return (
     <>
       {result.text_before !== null && result.text_after !== null && (
@@ -15,45 +16,44 @@ export function SteerOutcome({ graph, result }: { graph: Graph; result: SteerRes
           <dd>{result.text_after}</dd>
         </dl>
       )}
-      <table aria-label="Next tokens">
-        <thead>
-          <tr>
-            <th scope="col">next token</th>
-            <th scope="col">before</th>
-            <th scope="col">after</th>
-          </tr>
-        </thead>
-        <tbody>
-          {result.next_tokens.map((next) => (
-            <tr key={next.token_id}>
-              <td className="mono">{token(next.token)}</td>
-              <td>{percent(next.before)}</td>
-              <td>{percent(next.after)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <BeforeAfter
+        title="next token"
+        rows={result.next_tokens.map((next) => [<span key={next.token_id} className="mono">{token(next.token)}</span>, percent(next.before), percent(next.after)])}
+      />
       <p className="dim">KL {decimal(result.kl)} nats</p>
-      <table aria-label="Edited activations">
-        <thead>
-          <tr>
-            <th scope="col">activation at</th>
-            <th scope="col">before</th>
-            <th scope="col">after</th>
-          </tr>
-        </thead>
-        <tbody>
-          {result.activations.map((edited) => (
-            <tr key={`${edited.layer}/${edited.feature}@${edited.position}`}>
-              <td>
-                {siteName(graph, edited)} <small className="mono dim">{token(graph.document.summary.tokens[edited.position] ?? "")}</small>
-              </td>
-              <td>{decimal(edited.before, 2)}</td>
-              <td>{decimal(edited.after, 2)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <BeforeAfter
+        title="activation"
+        rows={result.activations.map((edited) => [
+          <span key={edited.position}>
+            {siteName(graph, edited)} <small className="mono dim">{token(tokens[edited.position] ?? "")}</small>
+          </span>,
+          decimal(edited.before, 2),
+          decimal(edited.after, 2),
+        ])}
+      />
     </>
+  );
+}
+
+function BeforeAfter({ title, rows }: { title: string; rows: [React.ReactNode, string, string][] }) {
+  return (
+    <table>
+      <thead>
+        <tr>
+          <th scope="col">{title}</th>
+          <th scope="col">before</th>
+          <th scope="col">after</th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map(([name, before, after], i) => (
+          <tr key={i}>
+            <td>{name}</td>
+            <td>{before}</td>
+            <td>{after}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
   );
 }

@@ -75,7 +75,7 @@ export function SteerPanel({ graph, id, sites, job, onJob }: Props) {
           onChange={(event) => setOnward(event.currentTarget.value === "onward")}
         />
         <TextInput size="xs" label="Tokens to generate" type="number" min={0} max={MOST_TOKENS} value={tokens} onChange={(event) => setTokens(event.currentTarget.value)} />
-        <Button type="submit" size="xs" disabled={!valid} loading={submit.isPending}>
+        <Button type="submit" size="xs" variant="default" disabled={!valid} loading={submit.isPending}>
           Run
         </Button>
       </form>

@@ -168,6 +168,8 @@ export class GraphPainter {
     if (this.focus) {
       drawChosenEdges(ctx, scene, this.focus.edges);
       drawNodes(ctx, scene, this.focus.nodes);
+      const { pins } = this.picture;
+      drawNames(ctx, scene, this.focus.nodes.filter((row) => pins.includes(row)));
     }
     for (const row of this.rings) drawRing(ctx, scene, row);
     drawAxes(ctx, scene);
