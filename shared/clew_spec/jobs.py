@@ -10,6 +10,7 @@ from clew_spec.base import Spec
 from clew_spec.datasets import BuildDatasetSpec
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
+from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.steering import SteerSpec
@@ -23,7 +24,8 @@ JobSpec = Annotated[
     | AttributeSpec
     | ImportCodersSpec
     | ExportCodersSpec
-    | SteerSpec,
+    | SteerSpec
+    | FaithfulnessSpec,
     Field(discriminator="kind"),
 ]
 JobKind = Literal[
@@ -35,6 +37,7 @@ JobKind = Literal[
     "import-coders",
     "export-coders",
     "steer",
+    "faithfulness",
 ]
 Pool = Literal["train", "circuits"]
 Visibility = Literal["project", "lab"]
@@ -48,6 +51,7 @@ POOL_OF: dict[JobKind, Pool] = {
     "import-coders": "train",
     "export-coders": "circuits",
     "steer": "circuits",
+    "faithfulness": "circuits",
 }
 
 

@@ -14,6 +14,7 @@ from clew_worker.runner.handlers.attribute import attribute
 from clew_worker.runner.handlers.build_dataset import build_dataset
 from clew_worker.runner.handlers.evaluate import evaluate
 from clew_worker.runner.handlers.export_coders import export_coders
+from clew_worker.runner.handlers.faithfulness import faithfulness
 from clew_worker.runner.handlers.import_coders import import_coders
 from clew_worker.runner.handlers.import_model import import_model
 from clew_worker.runner.handlers.steer import steer
@@ -30,6 +31,7 @@ HANDLERS: dict[JobKind, Callable[[Work[Any]], Result]] = {
     "import-coders": import_coders,
     "export-coders": export_coders,
     "steer": steer,
+    "faithfulness": faithfulness,
 }
 
 

@@ -44,6 +44,7 @@ export const JOB_KINDS: readonly JobKind[] = [
   "import-coders",
   "export-coders",
   "steer",
+  "faithfulness",
 ];
 
 export function isTerminal(state: JobState): boolean {
