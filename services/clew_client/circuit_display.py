@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from clew_client.display import clean, number, table
-from clew_spec.results import SteerResult
+from clew_spec.results import FaithfulnessResult, SteerResult
 from clew_spec.steering import Agreement, Movement
 
 
@@ -31,6 +31,31 @@ def steering(result: SteerResult) -> Iterator[RenderableType]:
             ["moves", "predicted>", "measured>"],
             [(_node(each), f"{each.predicted:+.4g}", f"{each.measured:+.4g}") for each in found.movements],
         )
+
+
+def faithfulness(result: FaithfulnessResult) -> Iterator[RenderableType]:
+    found, curves = result.faithfulness, result.faithfulness.curves
+    checks, steered = found.checks, found.steering
+    facts = [
+        ("conservation", f"{found.conservation.max_relative_to_edges:.1e} of sum |edges|"),
+        ("edges, frozen", f"{checks.edges}: median {checks.median:.1e}, largest {checks.largest:.1e} off"),
+        (f"{steered.features} ablations, logits", _agreement(steered.logits)),
+        ("  random direction", _agreement(steered.control_logits)),
+        ("  logits and features", _agreement(steered.nodes)),
+        ("  random direction", _agreement(steered.control_nodes)),
+        ("influence and effect", f"Spearman {number(found.influence.spearman)}"),
+        (f"curves, {curves.ablation} ablation", f"CPR {number(curves.cpr)}, CMD {number(curves.cmd)}"),
+    ]
+    if (stable := found.stability) is not None:
+        each = ", ".join(f"{value:.2f}" for value in stable.jaccard)
+        facts.append(
+            (f"{len(stable.jaccard)} paraphrases", f"Jaccard {each}; {stable.mean_jaccard:.2f} over all pairs")
+        )
+    yield table(["", ""], facts)
+    yield table(
+        ["features>", "kept alone>", "ablated>"],
+        [(number(point.features), number(point.keep), number(point.ablate)) for point in curves.points],
+    )
 
 
 def _agreement(found: Agreement) -> str:

@@ -178,6 +178,10 @@ class Lab:
         """A prompt with changed features: `coders` and `prompt`, or `graph`; `edits`; see `SteerSpec`."""
         return self.submit({"kind": "steer", **fields})
 
+    def faithfulness(self, **fields: Any) -> "Job":
+        """Whether the model does what a `graph` says; see `FaithfulnessSpec`."""
+        return self.submit({"kind": "faithfulness", **fields})
+
     # The catalogue, newest first
 
     def models(self, *, name: str | None = None, limit: int | None = None) -> Iterator[ModelView]:

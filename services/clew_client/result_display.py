@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import RenderableType
 from rich.text import Text
 
-from clew_client.circuit_display import steering
+from clew_client.circuit_display import faithfulness, steering
 from clew_client.display import clean, number, table
 from clew_spec.evaluation import CoderMetrics, SpliceMetrics
 from clew_spec.formats import Calibration
@@ -18,6 +18,7 @@ from clew_spec.results import (
     DatasetResult,
     EvaluationResult,
     ExportResult,
+    FaithfulnessResult,
     GraphResult,
     ModelResult,
     Result,
@@ -59,6 +60,8 @@ def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
                 yield table(_CALIBRATION, [_calibration(each) for each in known.calibration])
         case GraphResult():
             yield table(["", ""], _graph(known.summary))
+        case FaithfulnessResult():
+            yield from faithfulness(known)
         case SteerResult():
             yield from steering(known)
         case ModelResult():

@@ -10,6 +10,7 @@ from clew_spec.base import Spec
 from clew_spec.datasets import BuildDatasetSpec
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
+from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.models import ImportModelSpec
@@ -25,7 +26,8 @@ JobSpec = Annotated[
     | ImportCodersSpec
     | ExportCodersSpec
     | ImportGraphSpec
-    | SteerSpec,
+    | SteerSpec
+    | FaithfulnessSpec,
     Field(discriminator="kind"),
 ]
 JobKind = Literal[
@@ -38,6 +40,7 @@ JobKind = Literal[
     "export-coders",
     "import-graph",
     "steer",
+    "faithfulness",
 ]
 Pool = Literal["train", "circuits"]
 Visibility = Literal["project", "lab"]
@@ -52,9 +55,10 @@ POOL_OF: dict[JobKind, Pool] = {
     "export-coders": "circuits",
     "import-graph": "train",
     "steer": "circuits",
+    "faithfulness": "circuits",
 }
 
-PURE: frozenset[JobKind] = frozenset({"attribute", "steer"})
+PURE: frozenset[JobKind] = frozenset({"attribute", "steer", "faithfulness"})
 """Kinds whose result follows from spec and inputs alone and changes nothing else: asked again, it need not be made."""
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from clew_spec.base import Digest, Spec
 from clew_spec.coders import CoderConfig
 from clew_spec.evaluation import AllReplaced, CoderMetrics
+from clew_spec.faithfulness import Faithfulness
 from clew_spec.formats import Calibration, ExportFormat
 from clew_spec.graph import GraphSummary
 from clew_spec.steering import EditedActivation, NextToken, Prediction
@@ -154,7 +155,27 @@ class SteerResult(Spec):
     lineage: Lineage
 
 
+class FaithfulnessResult(Spec):
+    """Found again by the graph, which is among its job's parents."""
+
+    kind: Literal["faithfulness"] = "faithfulness"
+    name: str
+    """Of the graph."""
+    graph_digest: Digest
+    faithfulness: Faithfulness
+    files: list[str]
+    """`faithfulness.json`, the same numbers."""
+    lineage: Lineage
+
+
 Result = Annotated[
-    ModelResult | DatasetResult | CodersResult | EvaluationResult | GraphResult | ExportResult | SteerResult,
+    ModelResult
+    | DatasetResult
+    | CodersResult
+    | EvaluationResult
+    | GraphResult
+    | ExportResult
+    | SteerResult
+    | FaithfulnessResult,
     Field(discriminator="kind"),
 ]

@@ -96,7 +96,7 @@ class Agreement(Spec):
     """Between predicted and measured movements. Null where there are fewer than two, or they do not vary."""
 
     targets: int
-    """That are predicted to move."""
+    """That are predicted to move, by more than a millionth of what moves farthest."""
     pearson: float | None
     spearman: float | None
     same_sign: float | None

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from clew_spec import results
+from clew_spec import results, steering
 from clew_spec.graph import GraphDocument
 from tests.browser.conftest import Tab
 from tests.browser.documents import graph_document
@@ -249,7 +249,6 @@ def test_what_a_link_says_wrongly_is_left_out(tab: Tab, scene: Scene, graph_id: 
 def test_a_feature_is_steered_and_the_answer_is_shown_as_it_comes(
     tab: Tab, scene: Scene, document: GraphDocument
 ) -> None:
-    steering = pytest.importorskip("clew_spec.steering", reason="this lab has no job that steers")
     model = scene.model()
     coders = scene.trained(scene.training(model, scene.dataset(model), layers=6), layers=6)
     graph_id = scene.graph(coders, document)[1]

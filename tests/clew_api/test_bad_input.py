@@ -128,6 +128,12 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "no graph named g9",
     ),
     "frozen text": (STEER | {"frozen": True, "tokens": 2}, "/spec", "while frozen"),
+    "no graph to try out": ({"kind": "faithfulness", "graph": "g9"}, "/spec/graph", "no graph named g9"),
+    "too few paraphrases": (
+        {"kind": "faithfulness", "graph": "g", "paraphrases": ["a", "b"]},
+        "/spec/paraphrases",
+        "at least 3 paraphrases",
+    ),
     "path with a NUL": (IMPORT | {"path": "{root}/a\0b"}, "/spec/path", "NUL"),
     "path with a newline": (IMPORT | {"path": "{root}/a\nb"}, "/spec/path", "printed"),
     "path of a long name": (IMPORT | {"path": "{root}/" + "x" * 300}, "/spec/path", ""),

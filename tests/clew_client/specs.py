@@ -9,6 +9,7 @@ from clew_spec.coders import BatchTopK, CoderSpec, JumpReLU, ReLU, TopK
 from clew_spec.datasets import BuildDatasetSpec, HubSource, JsonlSource, ParquetSource, PydocSource, TextSource
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
+from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobRequest
@@ -128,6 +129,14 @@ specs: st.SearchStrategy[Any] = st.one_of(
         view_nodes=counts(1, 5000),
     ),
     st.builds(EvaluateSpec, coders=refs, dataset=st.none() | refs, tokens=counts(16), rows_per_batch=counts()),
+    st.builds(
+        FaithfulnessSpec,
+        graph=refs,
+        nodes=counts(2, 1000),
+        ablation=st.sampled_from(["zero", "mean"]),
+        paraphrases=st.lists(words, min_size=3, max_size=5) | st.just([]),
+        seed=seeds,
+    ),
     st.builds(
         AttributeSpec,
         name=names,

@@ -107,6 +107,10 @@ specs = st.one_of(
         {"dataset": st.none() | refs, "tokens": st.integers(256), "model_name": words},
     ),
     some(
+        {"kind": st.just("faithfulness"), "graph": refs},
+        {"nodes": st.integers(2, 1000), "ablation": st.sampled_from(["zero", "mean"])},
+    ),
+    some(
         {"kind": st.just("steer"), "edits": st.lists(edits, min_size=1, max_size=3)},
         {"frozen": st.booleans(), "top": st.integers(1, 100)},
     ).flatmap(lambda spec: st.sampled_from([{"graph": "g"}, {"coders": "c", "prompt": "p"}]).map(spec.__or__)),

@@ -11,6 +11,7 @@ from clew_spec.datasets import BuildDatasetSpec
 from clew_spec.estimates import DatasetFacts, Estimate, Facts, estimate, smaller
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
+from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobSpec
@@ -122,6 +123,7 @@ def test_every_kind_of_job_is_answered_and_every_null_explained() -> None:
         ImportCodersSpec(name="c", path="/c", model="m", bos="none"),
         ExportCodersSpec(coders="c", format="saelens"),
         ImportGraphSpec(name="g", path="/g.json", model="m", bos="none"),
+        FaithfulnessSpec(graph="g"),
         SteerSpec(graph="g", edits=[FeatureEdit(layer=0, feature=0, operation="ablate")]),
     ]
     assert {type(spec) for spec in specs} == set(get_args(get_args(JobSpec)[0]))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import CoderSpec, TopK
 from clew_spec.datasets import BuildDatasetSpec, PydocSource
 from clew_spec.errors import InvalidSpec
+from clew_spec.faithfulness import Faithfulness
 from clew_spec.graph import GraphDocument
 from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
-from clew_spec.results import SteerResult
+from clew_spec.results import FaithfulnessResult, SteerResult
 from clew_spec.training import TrainSpec
 from tests.thread.conftest import RunningLab
 
@@ -85,6 +87,31 @@ def test_features_are_steered_with_a_prompt_or_a_graph(thread: RunningLab, graph
     assert len(steered.text_after or "") > 0
     assert steered.prediction is None
     assert [parent for parent in job.view.parents if parent], "what it was made from is recorded"
+
+
+def test_a_graph_is_tried_out_on_its_model(thread: RunningLab, graph: GraphDocument, tmp_path: Path) -> None:
+    lab: Lab = thread.client
+    same, other = PROMPT, "The circuit has few features"
+    paraphrases = ["--paraphrase", same, "--paraphrase", other, "--paraphrase", "A few features"]
+    done = clew(thread, "faithfulness", "graph", "--nodes", "5", "--json", *paraphrases)
+    assert done.returncode == 0, done.stderr
+    job = json.loads(done.stdout)
+    result = FaithfulnessResult.model_validate(job["result"])
+    (record,) = lab.graphs(name="graph")
+    assert result.graph_digest == record.digest
+    assert str(record.id) in job["parents"]
+    found = result.faithfulness
+    assert found.conservation == graph.summary.conservation
+    assert found.checks.median < 1e-3
+    assert found.stability is not None
+    assert found.stability.jaccard[0] == 1, "the prompt itself"
+    (file,) = lab.artifacts(job["id"])
+    assert Faithfulness.model_validate_json(lab.download(file, tmp_path).read_bytes()) == found
+    shown = clew(thread, "show", job["id"])
+    assert "CPR" in shown.stdout
+    with pytest.raises(InvalidSpec) as refused:
+        lab.faithfulness(graph="graph", paraphrases=["a", "b", "c" * 1000])
+    assert refused.value.where == "/spec/paraphrases/2"
 
 
 def test_what_cannot_be_steered_is_refused_or_fails_with_its_reason(thread: RunningLab, graph: GraphDocument) -> None:

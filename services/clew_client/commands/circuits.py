@@ -1,7 +1,7 @@
-"""`clew attribute`, `steer`: ask for an analysis of a circuit, wait for it, and show what came of it."""
+"""`clew attribute`, `steer`, `faithfulness`: ask for an analysis of a circuit, wait for it, show what came of it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,7 +23,7 @@ OfGraph = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    for command in (attribute, steer):
+    for command in (attribute, steer, faithfulness):
         app.command()(command)
 
 
@@ -51,6 +51,23 @@ def steer(
     """Change features on a prompt, and show next tokens and text without and with that."""
     asked = {"coders": coders, "prompt": prompt, "graph": graph, "tokens": tokens, "frozen": frozen, "top": top}
     _ask({"kind": "steer", "edits": [read_edit(text).model_dump() for text in edit], **asked}, as_json)
+
+
+def faithfulness(
+    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="A stored graph, by name or id.")],
+    nodes: Annotated[int, typer.Option("--nodes", help="Features to ablate one by one.")] = 30,
+    ablation: Annotated[
+        Literal["zero", "mean"], typer.Option("--ablation", help="What stands in for ablated features of the curves.")
+    ] = "zero",
+    paraphrase: Annotated[
+        list[str] | None, typer.Option("--paraphrase", help="At least three, or none; give the flag again for each.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of what is drawn.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Try out whether the model does what a graph says."""
+    asked = {"graph": graph, "nodes": nodes, "ablation": ablation, "paraphrases": paraphrase or [], "seed": seed}
+    _ask({"kind": "faithfulness", **asked}, as_json)
 
 
 def _ask(spec: Mapping[str, Any], as_json: bool) -> None:

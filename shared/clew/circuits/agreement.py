@@ -5,10 +5,14 @@ from torch import Tensor
 
 from clew_spec.steering import Agreement
 
+NEGLIGIBLE = 1e-6
+"""Of the largest predicted movement: what is smaller is as likely rounding as movement."""
+
 
 def agreement(predicted: Tensor, measured: Tensor) -> Agreement:
-    """Over what is predicted to move at all; both float[N]."""
-    moved = predicted != 0
+    """Over what is predicted to move by more than `NEGLIGIBLE`; both float[N]."""
+    largest = predicted.abs().max() if len(predicted) else 0
+    moved = predicted.abs() > NEGLIGIBLE * largest
     predicted, measured = predicted[moved].double(), measured[moved].double()
     return Agreement(
         targets=len(predicted),

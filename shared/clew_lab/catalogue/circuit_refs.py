@@ -12,6 +12,7 @@ from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Coder, Graph, Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS
 from clew_spec.errors import InvalidSpec
+from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.steering import SteerSpec
 
 CheckCoders = Callable[[Sequence[Coder]], None]
@@ -33,6 +34,17 @@ def steer(session: Session, actor: Actor, spec: SteerSpec, check_coders: CheckCo
         tokenizer=file_of(session, model, "tokenizer.json") if graph is None else None,
         max_prompt_tokens=min(MAX_PROMPT_TOKENS, model.config["max_context"]),
         bos=coders[0].config["bos"],
+    )
+
+
+def faithfulness(session: Session, actor: Actor, spec: FaithfulnessSpec) -> Resolved:
+    graph, coders, model = graph_and_makers(session, actor, spec.graph)
+    return Resolved(
+        name=graph.name,
+        inputs=_inputs(model, coders) | {"graph": str(graph.id)},
+        tokenizer=file_of(session, model, "tokenizer.json") if spec.paraphrases else None,
+        max_prompt_tokens=min(MAX_PROMPT_TOKENS, model.config["max_context"]),
+        bos=graph.summary["bos"],
     )
 
 

@@ -15,6 +15,7 @@ from clew_spec.results import (
     DatasetResult,
     EvaluationResult,
     ExportResult,
+    FaithfulnessResult,
     GraphResult,
     Lineage,
     ModelResult,
@@ -59,7 +60,7 @@ def publish(session: Session, job: Job, result: Result, files: Sequence[Uploaded
     )
     if isinstance(result, EvaluationResult):
         return _evaluated(session, job, result)
-    if isinstance(result, ExportResult | SteerResult):
+    if isinstance(result, ExportResult | SteerResult | FaithfulnessResult):
         return []
     records = _records(session, job, result)
     session.add_all(records)

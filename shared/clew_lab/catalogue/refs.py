@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 from tokenizers import Tokenizer
 
-from clew_lab.catalogue.circuit_refs import check_positions, steer
+from clew_lab.catalogue.circuit_refs import check_positions, faithfulness, steer
 from clew_lab.catalogue.finding import NO_BOS, OWN_BOS, Resolved, coders_and_model, find, same_bos, used
 from clew_lab.catalogue.import_paths import check_import_path
 from clew_lab.catalogue.queries import file_of
@@ -23,6 +23,7 @@ from clew_spec.datasets import BuildDatasetSpec, FileSource
 from clew_spec.errors import InvalidSpec
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
+from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.formats import needs_threshold, require_set_sayable
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import GRAPH_ENDINGS, ImportGraphSpec
@@ -63,6 +64,8 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
             return _export_coders(session, actor, spec)
         case SteerSpec():
             return steer(session, actor, spec, _stand_in_for_mlps)
+        case FaithfulnessSpec():
+            return faithfulness(session, actor, spec)
 
 
 def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int | None:
@@ -76,6 +79,9 @@ def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int |
             where="/spec/bos",
             expected="`none`, `bos` or the text of one token",
         )
+    if isinstance(spec, FaithfulnessSpec):
+        for index, text in enumerate(spec.paraphrases):
+            _prompt_length(text, resolved, tokenizer, f"/spec/paraphrases/{index}")
     if not isinstance(spec, AttributeSpec | SteerSpec) or spec.prompt is None:
         return None
     if isinstance(spec, AttributeSpec):
@@ -84,16 +90,22 @@ def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int |
             lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
             lambda ids: tokenizer.decode(ids, skip_special_tokens=False),
         )
-    tokens = len(tokenizer.encode(spec.prompt, add_special_tokens=False).ids)
+    with_bos = _prompt_length(spec.prompt, resolved, tokenizer, "/spec/prompt")
+    if isinstance(spec, SteerSpec):
+        check_positions(spec, with_bos)
+    return with_bos
+
+
+def _prompt_length(text: str, resolved: Resolved, tokenizer: Tokenizer, where: str) -> int:
+    """Tokens, the first included. Raises InvalidSpec where there are none or too many."""
+    tokens = len(tokenizer.encode(text, add_special_tokens=False).ids)
     with_bos = tokens + (resolved.bos != NO_BOS)
     if tokens == 0 or with_bos > resolved.max_prompt_tokens:
         raise InvalidSpec(
             f"the prompt has {with_bos} tokens" if tokens else "the prompt has no tokens",
-            where="/spec/prompt",
+            where=where,
             expected=f"1 to {resolved.max_prompt_tokens} tokens",
         )
-    if isinstance(spec, SteerSpec):
-        check_positions(spec, with_bos)
     return with_bos
 
 

@@ -20,7 +20,7 @@ from clew_spec.api import (
 from clew_spec.errors import Problem
 from clew_spec.jobs import JobSpec
 
-INPUTS = ("model", "dataset", "coders")
+INPUTS = ("model", "dataset", "coders", "graph")
 PRIORITIES = {-1: "low", 0: "normal", 1: "high"}
 
 _spec: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
@@ -51,7 +51,7 @@ def job_view(job: Job, project: str, worker: str | None, attempts: list[AttemptV
 
 
 def parents(inputs: dict[str, Any]) -> list[UUID]:
-    """All the records of `Job.inputs`: the model, the dataset, then the coders by layer."""
+    """All the records of `Job.inputs`: the model, the dataset, the coders by layer, then the graph."""
     values = [inputs[field] for field in INPUTS if field in inputs]
     lists = [value if isinstance(value, list) else [value] for value in values]
     return [UUID(one) for values in lists for one in values]

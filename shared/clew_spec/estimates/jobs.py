@@ -22,6 +22,7 @@ from clew_spec.estimates.sizes import (
 from clew_spec.estimates.training import train
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
+from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobSpec
@@ -55,9 +56,10 @@ def estimate(spec: JobSpec, facts: Facts) -> Estimate:
                 worker_bytes=_inputs(_model(facts), None, facts.coders) + parameters * FLOAT32,
             )
             return Estimate.of(disk=disk, unknown=dict.fromkeys(("memory", "flops", "tokens", "time_s"), UNWEIGHED))
-        case AttributeSpec() | SteerSpec():
+        case AttributeSpec() | SteerSpec() | FaithfulnessSpec():
             disk = Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=_inputs(_model(facts), None, facts.coders))
-            unknown = dict.fromkeys(("memory", "flops", "time_s"), UNCOUNTED)
+            unread = () if facts.prompt_tokens is not None else ("tokens",)
+            unknown = dict.fromkeys(("memory", "flops", "time_s", *unread), UNCOUNTED)
             return Estimate.of(disk=disk, tokens=facts.prompt_tokens, unknown=unknown)
 
 

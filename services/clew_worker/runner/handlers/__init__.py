@@ -14,6 +14,7 @@ from clew_worker.runner.handlers.attribute import attribute
 from clew_worker.runner.handlers.build_dataset import build_dataset
 from clew_worker.runner.handlers.evaluate import evaluate
 from clew_worker.runner.handlers.export_coders import export_coders
+from clew_worker.runner.handlers.faithfulness import faithfulness
 from clew_worker.runner.handlers.import_coders import import_coders
 from clew_worker.runner.handlers.import_graph import import_graph
 from clew_worker.runner.handlers.import_model import import_model
@@ -32,6 +33,7 @@ HANDLERS: dict[JobKind, Callable[[Work[Any]], Result]] = {
     "export-coders": export_coders,
     "import-graph": import_graph,
     "steer": steer,
+    "faithfulness": faithfulness,
 }
 
 

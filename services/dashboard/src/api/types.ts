@@ -46,6 +46,7 @@ export const JOB_KINDS: readonly JobKind[] = [
   "export-coders",
   "import-graph",
   "steer",
+  "faithfulness",
 ];
 
 export function isTerminal(state: JobState): boolean {

@@ -1,0 +1,143 @@
+"""What becomes of the logits where only a graph's strongest features are kept, and where only those are ablated."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clew.circuits.graph import Graph, NodeKind
+from clew.circuits.influence import node_influence
+from clew.circuits.replacement import Coder
+from clew.models import Model
+from clew.models.recording import Hook, hooked, read_by, written_by
+from clew.reporting import Report, StopRequested
+from clew_spec.faithfulness import FRACTIONS, Ablation, CurvePoint, Curves
+
+Kept = Callable[[int, Tensor], Tensor]
+"""From a layer and bool [T, F] of zeros to the features that are left alone there."""
+
+
+@torch.inference_mode()
+def curves(model: Model, coders: Mapping[int, Coder], graph: Graph, ablation: Ablation, report: Report) -> Curves:
+    """Over `FRACTIONS` of the graph's features, ranked by influence; the model is free. Raises StopRequested."""
+    nodes = graph.nodes
+    features = nodes.where(NodeKind.FEATURE).nonzero()[:, 0]
+    ranked = features[node_influence(graph)[features].argsort(descending=True, stable=True)]
+    ablated = _Ablated(model, coders, graph, ablation)
+    whole, empty = ablated.value(_all), ablated.value(_none)
+    points = []
+    for done, fraction in enumerate(FRACTIONS):
+        if report.stop_requested():
+            raise StopRequested
+        report.progress("curves", done, len(FRACTIONS), "points")
+        first = ranked[: round(fraction * len(ranked))]
+        keep, ablate = ablated.value(ablated.only(first)), ablated.value(ablated.all_but(first))
+        points.append(CurvePoint(fraction=fraction, features=len(first), keep=keep, ablate=ablate))
+    gap = whole - empty
+    kept = torch.tensor([(point.keep - empty) / gap for point in points], dtype=torch.float64) if gap else None
+    x = torch.tensor(FRACTIONS, dtype=torch.float64)
+    return Curves(
+        ablation=ablation,
+        whole=whole,
+        empty=empty,
+        points=points,
+        cpr=None if kept is None else float(torch.trapezoid(kept, x)),
+        cmd=None if kept is None else float(torch.trapezoid((1 - kept).abs(), x)),
+    )
+
+
+def _all(_layer: int, none_TF: Tensor) -> Tensor:
+    return ~none_TF
+
+
+def _none(_layer: int, none_TF: Tensor) -> Tensor:
+    return none_TF
+
+
+class _Ablated:
+    """The free model with features replaced by what stands in for them; what its MLPs have beside them stays."""
+
+    def __init__(self, model: Model, coders: Mapping[int, Coder], graph: Graph, ablation: Ablation) -> None:
+        self._model, self._coders, self._nodes = model, coders, graph.nodes
+        self._tokens_T = torch.tensor(graph.token_ids, device=model.device)
+        logits = graph.nodes.where(NodeKind.LOGIT)
+        self._targets = graph.nodes.token_id[logits].long()
+        self._weights = graph.start[logits]
+        self._fill: dict[int, Tensor] = {}
+        if ablation == "mean":
+            self._run(_all, self._keep_mean)
+
+    def only(self, chosen: Tensor) -> Kept:
+        """The features that the nodes `chosen` are, each at its position."""
+        nodes = self._nodes
+
+        def kept(layer: int, none_TF: Tensor) -> Tensor:
+            here = chosen[nodes.layer[chosen] == layer]
+            return none_TF.index_put((nodes.position[here].long(), nodes.feature[here].long()), torch.tensor(True))
+
+        return kept
+
+    def all_but(self, chosen: Tensor) -> Kept:
+        only = self.only(chosen)
+        return lambda layer, none_TF: ~only(layer, none_TF)
+
+    def value(self, kept: Kept) -> float:
+        """The targets' logits less their mean, by the targets' probabilities."""
+        logits_V = self._run(kept).double().cpu()
+        return float((logits_V[self._targets] - logits_V.mean()) @ self._weights)
+
+    def _keep_mean(self, layer: int, z_TF: Tensor) -> None:
+        self._fill[layer] = z_TF[1:].mean(0) if len(z_TF) > 1 else torch.zeros_like(z_TF[0])
+
+    def _run(self, kept: Kept, seen: Callable[[int, Tensor], None] | None = None) -> Tensor:
+        """[V]: last logits before a cap."""
+        anatomy = self._model.anatomy
+        read: dict[int, Tensor] = {}
+        later: dict[int, Tensor] = {}
+        logits: list[Tensor] = []
+
+        def keep_read(layer: int) -> Any:
+            def hook(_m: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
+                read[layer] = read_by(args, kwargs)[0]
+
+            return hook
+
+        def write(layer: int) -> Any:
+            def hook(_m: nn.Module, _args: Any, _kwargs: Any, output: Any) -> Tensor:
+                out_TD = written_by(output)[0]
+                if layer in later:
+                    out_TD = out_TD + later[layer]
+                if layer in self._coders:
+                    coder = self._coders[layer]
+                    change_TF = self._change(layer, read[layer], kept, seen)
+                    out_TD = out_TD + (change_TF @ coder.W_dec).to(out_TD)
+                    for above, W_FD in coder.W_later.items():
+                        later[above] = later.get(above, 0) + (change_TF @ W_FD).to(out_TD)
+                return out_TD[None]
+
+            return hook
+
+        def keep_logits(_m: nn.Module, _args: Any, _kwargs: Any, output: Tensor) -> None:
+            logits.append(output[0, -1])
+
+        hooks: list[Hook] = [(anatomy.unembed, keep_logits)]
+        for layer, block in enumerate(anatomy.blocks):
+            hooks += [(block.mlp, keep_read(layer)), (block.mlp_writer, write(layer))]
+        with hooked(*hooks):
+            self._model.hf(input_ids=self._tokens_T[None], use_cache=False)
+        return logits[0]
+
+    def _change(self, layer: int, x_TD: Tensor, kept: Kept, seen: Callable[[int, Tensor], None] | None) -> Tensor:
+        """[T, F]: of activations; 0 at the first position, where coders do not apply."""
+        coder = self._coders[layer]
+        ids_TS, z_TS = coder.encode(x_TD.to(coder.W_enc.device, coder.W_enc.dtype))
+        z_TF = torch.zeros(len(x_TD), len(coder.W_enc), dtype=z_TS.dtype, device=z_TS.device)
+        z_TF.scatter_add_(1, ids_TS, z_TS)
+        if seen is not None:
+            seen(layer, z_TF)
+        left_TF = kept(layer, torch.zeros(z_TF.shape, dtype=torch.bool)).to(z_TF.device)
+        fill_F = self._fill.get(layer, torch.zeros_like(z_TF[0]))
+        change_TF = torch.where(left_TF, 0, fill_F - z_TF)
+        change_TF[0] = 0
+        return change_TF
