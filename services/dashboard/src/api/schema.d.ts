@@ -1660,6 +1660,106 @@ export interface components {
              */
             tokens: number;
         };
+        /** FaithfulnessSpec */
+        FaithfulnessSpec: {
+            /**
+             * Ablation
+             * @description What stands in for a feature that is taken out of the curves: nothing, or its mean over the prompt's positions
+             *     but the first.
+             * @default zero
+             * @enum {string}
+             */
+            ablation: "zero" | "mean";
+            /**
+             * Edges
+             * @description Edges that are measured under the freeze.
+             * @default 50
+             */
+            edges: number;
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "faithfulness";
+            /**
+             * Nodes
+             * @description Features that are tried out one by one, drawn evenly over the ranking by influence.
+             * @default 30
+             */
+            nodes: number;
+            /**
+             * Paraphrases
+             * @description Prompts that should need the same circuit: none, or at least three.
+             * @default []
+             */
+            paraphrases: string[];
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Top
+             * @description Most influential features that are compared between paraphrases.
+             * @default 50
+             */
+            top: number;
+        };
+        /** FaithfulnessSpec */
+        FaithfulnessSpecInput: {
+            /**
+             * Ablation
+             * @description What stands in for a feature that is taken out of the curves: nothing, or its mean over the prompt's positions
+             *     but the first.
+             * @default zero
+             * @enum {string}
+             */
+            ablation: "zero" | "mean";
+            /**
+             * Edges
+             * @description Edges that are measured under the freeze.
+             * @default 50
+             */
+            edges: number;
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "faithfulness";
+            /**
+             * Nodes
+             * @description Features that are tried out one by one, drawn evenly over the ranking by influence.
+             * @default 30
+             */
+            nodes: number;
+            /**
+             * Paraphrases
+             * @description Prompts that should need the same circuit: none, or at least three.
+             * @default []
+             */
+            paraphrases: string[];
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Top
+             * @description Most influential features that are compared between paraphrases.
+             * @default 50
+             */
+            top: number;
+        };
         /**
          * FeatureEdit
          * @description One feature at the positions `start` to `stop` - 1. Position 0 has no features.
@@ -2222,7 +2322,7 @@ export interface components {
              */
             reuse: boolean;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"];
             /**
              * Visibility
              * @default project
@@ -2256,7 +2356,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness";
             /** Name */
             name: string;
             /**
@@ -2303,7 +2403,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness";
             /** Last Seq */
             last_seq: number;
             /** Lost Count */
@@ -2337,7 +2437,7 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"];
+            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"];
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -4077,7 +4177,7 @@ export interface operations {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description any of these kinds */
-                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer")[] | null;
+                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness")[] | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description any of these states */
