@@ -26,6 +26,7 @@ from clew.circuits import Graph, NodeKind, attribute, explained_share, node_infl
 from clew.models import load_model
 from clew.reporting import Silent
 from clew_spec.errors import Unavailable
+from clew_spec.graph import Position0
 
 CIRCUIT_TRACER = "circuit-tracer 0.5.0"
 MAX_NODES = 2000
@@ -106,8 +107,8 @@ def memory(bench: Bench) -> Row:
 
 
 def edges(bench: Bench) -> Row:
-    """The peer's rows, edge by edge, against ours."""
-    ours, theirs = _graph(bench, ALL_NODES), _peer_graph(bench)
+    """The peer's rows, edge by edge, against ours, with position 0 left out as the peer does."""
+    ours, theirs = _graph(bench, ALL_NODES, position_0="left-out"), _peer_graph(bench)
     compared = compare_edges(ours, theirs)
     return Row.of(
         "circuits/edges",
@@ -230,7 +231,7 @@ def _turns(bench: Bench) -> Turns:
 
 
 @cache
-def _graph(bench: Bench, max_nodes: int) -> Graph:
+def _graph(bench: Bench, max_nodes: int, position_0: Position0 = "error") -> Graph:
     """Ours, made here."""
     circuit = prepare_circuits(bench.cache)
     return attribute(
@@ -243,6 +244,7 @@ def _graph(bench: Bench, max_nodes: int) -> Graph:
         targets_per_sweep=512,
         dtype=torch.float32,
         report=Silent(),
+        position_0=position_0,
     )
 
 

@@ -89,8 +89,8 @@ def attribute(
     return Graph(
         nodes=nodes,
         edges=Edges(rows.targets, rows.offsets, rows.sources, rows.weights),
-        prompt=_text(model, tokens_T.tolist()) if prompt is None else prompt,
-        tokens=[_text(model, [token]) for token in tokens_T.tolist()],
+        prompt=text_of(model, tokens_T.tolist()) if prompt is None else prompt,
+        tokens=[text_of(model, [token]) for token in tokens_T.tolist()],
         token_ids=tokens_T.tolist(),
         bos=bos,
         n_layers=model.n_layers,
@@ -149,16 +149,16 @@ def _described(model: Model, target: Token | Direction, probability: float, valu
     if isinstance(target, Direction):
         return LogitTarget(token=target.name, token_id=-1, probability=probability, logit=value)
     return LogitTarget(
-        token=_text(model, [target.token_id]),
+        token=text_of(model, [target.token_id]),
         token_id=target.token_id,
         probability=probability,
         logit=value,
-        minus=None if target.minus_id is None else _text(model, [target.minus_id]),
+        minus=None if target.minus_id is None else text_of(model, [target.minus_id]),
         minus_id=target.minus_id,
     )
 
 
-def _text(model: Model, ids: list[int]) -> str:
+def text_of(model: Model, ids: list[int]) -> str:
     if model.tokenizer is None:
         return " ".join(f"<{token}>" for token in ids)
     return str(model.tokenizer.decode(ids))

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.influence import node_influence
-from clew.circuits.replacement import Coder
+from clew.circuits.replacement import Coder, first_coded
+from clew.circuits.verification import target_value
 from clew.models import Model
 from clew.models.recording import Hook, hooked, read_by, written_by
 from clew.reporting import Report, StopRequested
@@ -61,9 +62,9 @@ class _Ablated:
     def __init__(self, model: Model, coders: Mapping[int, Coder], graph: Graph, ablation: Ablation) -> None:
         self._model, self._coders, self._nodes = model, coders, graph.nodes
         self._tokens_T = torch.tensor(graph.token_ids, device=model.device)
-        logits = graph.nodes.where(NodeKind.LOGIT)
-        self._targets = graph.nodes.token_id[logits].long()
-        self._weights = graph.start[logits]
+        self._targets = graph.targets
+        self._weights = graph.start[graph.nodes.where(NodeKind.LOGIT)]
+        self._coded = first_coded(graph.position_0)
         self._fill: dict[int, Tensor] = {}
         if ablation == "mean":
             self._run(_all, self._keep_mean)
@@ -83,12 +84,13 @@ class _Ablated:
         return lambda layer, none_TF: ~only(layer, none_TF)
 
     def value(self, kept: Kept) -> float:
-        """The targets' logits less their mean, by the targets' probabilities."""
+        """The targets' values, by the targets' probabilities. Raises InvalidSpec for a graph of directions."""
         logits_V = self._run(kept).double().cpu()
-        return float((logits_V[self._targets] - logits_V.mean()) @ self._weights)
+        values = torch.stack([target_value(target, logits_V) for target in self._targets])
+        return float(values @ self._weights)
 
     def _keep_mean(self, layer: int, z_TF: Tensor) -> None:
-        self._fill[layer] = z_TF[1:].mean(0) if len(z_TF) > 1 else torch.zeros_like(z_TF[0])
+        self._fill[layer] = z_TF[self._coded :].mean(0) if len(z_TF) > self._coded else torch.zeros_like(z_TF[0])
 
     def _run(self, kept: Kept, seen: Callable[[int, Tensor], None] | None = None) -> Tensor:
         """[V]: last logits before a cap."""
@@ -129,7 +131,7 @@ class _Ablated:
         return logits[0]
 
     def _change(self, layer: int, x_TD: Tensor, kept: Kept, seen: Callable[[int, Tensor], None] | None) -> Tensor:
-        """[T, F]: of activations; 0 at the first position, where coders do not apply."""
+        """[T, F]: of activations; 0 where coders do not apply."""
         coder = self._coders[layer]
         ids_TS, z_TS = coder.encode(x_TD.to(coder.W_enc.device, coder.W_enc.dtype))
         z_TF = torch.zeros(len(x_TD), len(coder.W_enc), dtype=z_TS.dtype, device=z_TS.device)
@@ -139,5 +141,5 @@ class _Ablated:
         left_TF = kept(layer, torch.zeros(z_TF.shape, dtype=torch.bool)).to(z_TF.device)
         fill_F = self._fill.get(layer, torch.zeros_like(z_TF[0]))
         change_TF = torch.where(left_TF, 0, fill_F - z_TF)
-        change_TF[0] = 0
+        change_TF[: self._coded] = 0
         return change_TF

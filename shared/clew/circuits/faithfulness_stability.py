@@ -10,6 +10,7 @@ from clew.circuits.attribution import attribute
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.influence import node_influence
 from clew.circuits.replacement import Coder
+from clew.circuits.targets import Token
 from clew.models import Model
 from clew.reporting import Report
 from clew_spec.faithfulness import Stability
@@ -23,7 +24,11 @@ def stability(
     top: int,
     report: Report,
 ) -> Stability:
-    """Each paraphrase is attributed with as many nodes and targets as `graph` has. Raises StopRequested."""
+    """Each paraphrase is attributed as `graph` was: with as many nodes, and as many targets or the same named ones.
+
+    Raises StopRequested.
+    """
+    named = None if graph.target_rule == "likeliest" else [Token(t.token_id, t.minus_id) for t in graph.targets]
     graphs = [graph]
     for text, tokens_T in paraphrases:
         graphs.append(
@@ -39,6 +44,8 @@ def stability(
                 report=report,
                 prompt=text,
                 bos=graph.bos,
+                position_0=graph.position_0,
+                targets=named,
             )
         )
     sets = [top_features(each, top) for each in graphs]

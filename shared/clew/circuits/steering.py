@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from clew.circuits.agreement import agreement
-from clew.circuits.attribution import _text as text_of
+from clew.circuits.attribution import text_of
 from clew.circuits.document import NODE_TYPES
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.interventions import Comparison, Edit, Effect, compare, continuation, intervene
 from clew.circuits.replacement import Coder
 from clew.models import Model
+from clew_spec.graph import Position0
 from clew_spec.steering import EditedActivation, FeatureEdit, Movement, NextToken, Prediction
 
 MOVEMENTS = 50
@@ -51,14 +52,17 @@ def steer(
     `graph` is the prompt's, if there is one. Generation is free, so ask for none while frozen. Raises InvalidSpec as
     `intervene` and, with a graph, `compare`.
     """
-    effect = intervene(model, coders, tokens_T, edits, frozen=frozen)
+    position_0: Position0 = "error" if graph is None else graph.position_0
+    effect = intervene(model, coders, tokens_T, edits, frozen=frozen, position_0=position_0)
     before_V, after_V = (state.logits_TV[-1].double().log_softmax(-1) for state in (effect.before, effect.after))
     return Steered(
         next_tokens=_next_tokens(model, before_V.exp(), after_V.exp(), top),
         kl=max(0.0, float((before_V.exp() * (before_V - after_V)).sum())),
-        activations=_activations(coders, effect, edits, frozen=frozen),
+        activations=_activations(coders, effect, edits, frozen=frozen, position_0=position_0),
         continued_before=continuation(model, coders, tokens_T, (), n_tokens) if n_tokens else [],
-        continued_after=continuation(model, coders, tokens_T, edits, n_tokens) if n_tokens else [],
+        continued_after=(
+            continuation(model, coders, tokens_T, edits, n_tokens, position_0=position_0) if n_tokens else []
+        ),
         prediction=None if graph is None else prediction(graph, compare(model, coders, graph, edits, frozen=frozen)),
     )
 
@@ -102,7 +106,7 @@ def _next_tokens(model: Model, before_V: Tensor, after_V: Tensor, top: int) -> l
 
 
 def _activations(
-    coders: Mapping[int, Coder], effect: Effect, edits: Sequence[Edit], *, frozen: bool
+    coders: Mapping[int, Coder], effect: Effect, edits: Sequence[Edit], *, frozen: bool, position_0: Position0
 ) -> list[EditedActivation]:
     """Of every feature and position of the prompt that an edit names, in the order of layers, features, positions."""
     told = []
@@ -113,7 +117,7 @@ def _activations(
         edited: set[int] = set()
         for edit in edits:
             if (edit.layer, edit.feature) == (layer, feature):
-                at = edit.positions(len(before_T))
+                at = edit.positions(len(before_T), position_0)
                 after_T[at] = edit.applied(after_T[at])
                 edited.update(at)
         told += [

@@ -2,7 +2,7 @@
 
 import torch
 
-from clew.circuits.attribution import _text as text_of
+from clew.circuits.attribution import text_of
 from clew.circuits.steering import edit_of
 from clew.circuits.steering import steer as steered
 from clew.circuits.storage import load_graph
