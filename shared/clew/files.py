@@ -1,5 +1,6 @@
 """Files that are either whole or not there, what names their content, and where a user may have one read."""
 
+import errno
 import hashlib
 import os
 import secrets
@@ -8,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from clew_spec.errors import InvalidSpec
+from clew_spec.errors import InvalidSpec, StorageFull
 
 
 def file_sha256(path: Path) -> str:
@@ -36,7 +37,10 @@ def inside_roots(path: Path, roots: Sequence[Path], *, where: str) -> Path:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A new folder to write into. It takes the place of `folder` if the block ends well, and is gone if it does not."""
+    """A new folder to write into. It takes the place of `folder` if the block ends well, and is gone if it does not.
+
+    Raises StorageFull where there is no room for it; what is in `folder` is then as it was.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     tag = secrets.token_hex(4)
     fresh = folder.with_name(f".{folder.name}.{tag}.new")
@@ -50,5 +54,18 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(stale)
         else:
             os.replace(fresh, folder)
+    except Exception as error:
+        if _is_full(error):
+            raise StorageFull(
+                f"there was no room to write {folder.name}: nothing of it was kept",
+                hint="make room on the worker's disk; what was written whole before is still there",
+            ) from error
+        raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _is_full(error: Exception) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT)
+    # what safetensors raises carries the system's words, not its number
+    return getattr(error, "errno", None) in full or any(os.strerror(number) in str(error) for number in full)

@@ -127,6 +127,12 @@ class Unavailable(ClewError):
     status = 503
 
 
+class StorageFull(ClewError):
+    code = "storage-full"
+    title = "The disk is full"
+    status = 507
+
+
 KINDS: tuple[type[ClewError], ...] = tuple(ClewError.__subclasses__())
 """The leaves of the tree above, in its order."""
 
