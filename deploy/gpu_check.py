@@ -227,11 +227,11 @@ def too_little_memory(device: str) -> Iterator[None]:
             raise torch.OutOfMemoryError("as CUDA says it")
         of_joint(joint, layer, x_ND, y_ND)
 
-    JointLoss.at = at  # type: ignore[method-assign]
+    JointLoss.at = at  # type: ignore[method-assign]  # for the time of this check
     try:
         yield
     finally:
-        JointLoss.at = of_joint  # type: ignore[method-assign]
+        JointLoss.at = of_joint  # type: ignore[method-assign]  # as it was
 
 
 def two_processes(bench: Bench) -> str:

@@ -64,10 +64,10 @@ def optimizer_of(coder: Coder, units: Units, spec: OptimizerSpec) -> Optimizer:
     ]
     if spec.kind == "adafactor":
         for group in groups:
-            group["eps"] = (None, float(group["unit"]))  # type: ignore[arg-type]
+            group["eps"] = (None, float(group["unit"]))  # type: ignore[arg-type]  # groups hold mixed values
         return torch.optim.Adafactor(groups)
     for group in groups:
-        group["eps"] = EPS * units.loss / float(group["unit"])  # type: ignore[arg-type]
+        group["eps"] = EPS * units.loss / float(group["unit"])  # type: ignore[arg-type]  # as above
     beta1, beta2 = spec.betas
     kind = torch.optim.AdamW if spec.kind == "adamw" else torch.optim.Adam
     return kind(groups, betas=(beta1, beta2), fused=True)
