@@ -100,14 +100,22 @@ def virtual_weights(
 ) -> Strongest:
     """For each target feature the `k` source features it reads most: directly, or through a chain of heads.
 
-    `features` are the target's, all by default; `through` is (layer, head) from the source up to the target. Raises
-    InvalidSpec where nothing can pass that way: a source that is not below, heads out of order or out of range.
+    `features` are the target's, all by default; `through` is (layer, head) from the source up to the target. What a
+    feature of a cross-layer transcoder writes to several layers is read together, as far as it is written below the
+    first reader. Raises InvalidSpec where nothing can pass that way: a source that is not below, heads out of order or
+    out of range.
     """
     _check_route(model, source.layer, target.layer, through)
     f_ND = reading(model, target, features)
     for layer, head in reversed(through):
         f_ND = through_head(model, f_ND, layer, head)
-    return strongest(f_ND, source.W_dec, k)
+    return strongest(f_ND, written_below(source, through[0][0] if through else target.layer), k)
+
+
+def written_below(coder: Coder, layer: int) -> Tensor:
+    """[F, D]: what each feature, at activation 1, writes in all to layers below one."""
+    later = [W_FD for written, W_FD in coder.W_later.items() if written < layer]
+    return torch.stack([coder.W_dec, *later]).sum(0) if later else coder.W_dec
 
 
 def de_embedding(model: Model, f_ND: Tensor, k: int) -> Strongest:
@@ -149,8 +157,8 @@ def ov_norms(model: Model) -> Tensor:
 
 
 def _logit_factors(model: Model, coder: Coder, features: Sequence[int] | None) -> tuple[Tensor, Tensor]:
-    decoders = coder.W_dec if features is None else coder.W_dec[list(features)]
-    decoders = decoders.to(model.device)
+    written_FD = written_below(coder, model.n_layers)
+    decoders = (written_FD if features is None else written_FD[list(features)]).to(model.device)
     normed_ND = model.anatomy.final_norm.linear(decoders, torch.ones_like(decoders[:, :1]))
     W_U_VD = model.anatomy.W_U_VD
     return normed_ND, W_U_VD - W_U_VD.mean(0)

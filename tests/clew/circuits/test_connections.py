@@ -1,5 +1,6 @@
 """The weights alone, against the attribution graph's edges and against matrices written out."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,14 +97,15 @@ def test_adjacent_edges_are_the_direct_weight_and_the_parts_of_the_heads(model: 
     assert checked > 100
 
 
+@pytest.mark.parametrize("cross", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_with_attention_silenced_every_edge_is_the_virtual_weight(family: str) -> None:
+def test_with_attention_silenced_every_edge_is_the_virtual_weight(family: str, cross: bool) -> None:
     hf = family_hf(family)
     for name, weight in hf.named_parameters():
         if any(part in name for part in ("o_proj", "attention.dense", "attn.c_proj")):
             weight.data.zero_()
     model = prepare_model(hf)
-    coders = toy_coders(model)
+    coders = toy_coders(model, cross=cross)
     graph = graph_of(model, coders, TOKENS_T)
     matrix, seen = dense(graph), record(model.hf, model.anatomy, TOKENS_T)
     for low, high in ((0, 1), (0, 2), (1, 2)):
@@ -115,8 +117,9 @@ def test_with_attention_silenced_every_edge_is_the_virtual_weight(family: str) -
                 assert matrix[target, source].item() == pytest.approx(edge.item(), abs=1e-11)
 
 
-def test_the_last_layers_edges_into_logits_are_the_direct_logit_effect(model: Model) -> None:
-    coders = toy_coders(model)
+@pytest.mark.parametrize("cross", [False, True])
+def test_the_last_layers_edges_into_logits_are_the_direct_logit_effect(model: Model, cross: bool) -> None:
+    coders = toy_coders(model, cross=cross)
     graph = graph_of(model, coders, TOKENS_T)
     matrix, seen = dense(graph), record(model.hf, model.anatomy, TOKENS_T)
     effect_FV = direct_logit_effect(model, coders[2])
@@ -135,6 +138,21 @@ def test_the_last_layers_edges_into_logits_are_the_direct_logit_effect(model: Mo
     torch.testing.assert_close(
         pullback(logit_reading(model, [8], [3]), coders[2].W_dec)[0], difference, atol=1e-12, rtol=0
     )
+
+
+def test_all_that_a_cross_layer_feature_writes_reaches_the_logits_and_what_is_below_reaches_a_head(
+    model: Model,
+) -> None:
+    coders = toy_coders(model, cross=True)
+    highest = 1 if model.anatomy.blocks[2].parallel else 2
+    parts_LFD = torch.stack([coders[0].W_dec, coders[0].W_later[1], coders[0].W_later[2]])
+    whole = toy_coders(model)[0]
+    alone = [direct_logit_effect(model, replace(whole, W_dec=part_FD)) for part_FD in parts_LFD]
+    torch.testing.assert_close(direct_logit_effect(model, coders[0]), torch.stack(alone).sum(0), atol=1e-11, rtol=0)
+    found = virtual_weights(model, coders[0], coders[2], k=40, through=[(highest, 3)])
+    written_FD = parts_LFD[:highest].sum(0)
+    expected = reading(model, coders[2]) @ _ov(model, highest, 3) @ written_FD.T
+    torch.testing.assert_close(found.values_NK, expected.gather(-1, found.indices_NK), atol=1e-11, rtol=0)
 
 
 def _ov(model: Model, layer: int, head: int) -> Tensor:
