@@ -7,6 +7,9 @@ export type Problem = Schemas["Problem"];
 export type JobSummary = Schemas["JobSummary"];
 export type JobView = Schemas["JobView"];
 export type JobRequest = Schemas["JobRequest"];
+export type FeatureEdit = Schemas["FeatureEditInput"];
+/** What the page asks of a steering; the rest has defaults. */
+export type SteerSpec = Pick<Schemas["SteerSpecInput"], "kind" | "graph" | "edits" | "tokens">;
 export type JobState = Schemas["JobState"];
 export type JobKind = JobSummary["kind"];
 export type ProgressView = Schemas["ProgressView"];

@@ -3,6 +3,7 @@ import { Tooltip } from "@mantine/core";
 import type { GraphSummary } from "../api/types";
 import { count, percent, token } from "../format";
 import classes from "./GraphHeader.module.css";
+import { targetName } from "./model";
 
 /** What was asked, what the model says next, and how far the graph can be trusted. */
 export function GraphHeader({ summary }: { summary: GraphSummary }) {
@@ -10,11 +11,11 @@ export function GraphHeader({ summary }: { summary: GraphSummary }) {
     <div className={classes.header}>
       <div>
         <p className={classes.prompt}>{summary.prompt}</p>
-        <ul className={classes.targets} aria-label="Likeliest next tokens">
-          {summary.targets.map((target) => (
-            <li key={target.token_id} title={`logit ${target.logit.toFixed(2)} above the mean of the vocabulary`}>
+        <ul className={classes.targets} aria-label={summary.target_rule === "given" ? "Explained" : "Likeliest next tokens"}>
+          {summary.targets.map((target, index) => (
+            <li key={index} title={`${target.logit.toFixed(2)} ${measured(target)}`}>
               <i style={{ width: `${60 * target.probability}px` }} />
-              <span className="mono">{token(target.token)}</span>
+              <span className="mono">{targetName(target)}</span>
               <span className="dim">{percent(target.probability)}</span>
             </li>
           ))}
@@ -43,4 +44,9 @@ function scores({ scores, conservation, selection }: GraphSummary): [string, str
     ["Selected", `${count(selection.selected)} of ${count(selection.active)}`, `Features active on the prompt whose incoming edges were computed; ${percent(selection.explained_share)} of the influence through active features runs through them.`],
     ["Conservation", conservation.nodes ? conservation.max_relative_to_edges.toExponential(1) : "not known", `Edges into a node must add up to its value. This is the largest miss over ${count(conservation.nodes)} nodes, relative to the sum of |edges| (${conservation.dtype}). Relative to the value, 99% of nodes miss by less than ${conservation.p99_relative_to_value.toExponential(1)}.`],
   ];
+}
+
+function measured(target: GraphSummary["targets"][number]): string {
+  if (target.token_id < 0) return "along this direction";
+  return target.minus ? `above the logit of ${token(target.minus)}` : "above the mean of the vocabulary";
 }

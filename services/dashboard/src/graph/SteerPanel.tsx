@@ -39,7 +39,7 @@ export function SteerPanel({ graph, id, sites, job, onJob }: Props) {
   const submit = useMutation({
     mutationFn: () => {
       const spec = steerSpec(id, sites, { operation, value: Number(value), onward, tokens: count });
-      return unwrap(api.POST("/api/v1/jobs", { body: { spec: spec as unknown as JobRequest["spec"], priority: "normal", visibility: "project", max_retries: 0, reuse: true } }));
+      return unwrap(api.POST("/api/v1/jobs", { body: { spec: spec as JobRequest["spec"], priority: "normal", visibility: "project", max_retries: 0, reuse: true } }));
     },
     onSuccess: (made) => {
       client.setQueryData(jobQuery(made.id).queryKey, made);

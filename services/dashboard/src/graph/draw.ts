@@ -1,6 +1,5 @@
 import type { Layout } from "./layout";
-import type { Graph, PictureNode } from "./model";
-import { token } from "../format";
+import { logitNames, type Graph, type PictureNode } from "./model";
 import type { Palette } from "./palette";
 import type { Shown } from "./prune";
 import { shape } from "./shapes";
@@ -105,7 +104,7 @@ export function drawLogitNames(ctx: Context, scene: Scene): void {
   ctx.fillStyle = palette.ink;
   ctx.textAlign = "left";
   ctx.textBaseline = "middle";
-  const names = new Map(graph.document.summary.targets.map((target) => [target.token_id, token(target.token)]));
+  const names = logitNames(graph);
   const logits = [...graph.nodes.keys()].filter((row) => graph.nodes[row]?.type === "logit" && scene.shown.nodes[row]);
   logits.sort((a, b) => (graph.nodes[b]?.probability ?? 0) - (graph.nodes[a]?.probability ?? 0));
   const taken: number[] = [];
@@ -118,7 +117,7 @@ export function drawLogitNames(ctx: Context, scene: Scene): void {
     ctx.translate(x, y - radius(scene, row) - 4);
     ctx.rotate(-Math.PI / 4);
     ctx.globalAlpha = Math.min(1, 0.45 + (node.probability ?? 1));
-    ctx.fillText(names.get(node.token_id ?? -1) ?? node.label, 2, 0);
+    ctx.fillText(names.get(node.id) ?? node.label, 2, 0);
     ctx.restore();
   }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { walk } from "./gestures";
-import { edgesAbove, indexGraph, pathRows } from "./model";
+import { edgesAbove, indexGraph, logitNames, pathRows } from "./model";
 import { documentOf, node } from "./sample";
 
 const A = 10;
@@ -68,4 +68,11 @@ test("arrow keys follow the strongest edges and the order on the screen", () => 
   const withoutB = Uint8Array.from(graph.nodes, ({ id }) => Number(id !== B));
   expect(walk(graph, layout, withoutB, at(Y), "ArrowDown")).toBe(at(F));
   expect(walk(graph, layout, withoutB, at(A), "ArrowRight")).toBe(at(A));
+});
+
+test("logits are named by their targets, in the order of their nodes, differences by both tokens", () => {
+  const document = documentOf([node(9, "logit", 2, 1, 0.3), node(0, "token", -1, 0, 0.1), node(7, "logit", 2, 1, 0.6)], []);
+  const target = { token_id: 5, probability: 0.5, logit: 1, minus: null, minus_id: null };
+  document.summary.targets = [{ ...target, token: " on" }, { ...target, token: " up", minus: " in", minus_id: 6 }];
+  expect([...logitNames(indexGraph(document))].sort()).toEqual([[7, "␣on"], [9, "␣up − ␣in"]]);
 });

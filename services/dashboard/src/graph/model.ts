@@ -1,5 +1,6 @@
 /** An attribution graph indexed for drawing and walking. Nodes are named by their row in `nodes`, not by their id. */
-import type { GraphDocument, GraphNode } from "../api/types";
+import type { GraphDocument, GraphNode, GraphSummary } from "../api/types";
+import { token } from "../format";
 import type { Group } from "./search";
 
 /** Some nodes drawn as one. */
@@ -193,4 +194,16 @@ export function tokenOf(graph: Graph, node: PictureNode): string | undefined {
 export function layerName(layer: number, nLayers: number): string {
   if (layer < 0) return "emb";
   return layer >= nLayers ? "logits" : `L${layer}`;
+}
+
+/** A token, the difference of two, or the name of a direction. */
+export function targetName({ token: name, minus }: GraphSummary["targets"][number]): string {
+  return minus ? `${token(name)} − ${token(minus)}` : token(name);
+}
+
+/** What each logit is, by the node's id: targets come in the order of their nodes, and all are in the picture. */
+export function logitNames(graph: Graph): Map<number, string> {
+  const ids = graph.document.nodes.filter(({ type }) => type === "logit").map(({ id }) => id).sort((a, b) => a - b);
+  const { targets } = graph.document.summary;
+  return new Map(ids.flatMap((id, k) => (targets[k] ? [[id, targetName(targets[k])] as const] : [])));
 }

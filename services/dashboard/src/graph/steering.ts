@@ -1,5 +1,5 @@
 /** What a `steer` job is asked for and what it answers, as far as the page asks and shows (`clew_spec/steering.py`). */
-import type { JobView } from "../api/types";
+import type { FeatureEdit, JobView, SteerSpec } from "../api/types";
 import type { Graph, PictureNode } from "./model";
 
 export const OPERATIONS = ["ablate", "scale", "set", "add"] as const;
@@ -7,24 +7,6 @@ export type Operation = (typeof OPERATIONS)[number];
 
 /** The value a reader most likely begins with: twice as much, or none. */
 export const FIRST_VALUE: Record<Operation, number | null> = { ablate: null, scale: 2, set: 0, add: 1 };
-
-export interface FeatureEdit {
-  layer: number;
-  feature: number;
-  start: number;
-  /** Null: to the end, and on through generated tokens. */
-  stop: number | null;
-  operation: Operation;
-  value: number | null;
-}
-
-export interface SteerSpec {
-  kind: "steer";
-  graph: string;
-  edits: FeatureEdit[];
-  /** To generate. */
-  tokens: number;
-}
 
 export interface SteerResult {
   kind: "steering";
