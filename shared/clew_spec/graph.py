@@ -145,6 +145,45 @@ class Path(Spec):
     steps: list[PathStep]
 
 
+MAX_FILTERS = 6
+
+
+class PathFilter(Spec):
+    """What some node of a path has to be; whatever is not given may be anything."""
+
+    types: list[NodeType] | None = None
+    layers: list[int] | None = None
+    positions: list[int] | None = None
+    features: list[int] | None = None
+
+
+class FoundPaths(Spec):
+    """The strongest paths to one node, and how much of all they are."""
+
+    root: int
+    paths: list[Path]
+    coverage: float
+    """Sum of the scores of `paths`. Those of all paths to a node add up to 1."""
+    matching: float
+    """Sum of the scores of all paths that meet the filters, found or not."""
+
+
+class Balance(Spec):
+    """What a node on some paths is made of; the parts add up to its value."""
+
+    node: int
+    kept: float
+    """Edges that are on the paths."""
+    pruned: float
+    """Other edges from tokens, positions and features with a row."""
+    error: float
+    """Other edges from errors and from features without a row."""
+    bias: float
+    """Other edges from biases, and of a feature its own bias."""
+    value: float
+    """Activation of a feature, value of a logit."""
+
+
 class GraphDocument(Spec):
     format: GraphFormat = "clew-graph/2"
     name: str

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from clew.circuits.document import document, summarise
 from clew.circuits.graph import Edges, Graph, NodeKind, Nodes
 from clew.circuits.influence import explained_share, node_influence, scores
-from clew.circuits.paths import strongest_paths
+from clew.circuits.paths import balance, find_paths, strongest_paths
 from clew.circuits.pruning import Kept, picture, prune
 from clew.circuits.storage import load_document, load_graph, save_graph
 
@@ -25,10 +25,12 @@ __all__ = [
     "NodeKind",
     "Nodes",
     "attribute",
+    "balance",
     "compare",
     "continuation",
     "document",
     "explained_share",
+    "find_paths",
     "intervene",
     "load_document",
     "load_graph",

@@ -2,20 +2,12 @@
 
 from torch import Tensor
 
-from clew.circuits.graph import Graph, NodeKind
+from clew.circuits.graph import NODE_TYPES, Graph, NodeKind
 from clew.circuits.influence import node_influence, scores
 from clew.circuits.paths import strongest_paths
 from clew.circuits.pruning import picture
-from clew_spec.graph import Edge, GraphDocument, GraphSummary, LogitTarget, Node, NodeType, Selection
+from clew_spec.graph import Edge, GraphDocument, GraphSummary, LogitTarget, Node, Selection
 
-NODE_TYPES: dict[NodeKind, NodeType] = {
-    NodeKind.TOKEN: "token",
-    NodeKind.POSITION: "position",
-    NodeKind.FEATURE: "feature",
-    NodeKind.ERROR: "error",
-    NodeKind.BIAS: "bias",
-    NodeKind.LOGIT: "logit",
-}
 _MARKS = str.maketrans({" ": "␣", "\n": "⏎", "\r": "⏎", "\t": "⇥"})
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from clew_spec.graph import Conservation, LogitTarget, Position0, TargetRule
+from clew_spec.graph import Conservation, LogitTarget, NodeType, Position0, TargetRule
 
 
 class NodeKind(IntEnum):
@@ -22,6 +22,16 @@ class NodeKind(IntEnum):
     ERROR = 3
     BIAS = 4
     LOGIT = 5
+
+
+NODE_TYPES: dict[NodeKind, NodeType] = {
+    NodeKind.TOKEN: "token",
+    NodeKind.POSITION: "position",
+    NodeKind.FEATURE: "feature",
+    NodeKind.ERROR: "error",
+    NodeKind.BIAS: "bias",
+    NodeKind.LOGIT: "logit",
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from clew.circuits.agreement import agreement
 from clew.circuits.attribution import text_of
-from clew.circuits.document import NODE_TYPES
-from clew.circuits.graph import Graph, NodeKind
+from clew.circuits.graph import NODE_TYPES, Graph, NodeKind
 from clew.circuits.interventions import Comparison, Edit, Effect, compare, continuation, intervene
 from clew.circuits.replacement import Coder
 from clew.models import Model
