@@ -80,11 +80,12 @@ def attribute(
     while (missing := wanted - int(selected.sum())) > 0:
         candidates = (features & ~selected).nonzero()[:, 0]
         if missing < len(candidates):
-            flow = _flow(merge(swept), start)[candidates]
+            swept[:] = [merge(swept)]
+            flow = _flow(swept[0], start)[candidates]
             candidates = candidates[flow.argsort(descending=True, stable=True)][: min(missing, targets_per_sweep)]
         add(candidates)
         selected[candidates] = True
-    rows = merge(swept)
+    swept[:] = [rows := merge(swept)]
 
     return Graph(
         nodes=nodes,

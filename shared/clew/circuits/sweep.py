@@ -6,7 +6,9 @@ through skip paths and attention. A batch of targets shares the matrix products;
 positions after the last target of a tile are never touched.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -123,19 +125,27 @@ def _compress(targets: Tensor, rows: Tensor, values: Tensor, left_out: Tensor) -
     )
 
 
-def merge(parts: list[Rows]) -> Rows:
-    """All rows, targets ascending."""
+def merge(parts: Sequence[Rows]) -> Rows:
+    """All rows, targets ascending; what one set of rows is already is left as it is."""
+    if len(parts) == 1:
+        return parts[0]
     targets = torch.cat([part.targets for part in parts])
     lengths = torch.cat([part.offsets.diff() for part in parts])
     order = targets.argsort()
-    starts = lengths.cumsum(0) - lengths
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths[order].cumsum(0)])
-    edges = torch.arange(int(offsets[-1])) + (starts[order] - offsets[:-1]).repeat_interleave(lengths[order])
+    sources = parts[0].sources.new_empty(int(offsets[-1]))
+    weights = parts[0].weights.new_empty(int(offsets[-1]))
+    place = iter(offsets[order.argsort()].tolist())
+    # row by row: an index of all edges would take more memory than they do
+    for part in parts:
+        for (first, last), start in zip(pairwise(part.offsets.tolist()), place, strict=False):
+            sources[start : start + last - first] = part.sources[first:last]
+            weights[start : start + last - first] = part.weights[first:last]
     return Rows(
         targets=targets[order],
         offsets=offsets,
-        sources=torch.cat([part.sources for part in parts])[edges],
-        weights=torch.cat([part.weights for part in parts])[edges],
+        sources=sources,
+        weights=weights,
         values=torch.cat([part.values for part in parts])[order],
         sums=torch.cat([part.sums for part in parts])[order],
         absolute_sums=torch.cat([part.absolute_sums for part in parts])[order],
