@@ -156,6 +156,7 @@ requests = st.builds(
     spec=specs,
     priority=st.sampled_from(["low", "normal", "high"]),
     max_retries=st.integers(0, 10),
+    reuse=st.booleans(),
     visibility=st.sampled_from(["project", "lab"]),
 )
 

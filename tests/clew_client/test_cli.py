@@ -55,8 +55,9 @@ def asked(contract: Contract) -> JobRequest:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(request=requests)
 def test_flags_say_all_that_a_spec_says(contract: Contract, run: Run, request: JobRequest) -> None:
-    options = request.model_dump(exclude={"spec"})
-    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = ["--reuse" if request.reuse else "--no-reuse"]
+    for name, value in request.model_dump(exclude={"spec", "reuse"}).items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
     assert run("submit", request.spec.kind, *arguments(request.spec), *words, "--json") == 0
     assert asked(contract) == request
 
