@@ -104,7 +104,9 @@ class Fleet:
         return self.accept({"spec": spec, **fields})
 
     def submit_circuit(self, *words: str) -> UUID:
-        return self.accept({"spec": {"kind": "attribute", "name": "fake", "coders": "c", "prompt": " ".join(words)}})
+        """Each is a job of its own, also where one has succeeded at the same."""
+        spec = {"kind": "attribute", "name": "fake", "coders": "c", "prompt": " ".join(words)}
+        return self.accept({"spec": spec, "reuse": False})
 
     def accept(self, body: dict[str, Any]) -> UUID:
         request = JobRequest.model_validate(body)
