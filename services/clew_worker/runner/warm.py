@@ -50,25 +50,27 @@ _shelf = Shelf()
 
 def warm_model(work: Work[Spec]) -> Model:
     """The job's model, loaded from its inputs unless it is still in memory."""
-    _shelf.make_room(_needed(work), work.job.keep_bytes)
-    (name,) = _names(work, "model", [work.model_record])
 
     def load() -> Model:
         work.report.progress("load model", 0, 1, "model")
         return load_model(work.inputs / "model", device=work.job.device, dtype=work.dtype)
 
-    return _shelf.take(name, _needed(work)[name], load)
+    return _taken(work, _name(work, "model", work.model_record), load)
 
 
 def warm_coder(work: Work[Spec], record: Record) -> Coder:
     """One of the job's coders, on its device and in its dtype."""
-    _shelf.make_room(_needed(work), work.job.keep_bytes)
-    (name,) = _names(work, "coder", [record])
-    return _shelf.take(
-        name,
-        _needed(work)[name],
+    return _taken(
+        work,
+        _name(work, "coder", record),
         lambda: load_coder(coder_folder(work, record)).to(work.job.device, work.dtype),
     )
+
+
+def _taken(work: Work[Spec], name: Name, load: Callable[[], T]) -> T:
+    needed = _needed(work)
+    _shelf.make_room(needed, work.job.keep_bytes)
+    return _shelf.take(name, needed[name], load)
 
 
 def coder_folder(work: Work[Spec], record: Record) -> Path:
@@ -76,8 +78,8 @@ def coder_folder(work: Work[Spec], record: Record) -> Path:
     return Path(work.inputs, record["files"][0]).parent
 
 
-def _names(work: Work[Spec], what: str, records: list[Record]) -> list[Name]:
-    return [(what, work.job.project_id, record["digest"], work.job.device, work.dtype) for record in records]
+def _name(work: Work[Spec], what: str, record: Record) -> Name:
+    return what, work.job.project_id, record["digest"], work.job.device, work.dtype
 
 
 def _needed(work: Work[Spec]) -> dict[Name, int]:
@@ -85,9 +87,9 @@ def _needed(work: Work[Spec]) -> dict[Name, int]:
     sizes = {item.name: item.size for item in work.job.inputs}
     needed = {}
     if "model" in work.job.records:
-        (name,) = _names(work, "model", [work.model_record])
-        needed[name] = sum(size for file, size in sizes.items() if file.startswith("model/"))
+        files = [size for file, size in sizes.items() if file.startswith("model/")]
+        needed[_name(work, "model", work.model_record)] = sum(files)
     if "coders" in work.job.records:
-        for name, record in zip(_names(work, "coder", work.coder_records), work.coder_records, strict=True):
-            needed[name] = sum(sizes.get(file, 0) for file in record["files"])
+        for record in work.coder_records:
+            needed[_name(work, "coder", record)] = sum(sizes.get(file, 0) for file in record["files"])
     return needed
