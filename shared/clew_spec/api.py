@@ -78,6 +78,8 @@ class JobView(JobSummary):
     attempts: list[AttemptView]
     parents: list[UUID]
     """Records the spec refers to, as resolved when the job was accepted."""
+    inputs: dict[Literal["model", "dataset", "coders", "graph"], list[UUID]]
+    """The same by what they are; coders by layer."""
     last_seq: int
 
 
@@ -98,6 +100,12 @@ class MetricSeries(View):
     steps: list[int]
     values: list[float | None]
     """Null where the value was not a finite number."""
+
+
+class StepTime(View):
+    step: int
+    at: datetime
+    """When it was measured, by the newest attempt that did."""
 
 
 class ArtifactView(View):

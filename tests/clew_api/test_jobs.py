@@ -62,7 +62,9 @@ def test_each_kind_of_job_keeps_all_the_records_it_needs(api: TestClient, world:
     ):
         answer = api.post(JOBS, json={"spec": spec})
         assert answer.status_code == 202, answer.text
-        assert JobView.model_validate(answer.json()).parents == parents
+        view = JobView.model_validate(answer.json())
+        assert view.parents == parents == [one for ids_of_field in view.inputs.values() for one in ids_of_field]
+        assert view.inputs.get("coders", []) == [parent for parent in parents if parent not in (model.id, dataset.id)]
 
 
 def test_an_idempotency_key_makes_one_job(api: TestClient, world: World, alice: Tenant, bob: Tenant) -> None:

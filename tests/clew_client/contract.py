@@ -100,6 +100,7 @@ class Contract:
             result=None,
             attempts=[],
             parents=[],
+            inputs={},
             last_seq=0,
         )
         self.jobs[view.id] = view

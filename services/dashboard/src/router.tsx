@@ -4,12 +4,22 @@ import { createRootRouteWithContext, createRoute, createRouter, lazyRouteCompone
 import { ApiError } from "./api/problem";
 import { sessionQuery } from "./api/queries";
 import { JOB_KINDS, JOB_STATES } from "./api/types";
+import { chartSearch, type ChartSearch } from "./charts/view";
 import { Shell } from "./components/Shell";
 import { Empty, Failed, Loading } from "./components/States";
+import { isValues } from "./forms/values";
 import { graphSearch } from "./graph/search";
 
 interface Context {
   client: QueryClient;
+}
+
+interface CompareSearch extends ChartSearch {
+  /** Ids of jobs, with commas. */
+  runs?: string;
+  /** The layer whose curves are laid over each other; their mean if not given. */
+  layer?: number;
+  pareto?: string;
 }
 
 const root = createRootRouteWithContext<Context>()();
@@ -61,7 +71,32 @@ const jobs = createRoute({
 const job = createRoute({
   getParentRoute: () => lab,
   path: "/jobs/$id",
+  validateSearch: chartSearch,
   component: lazyRouteComponent(() => import("./pages/Job")),
+});
+
+/** A form to ask for a job: of a kind, with the values of a job that was asked for before, or with some values. */
+const submit = createRoute({
+  getParentRoute: () => lab,
+  path: "/submit",
+  validateSearch: (search: Record<string, unknown>): { kind?: string; from?: string; fill?: Record<string, unknown> } => ({
+    kind: list(search.kind, JOB_KINDS)?.split(",")[0],
+    from: typeof search.from === "string" ? search.from : undefined,
+    fill: isValues(search.fill) ? search.fill : undefined,
+  }),
+  component: lazyRouteComponent(() => import("./pages/Submit")),
+});
+
+const compare = createRoute({
+  getParentRoute: () => lab,
+  path: "/compare",
+  validateSearch: (search: Record<string, unknown>): CompareSearch => ({
+    ...chartSearch(search),
+    runs: typeof search.runs === "string" ? search.runs : undefined,
+    layer: typeof search.layer === "number" ? search.layer : undefined,
+    pareto: typeof search.pareto === "string" ? search.pareto : undefined,
+  }),
+  component: lazyRouteComponent(() => import("./pages/Compare")),
 });
 
 const models = createRoute({
@@ -85,6 +120,12 @@ const coders = createRoute({
   component: lazyRouteComponent(() => import("./pages/Coders")),
 });
 
+const coder = createRoute({
+  getParentRoute: () => lab,
+  path: "/coders/$id",
+  component: lazyRouteComponent(() => import("./pages/Coder")),
+});
+
 const graphs = createRoute({
   getParentRoute: () => lab,
   path: "/graphs",
@@ -100,7 +141,7 @@ const graph = createRoute({
 
 export function makeRouter(client: QueryClient) {
   return createRouter({
-    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, models, datasets, coders, graphs, graph])]),
+    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, submit, compare, models, datasets, coders, coder, graphs, graph])]),
     context: { client },
     defaultPreload: "intent",
     defaultPendingComponent: () => <Loading />,

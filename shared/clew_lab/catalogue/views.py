@@ -45,6 +45,7 @@ def job_view(job: Job, project: str, worker: str | None, attempts: list[AttemptV
             "result": job.result,
             "attempts": attempts,
             "parents": parents(job.inputs),
+            "inputs": {field: parents({field: job.inputs[field]}) for field in INPUTS if field in job.inputs},
             "last_seq": job.last_seq,
         }
     )

@@ -1,9 +1,13 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 
+import type { ApiDocument } from "../forms/schema";
 import { api, unwrap } from "./client";
+import { ApiError, toProblem } from "./problem";
 import type { JobKind, JobState } from "./types";
 
 const PAGE = 50;
+/** Who scrolls on wants many more. */
+const NEXT_PAGE = 200;
 const METRIC_POINTS = 1000;
 
 export interface JobFilter {
@@ -42,7 +46,7 @@ export function jobsQuery(filter: JobFilter) {
     queryFn: ({ pageParam, signal }) =>
       unwrap(
         api.GET("/api/v1/jobs", {
-          params: { query: { state: filter.state, kind: filter.kind, limit: PAGE, cursor: pageParam } },
+          params: { query: { state: filter.state, kind: filter.kind, limit: pageParam ? NEXT_PAGE : PAGE, cursor: pageParam } },
           signal,
         }),
       ),
@@ -63,6 +67,14 @@ export function metricsQuery(id: string) {
     queryKey: ["job", id, "metrics"],
     queryFn: ({ signal }) =>
       unwrap(api.GET("/api/v1/jobs/{job_id}/metrics", { params: { path: { job_id: id }, query: { max_points: METRIC_POINTS } }, signal })),
+  });
+}
+
+/** When the job measured its steps. */
+export function stepTimesQuery(id: string) {
+  return queryOptions({
+    queryKey: ["job", id, "steps"],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/jobs/{job_id}/steps", { params: { path: { job_id: id } }, signal })),
   });
 }
 
@@ -119,3 +131,39 @@ function recordsQuery<T>(name: string, fetch: Fetch<T>, filter?: string) {
     getNextPageParam: (page) => page.next_cursor ?? undefined,
   });
 }
+
+/** One record of the catalogue: never changed once it is published. */
+export const recordQueries = {
+  model: (id: string) =>
+    queryOptions({
+      queryKey: ["record", "model", id],
+      queryFn: ({ signal }) => unwrap(api.GET("/api/v1/models/{model_id}", { params: { path: { model_id: id } }, signal })),
+      staleTime: Infinity,
+    }),
+  dataset: (id: string) =>
+    queryOptions({
+      queryKey: ["record", "dataset", id],
+      queryFn: ({ signal }) => unwrap(api.GET("/api/v1/datasets/{dataset_id}", { params: { path: { dataset_id: id } }, signal })),
+      staleTime: Infinity,
+    }),
+  graph: graphQuery,
+};
+
+/** A coder's metrics are those of its newest evaluation, so they grow old. */
+export function coderQuery(id: string) {
+  return queryOptions({
+    queryKey: ["records", "coder", id],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/coders/{coder_id}", { params: { path: { coder_id: id } }, signal })),
+  });
+}
+
+/** The API's own description, from which forms are made. */
+export const documentQuery = queryOptions({
+  queryKey: ["document"],
+  queryFn: async ({ signal }): Promise<ApiDocument> => {
+    const response = await fetch("/api/v1/openapi.json", { signal });
+    if (!response.ok) throw new ApiError(toProblem(null, response.status));
+    return (await response.json()) as ApiDocument;
+  },
+  staleTime: Infinity,
+});

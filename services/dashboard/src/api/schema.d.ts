@@ -290,6 +290,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs/{job_id}/steps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Step Times
+         * @description When the steps of the job's curves were measured, to draw them over time.
+         */
+        get: operations["get_step_times"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -463,7 +483,7 @@ export interface components {
              * @description Without `targets`, they are the fewest most likely next tokens that reach this, at most `max_logits`.
              * @default 0.95
              */
-            desired_logit_prob: number;
+            desired_logit_prob?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -475,18 +495,18 @@ export interface components {
              * @default error
              * @enum {string}
              */
-            layers_without_coder: "error" | "refused";
+            layers_without_coder?: "error" | "refused";
             /**
              * Max Logits
              * @default 10
              */
-            max_logits: number;
+            max_logits?: number;
             /**
              * Max Nodes
              * @description Feature nodes whose incoming edges are computed, chosen by influence on the logits.
              * @default 2000
              */
-            max_nodes: number;
+            max_nodes?: number;
             /**
              * Minus
              * @description A token: the differences of the `targets`' logits to its logit are explained, not to the vocabulary's mean.
@@ -503,7 +523,7 @@ export interface components {
              * @default error
              * @enum {string}
              */
-            position_0: "error" | "features" | "left-out";
+            position_0?: "error" | "features" | "left-out";
             /** Prompt */
             prompt: string;
             /**
@@ -517,13 +537,13 @@ export interface components {
              * @description Affects speed, memory and the granularity of the choice of nodes.
              * @default 512
              */
-            targets_per_sweep: number;
+            targets_per_sweep?: number;
             /**
              * View Nodes
              * @description Nodes in the pruned picture of the graph, chosen by influence.
              * @default 300
              */
-            view_nodes: number;
+            view_nodes?: number;
         };
         /** AttributeSpec */
         AttributeSpecInput: {
@@ -532,7 +552,7 @@ export interface components {
              * @description `none`, `bos` or a token's text; must equal what the coders were trained with, which is the default.
              * @default null
              */
-            bos: string | null;
+            bos?: string | null;
             /**
              * Coders
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -543,7 +563,7 @@ export interface components {
              * @description Without `targets`, they are the fewest most likely next tokens that reach this, at most `max_logits`.
              * @default 0.95
              */
-            desired_logit_prob: number;
+            desired_logit_prob?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -555,24 +575,24 @@ export interface components {
              * @default error
              * @enum {string}
              */
-            layers_without_coder: "error" | "refused";
+            layers_without_coder?: "error" | "refused";
             /**
              * Max Logits
              * @default 10
              */
-            max_logits: number;
+            max_logits?: number;
             /**
              * Max Nodes
              * @description Feature nodes whose incoming edges are computed, chosen by influence on the logits.
              * @default 2000
              */
-            max_nodes: number;
+            max_nodes?: number;
             /**
              * Minus
              * @description A token: the differences of the `targets`' logits to its logit are explained, not to the vocabulary's mean.
              * @default null
              */
-            minus: string | null;
+            minus?: string | null;
             /**
              * Name
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
@@ -584,7 +604,7 @@ export interface components {
              * @default error
              * @enum {string}
              */
-            position_0: "error" | "features" | "left-out";
+            position_0?: "error" | "features" | "left-out";
             /** Prompt */
             prompt: string;
             /**
@@ -593,19 +613,19 @@ export interface components {
              *     follow the prompt, so mostly with a space before it.
              * @default null
              */
-            targets: string[] | null;
+            targets?: string[] | null;
             /**
              * Targets Per Sweep
              * @description Affects speed, memory and the granularity of the choice of nodes.
              * @default 512
              */
-            targets_per_sweep: number;
+            targets_per_sweep?: number;
             /**
              * View Nodes
              * @description Nodes in the pruned picture of the graph, chosen by influence.
              * @default 300
              */
-            view_nodes: number;
+            view_nodes?: number;
         };
         /**
          * AuxK
@@ -618,18 +638,18 @@ export interface components {
              * @description A feature is dead once so many tokens have passed without it.
              * @default 1000000
              */
-            dead_after_tokens: number;
+            dead_after_tokens?: number;
             /**
              * K
              * @description Most dead features that speak for one token.
              * @default 256
              */
-            k: number;
+            k?: number;
             /**
              * Weight
              * @default 0.03125
              */
-            weight: number;
+            weight?: number;
         };
         /**
          * AuxK
@@ -642,18 +662,18 @@ export interface components {
              * @description A feature is dead once so many tokens have passed without it.
              * @default 1000000
              */
-            dead_after_tokens: number;
+            dead_after_tokens?: number;
             /**
              * K
              * @description Most dead features that speak for one token.
              * @default 256
              */
-            k: number;
+            k?: number;
             /**
              * Weight
              * @default 0.03125
              */
-            weight: number;
+            weight?: number;
         };
         /**
          * BatchTopK
@@ -666,7 +686,7 @@ export interface components {
              * K
              * @default 32
              */
-            k: number;
+            k?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -684,7 +704,7 @@ export interface components {
              * K
              * @default 32
              */
-            k: number;
+            k?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -700,25 +720,25 @@ export interface components {
              * @default document
              * @enum {string}
              */
-            attention: "document" | "row";
+            attention?: "document" | "row";
             /**
              * Bos
              * @description What stands first in every row: `none`, `bos` (the tokenizer's own), or a token's text.
              * @default none
              */
-            bos: string;
+            bos?: string;
             /**
              * Context
              * @description Tokens in a packed row.
              * @default 256
              */
-            context: number;
+            context?: number;
             /**
              * Heldout Fraction
              * @description Share of the documents that training never sees.
              * @default 0.05
              */
-            heldout_fraction: number;
+            heldout_fraction?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -743,7 +763,7 @@ export interface components {
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /**
              * Source
              * @default {
@@ -756,7 +776,7 @@ export interface components {
              *       ]
              *     }
              */
-            source: components["schemas"]["PydocSource"] | components["schemas"]["TextSource"] | components["schemas"]["JsonlSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["HubSource"];
+            source?: components["schemas"]["PydocSource"] | components["schemas"]["TextSource"] | components["schemas"]["JsonlSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["HubSource"];
         };
         /** BuildDatasetSpec */
         BuildDatasetSpecInput: {
@@ -767,25 +787,25 @@ export interface components {
              * @default document
              * @enum {string}
              */
-            attention: "document" | "row";
+            attention?: "document" | "row";
             /**
              * Bos
              * @description What stands first in every row: `none`, `bos` (the tokenizer's own), or a token's text.
              * @default none
              */
-            bos: string;
+            bos?: string;
             /**
              * Context
              * @description Tokens in a packed row.
              * @default 256
              */
-            context: number;
+            context?: number;
             /**
              * Heldout Fraction
              * @description Share of the documents that training never sees.
              * @default 0.05
              */
-            heldout_fraction: number;
+            heldout_fraction?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -796,7 +816,7 @@ export interface components {
              * @description Stop after this many tokens, held-out ones included; all of the text if not given.
              * @default null
              */
-            max_tokens: number | null;
+            max_tokens?: number | null;
             /**
              * Model
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -811,7 +831,7 @@ export interface components {
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /**
              * Source
              * @default {
@@ -824,7 +844,7 @@ export interface components {
              *       ]
              *     }
              */
-            source: components["schemas"]["PydocSourceInput"] | components["schemas"]["TextSourceInput"] | components["schemas"]["JsonlSourceInput"] | components["schemas"]["ParquetSourceInput"] | components["schemas"]["HubSourceInput"];
+            source?: components["schemas"]["PydocSourceInput"] | components["schemas"]["TextSourceInput"] | components["schemas"]["JsonlSourceInput"] | components["schemas"]["ParquetSourceInput"] | components["schemas"]["HubSourceInput"];
         };
         /**
          * CoderConfig
@@ -846,7 +866,7 @@ export interface components {
              * @default row
              * @enum {string}
              */
-            attention: "document" | "row";
+            attention?: "document" | "row";
             /** Bos */
             bos: string;
             /**
@@ -854,7 +874,7 @@ export interface components {
              * @description Whether the encoder reads `x - b_dec`: SAEs may, nothing else does.
              * @default false
              */
-            centred: boolean;
+            centred?: boolean;
             /** D In */
             d_in: number;
             /** D Out */
@@ -868,38 +888,38 @@ export interface components {
              * Dtype
              * @default float32
              */
-            dtype: string;
+            dtype?: string;
             /**
              * Format
              * @default clew-coder/1
              * @constant
              */
-            format: "clew-coder/1";
+            format?: "clew-coder/1";
             /**
              * Hook In
              * @description As in `CoderSpec`; of coders from elsewhere that are not yet fitted to a model also `mlp.normed`: what the MLP's
              *     norm makes before its gain and bias.
              * @default mlp.in
              */
-            hook_in: string;
+            hook_in?: string;
             /**
              * Hook Out
              * @description As in `CoderSpec`; of coders from elsewhere also `mlp.returned`: what the MLP module returns, before any norm.
              * @default mlp.out
              */
-            hook_out: string;
+            hook_out?: string;
             /**
              * Kind
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
+            kind?: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * Later Layers
              * @description The layers above its own that a cross-layer transcoder writes to as well, ascending.
              * @default []
              */
-            later_layers: number[];
+            later_layers?: number[];
             /**
              * Layer
              * @description Block index, from 0.
@@ -917,7 +937,7 @@ export interface components {
              *     no effect in a model whose every norm subtracts that mean.
              * @default false
              */
-            output_centred: boolean;
+            output_centred?: boolean;
             /**
              * Positions Excluded
              * @description Positions never trained on and never counted, from the beginning of what tokens attend within: position 0 is an
@@ -926,13 +946,13 @@ export interface components {
              *       0
              *     ]
              */
-            positions_excluded: number[];
+            positions_excluded?: number[];
             /**
              * Skip
              * @description Whether a cross-layer transcoder has a `W_skip` too; a skip transcoder always does, others never.
              * @default false
              */
-            skip: boolean;
+            skip?: boolean;
             /** Tokenizer Digest */
             tokenizer_digest: string;
         };
@@ -956,7 +976,7 @@ export interface components {
              * @default row
              * @enum {string}
              */
-            attention: "document" | "row";
+            attention?: "document" | "row";
             /**
              * Ce Mean
              * @description In place of the same its per-dimension mean over the evaluated tokens. None where it was not measured.
@@ -995,7 +1015,7 @@ export interface components {
              *     Rows that share a document are not quite independent, so intervals are too narrow where documents are long.
              * @default {}
              */
-            intervals: {
+            intervals?: {
                 [key: string]: components["schemas"]["Interval"];
             };
             /**
@@ -1046,7 +1066,7 @@ export interface components {
              *       "k": 32
              *     }
              */
-            activation: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
+            activation?: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
             /**
              * Hook In
              * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
@@ -1054,7 +1074,7 @@ export interface components {
              * @default mlp.in
              * @enum {string}
              */
-            hook_in: "mlp.in" | "mlp.out" | "resid";
+            hook_in?: "mlp.in" | "mlp.out" | "resid";
             /**
              * Hook Out
              * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
@@ -1067,7 +1087,7 @@ export interface components {
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
+            kind?: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -1076,12 +1096,12 @@ export interface components {
              *       "sparsity_warmup_steps": 0
              *     }
              */
-            loss: components["schemas"]["LossSpec"];
+            loss?: components["schemas"]["LossSpec"];
             /**
              * N Features
              * @default 2304
              */
-            n_features: number;
+            n_features?: number;
         };
         /** CoderSpec */
         CoderSpecInput: {
@@ -1092,7 +1112,7 @@ export interface components {
              *       "k": 32
              *     }
              */
-            activation: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
+            activation?: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
             /**
              * Hook In
              * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
@@ -1100,13 +1120,13 @@ export interface components {
              * @default mlp.in
              * @enum {string}
              */
-            hook_in: "mlp.in" | "mlp.out" | "resid";
+            hook_in?: "mlp.in" | "mlp.out" | "resid";
             /**
              * Hook Out
              * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
              * @default null
              */
-            hook_out: ("mlp.in" | "mlp.out" | "resid") | null;
+            hook_out?: ("mlp.in" | "mlp.out" | "resid") | null;
             /**
              * Kind
              * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
@@ -1114,7 +1134,7 @@ export interface components {
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
+            kind?: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -1124,12 +1144,12 @@ export interface components {
              *       "auxk": null
              *     }
              */
-            loss: components["schemas"]["LossSpecInput"];
+            loss?: components["schemas"]["LossSpecInput"];
             /**
              * N Features
              * @default 2304
              */
-            n_features: number;
+            n_features?: number;
         };
         /** CoderVariant */
         CoderVariant: {
@@ -1140,7 +1160,7 @@ export interface components {
              *       "k": 32
              *     }
              */
-            activation: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
+            activation?: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
             /**
              * Hook In
              * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
@@ -1148,7 +1168,7 @@ export interface components {
              * @default mlp.in
              * @enum {string}
              */
-            hook_in: "mlp.in" | "mlp.out" | "resid";
+            hook_in?: "mlp.in" | "mlp.out" | "resid";
             /**
              * Hook Out
              * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
@@ -1161,7 +1181,7 @@ export interface components {
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
+            kind?: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -1170,12 +1190,12 @@ export interface components {
              *       "sparsity_warmup_steps": 0
              *     }
              */
-            loss: components["schemas"]["LossSpec"];
+            loss?: components["schemas"]["LossSpec"];
             /**
              * N Features
              * @default 2304
              */
-            n_features: number;
+            n_features?: number;
             /**
              * Name
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
@@ -1191,7 +1211,7 @@ export interface components {
              *       "k": 32
              *     }
              */
-            activation: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
+            activation?: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
             /**
              * Hook In
              * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
@@ -1199,13 +1219,13 @@ export interface components {
              * @default mlp.in
              * @enum {string}
              */
-            hook_in: "mlp.in" | "mlp.out" | "resid";
+            hook_in?: "mlp.in" | "mlp.out" | "resid";
             /**
              * Hook Out
              * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
              * @default null
              */
-            hook_out: ("mlp.in" | "mlp.out" | "resid") | null;
+            hook_out?: ("mlp.in" | "mlp.out" | "resid") | null;
             /**
              * Kind
              * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
@@ -1213,7 +1233,7 @@ export interface components {
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
+            kind?: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -1223,12 +1243,12 @@ export interface components {
              *       "auxk": null
              *     }
              */
-            loss: components["schemas"]["LossSpecInput"];
+            loss?: components["schemas"]["LossSpecInput"];
             /**
              * N Features
              * @default 2304
              */
-            n_features: number;
+            n_features?: number;
             /**
              * Name
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
@@ -1449,7 +1469,7 @@ export interface components {
              * @description by field of this estimate, why it is null
              * @default {}
              */
-            unknown: {
+            unknown?: {
                 [key: string]: string;
             };
         };
@@ -1494,25 +1514,25 @@ export interface components {
              * @description Whether to measure the mean in place of each coder's output too: a third more time.
              * @default true
              */
-            mean_ablation: boolean;
+            mean_ablation?: boolean;
             /**
              * Replace All
              * @description Whether to measure all coders of a set in the model at once as well.
              * @default true
              */
-            replace_all: boolean;
+            replace_all?: boolean;
             /**
              * Rows Per Batch
              * @description Affects speed and memory only: every metric is invariant to it.
              * @default 4
              */
-            rows_per_batch: number;
+            rows_per_batch?: number;
             /**
              * Tokens
              * @description Rounded up to whole rows.
              * @default 2048
              */
-            tokens: number;
+            tokens?: number;
         };
         /** EvaluateSpec */
         EvaluateSpecInput: {
@@ -1526,7 +1546,7 @@ export interface components {
              * @description Whose held-out split to measure on; the coders' own dataset if not given.
              * @default null
              */
-            dataset: string | null;
+            dataset?: string | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1537,25 +1557,25 @@ export interface components {
              * @description Whether to measure the mean in place of each coder's output too: a third more time.
              * @default true
              */
-            mean_ablation: boolean;
+            mean_ablation?: boolean;
             /**
              * Replace All
              * @description Whether to measure all coders of a set in the model at once as well.
              * @default true
              */
-            replace_all: boolean;
+            replace_all?: boolean;
             /**
              * Rows Per Batch
              * @description Affects speed and memory only: every metric is invariant to it.
              * @default 4
              */
-            rows_per_batch: number;
+            rows_per_batch?: number;
             /**
              * Tokens
              * @description Rounded up to whole rows.
              * @default 2048
              */
-            tokens: number;
+            tokens?: number;
         };
         /** EventView */
         EventView: {
@@ -1615,13 +1635,13 @@ export interface components {
              * @description What the other project loads the model by, such as a Hugging Face id; written down, not looked up.
              * @default unknown
              */
-            model_name: string;
+            model_name?: string;
             /**
              * Tokens
              * @description Of the training split to calibrate on, and as many held-out ones to measure on; rounded up to whole rows.
              * @default 8192
              */
-            tokens: number;
+            tokens?: number;
         };
         /** ExportCodersSpec */
         ExportCodersSpecInput: {
@@ -1636,7 +1656,7 @@ export interface components {
              *     not given.
              * @default null
              */
-            dataset: string | null;
+            dataset?: string | null;
             /**
              * Format
              * @enum {string}
@@ -1652,13 +1672,13 @@ export interface components {
              * @description What the other project loads the model by, such as a Hugging Face id; written down, not looked up.
              * @default unknown
              */
-            model_name: string;
+            model_name?: string;
             /**
              * Tokens
              * @description Of the training split to calibrate on, and as many held-out ones to measure on; rounded up to whole rows.
              * @default 8192
              */
-            tokens: number;
+            tokens?: number;
         };
         /** FaithfulnessSpec */
         FaithfulnessSpec: {
@@ -1669,13 +1689,13 @@ export interface components {
              * @default zero
              * @enum {string}
              */
-            ablation: "zero" | "mean";
+            ablation?: "zero" | "mean";
             /**
              * Edges
              * @description Edges that are measured under the freeze.
              * @default 50
              */
-            edges: number;
+            edges?: number;
             /**
              * Graph
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -1691,24 +1711,24 @@ export interface components {
              * @description Features that are tried out one by one, drawn evenly over the ranking by influence.
              * @default 30
              */
-            nodes: number;
+            nodes?: number;
             /**
              * Paraphrases
              * @description Prompts that should need the same circuit: none, or at least three.
              * @default []
              */
-            paraphrases: string[];
+            paraphrases?: string[];
             /**
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /**
              * Top
              * @description Most influential features that are compared between paraphrases.
              * @default 50
              */
-            top: number;
+            top?: number;
         };
         /** FaithfulnessSpec */
         FaithfulnessSpecInput: {
@@ -1719,13 +1739,13 @@ export interface components {
              * @default zero
              * @enum {string}
              */
-            ablation: "zero" | "mean";
+            ablation?: "zero" | "mean";
             /**
              * Edges
              * @description Edges that are measured under the freeze.
              * @default 50
              */
-            edges: number;
+            edges?: number;
             /**
              * Graph
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -1741,24 +1761,24 @@ export interface components {
              * @description Features that are tried out one by one, drawn evenly over the ranking by influence.
              * @default 30
              */
-            nodes: number;
+            nodes?: number;
             /**
              * Paraphrases
              * @description Prompts that should need the same circuit: none, or at least three.
              * @default []
              */
-            paraphrases: string[];
+            paraphrases?: string[];
             /**
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /**
              * Top
              * @description Most influential features that are compared between paraphrases.
              * @default 50
              */
-            top: number;
+            top?: number;
         };
         /**
          * FeatureEdit
@@ -1779,7 +1799,7 @@ export interface components {
              * Start
              * @default 1
              */
-            start: number;
+            start?: number;
             /**
              * Stop
              * @description Null: to the end, and on through generated tokens.
@@ -1810,19 +1830,19 @@ export interface components {
              * Start
              * @default 1
              */
-            start: number;
+            start?: number;
             /**
              * Stop
              * @description Null: to the end, and on through generated tokens.
              * @default null
              */
-            stop: number | null;
+            stop?: number | null;
             /**
              * Value
              * @description None with `ablate`.
              * @default null
              */
-            value: number | null;
+            value?: number | null;
         };
         /**
          * FrequencyHistogram
@@ -1851,7 +1871,7 @@ export interface components {
              * @default clew-graph/2
              * @enum {string}
              */
-            format: "clew-graph/1" | "clew-graph/2";
+            format?: "clew-graph/1" | "clew-graph/2";
             /** Name */
             name: string;
             /**
@@ -1901,7 +1921,7 @@ export interface components {
              * @default error
              * @enum {string}
              */
-            position_0: "error" | "features" | "left-out";
+            position_0?: "error" | "features" | "left-out";
             /** Prompt */
             prompt: string;
             scores: components["schemas"]["GraphScores"];
@@ -1911,7 +1931,7 @@ export interface components {
              * @default likeliest
              * @enum {string}
              */
-            target_rule: "likeliest" | "given";
+            target_rule?: "likeliest" | "given";
             /** Targets */
             targets: components["schemas"]["LogitTarget"][];
             /** Token Ids */
@@ -1981,7 +2001,7 @@ export interface components {
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2002,12 +2022,12 @@ export interface components {
              * @description Documents among which the next one is drawn, by the seed; 0 for the dataset's own order.
              * @default 1000
              */
-            shuffle_buffer: number;
+            shuffle_buffer?: number;
             /**
              * Split
              * @default train
              */
-            split: string;
+            split?: string;
         };
         /**
          * HubSource
@@ -2019,13 +2039,13 @@ export interface components {
              * @description The dataset's configuration, where it has several.
              * @default null
              */
-            config: string | null;
+            config?: string | null;
             /**
              * Field
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2041,18 +2061,18 @@ export interface components {
              * @description A branch, tag or commit; the newest commit if not given. Which commit it was is recorded.
              * @default null
              */
-            revision: string | null;
+            revision?: string | null;
             /**
              * Shuffle Buffer
              * @description Documents among which the next one is drawn, by the seed; 0 for the dataset's own order.
              * @default 1000
              */
-            shuffle_buffer: number;
+            shuffle_buffer?: number;
             /**
              * Split
              * @default train
              */
-            split: string;
+            split?: string;
         };
         /** ImportCodersSpec */
         ImportCodersSpec: {
@@ -2072,7 +2092,7 @@ export interface components {
              * @default auto
              * @enum {string}
              */
-            format: "auto" | "clew" | "saelens" | "sparsify" | "circuit-tracer" | "gemma-scope" | "paper";
+            format?: "auto" | "clew" | "saelens" | "sparsify" | "circuit-tracer" | "gemma-scope" | "paper";
             /**
              * Hook In
              * @description What they read, if their files do not say it or say it wrongly. `mlp.normed`: what the MLP's norm makes before
@@ -2122,27 +2142,27 @@ export interface components {
              * @description What they learned from, if the catalogue has it.
              * @default null
              */
-            dataset: string | null;
+            dataset?: string | null;
             /**
              * Format
              * @description `auto`: what the files look like. `paper`: a checkpoint of the code of arXiv 2406.11944.
              * @default auto
              * @enum {string}
              */
-            format: "auto" | "clew" | "saelens" | "sparsify" | "circuit-tracer" | "gemma-scope" | "paper";
+            format?: "auto" | "clew" | "saelens" | "sparsify" | "circuit-tracer" | "gemma-scope" | "paper";
             /**
              * Hook In
              * @description What they read, if their files do not say it or say it wrongly. `mlp.normed`: what the MLP's norm makes before
              *     its gain and bias, which are folded into the coder.
              * @default null
              */
-            hook_in: ("mlp.in" | "mlp.out" | "resid" | "mlp.normed") | null;
+            hook_in?: ("mlp.in" | "mlp.out" | "resid" | "mlp.normed") | null;
             /**
              * Hook Out
              * @description What they write, likewise.
              * @default null
              */
-            hook_out: ("mlp.in" | "mlp.out" | "resid") | null;
+            hook_out?: ("mlp.in" | "mlp.out" | "resid") | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2153,7 +2173,7 @@ export interface components {
              * @description Of a single coder whose files do not say; overrides what they say.
              * @default null
              */
-            layer: number | null;
+            layer?: number | null;
             /**
              * Model
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -2183,7 +2203,7 @@ export interface components {
              * @default auto
              * @enum {string}
              */
-            format: "auto" | "neuronpedia" | "circuit-tracer";
+            format?: "auto" | "neuronpedia" | "circuit-tracer";
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2209,7 +2229,7 @@ export interface components {
              * @description Nodes in the picture of the graph, chosen by influence.
              * @default 300
              */
-            view_nodes: number;
+            view_nodes?: number;
         };
         /** ImportGraphSpec */
         ImportGraphSpecInput: {
@@ -2224,7 +2244,7 @@ export interface components {
              * @default auto
              * @enum {string}
              */
-            format: "auto" | "neuronpedia" | "circuit-tracer";
+            format?: "auto" | "neuronpedia" | "circuit-tracer";
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2250,7 +2270,7 @@ export interface components {
              * @description Nodes in the picture of the graph, chosen by influence.
              * @default 300
              */
-            view_nodes: number;
+            view_nodes?: number;
         };
         /** ImportModelSpec */
         ImportModelSpec: {
@@ -2308,19 +2328,19 @@ export interface components {
              * @description How often a job that failed by its own fault is tried again. Lost workers and preemptions do not count.
              * @default 0
              */
-            max_retries: number;
+            max_retries?: number;
             /**
              * Priority
              * @default normal
              * @enum {string}
              */
-            priority: "low" | "normal" | "high";
+            priority?: "low" | "normal" | "high";
             /**
              * Reuse
              * @description Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it.
              * @default true
              */
-            reuse: boolean;
+            reuse?: boolean;
             /** Spec */
             spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"];
             /**
@@ -2328,7 +2348,7 @@ export interface components {
              * @default project
              * @enum {string}
              */
-            visibility: "project" | "lab";
+            visibility?: "project" | "lab";
         };
         /**
          * JobState
@@ -2400,6 +2420,13 @@ export interface components {
              */
             id: string;
             /**
+             * Inputs
+             * @description The same by what they are; coders by layer.
+             */
+            inputs: {
+                [key: string]: string[];
+            };
+            /**
              * Kind
              * @enum {string}
              */
@@ -2459,7 +2486,7 @@ export interface components {
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2481,7 +2508,7 @@ export interface components {
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2503,7 +2530,7 @@ export interface components {
              * @description Width of the rectangle through which thresholds get gradients, in the same unit. Of no effect in use.
              * @default 0.05
              */
-            bandwidth: number;
+            bandwidth?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2514,7 +2541,7 @@ export interface components {
              * @description Where thresholds start. Pre-activations start with a spread of about 1.
              * @default 0.1
              */
-            threshold: number;
+            threshold?: number;
         };
         /**
          * JumpReLU
@@ -2526,7 +2553,7 @@ export interface components {
              * @description Width of the rectangle through which thresholds get gradients, in the same unit. Of no effect in use.
              * @default 0.05
              */
-            bandwidth: number;
+            bandwidth?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2537,7 +2564,7 @@ export interface components {
              * @description Where thresholds start. Pre-activations start with a spread of about 1.
              * @default 0.1
              */
-            threshold: number;
+            threshold?: number;
         };
         /**
          * Lineage
@@ -2550,7 +2577,7 @@ export interface components {
              * Coder Digests
              * @default []
              */
-            coder_digests: string[];
+            coder_digests?: string[];
             /** Dataset Digest */
             dataset_digest?: string | null;
             /** Model Digest */
@@ -2560,7 +2587,7 @@ export interface components {
              * @description UUIDs of the catalogue records this was made from.
              * @default []
              */
-            parents: string[];
+            parents?: string[];
             /** Seed */
             seed?: number | null;
             /**
@@ -2624,7 +2651,7 @@ export interface components {
              * @default fvu
              * @enum {string}
              */
-            fidelity: "fvu" | "mse" | "norm-scaled";
+            fidelity?: "fvu" | "mse" | "norm-scaled";
             /**
              * Sparsity
              * @description Mean over tokens of: `l1`: sum z; of use with unit-norm decoder rows, else z shrinks while they grow.
@@ -2632,19 +2659,19 @@ export interface components {
              * @default none
              * @enum {string}
              */
-            sparsity: "none" | "l1" | "l1-decoder-norm" | "l0";
+            sparsity?: "none" | "l1" | "l1-decoder-norm" | "l0";
             /**
              * Sparsity Warmup Steps
              * @description lambda rises linearly from 0 over so many optimiser steps.
              * @default 0
              */
-            sparsity_warmup_steps: number;
+            sparsity_warmup_steps?: number;
             /**
              * Sparsity Weight
              * @description lambda
              * @default 0
              */
-            sparsity_weight: number;
+            sparsity_weight?: number;
         };
         /**
          * LossSpec
@@ -2652,7 +2679,7 @@ export interface components {
          */
         LossSpecInput: {
             /** @default null */
-            auxk: components["schemas"]["AuxKInput"] | null;
+            auxk?: components["schemas"]["AuxKInput"] | null;
             /**
              * Fidelity
              * @description `fvu`: sum |y - y_hat|^2 / sum |y - y_bar|^2 of the batch. `mse`: |y - y_hat|^2, mean over tokens (the paper,
@@ -2660,7 +2687,7 @@ export interface components {
              * @default fvu
              * @enum {string}
              */
-            fidelity: "fvu" | "mse" | "norm-scaled";
+            fidelity?: "fvu" | "mse" | "norm-scaled";
             /**
              * Sparsity
              * @description Mean over tokens of: `l1`: sum z; of use with unit-norm decoder rows, else z shrinks while they grow.
@@ -2668,19 +2695,19 @@ export interface components {
              * @default none
              * @enum {string}
              */
-            sparsity: "none" | "l1" | "l1-decoder-norm" | "l0";
+            sparsity?: "none" | "l1" | "l1-decoder-norm" | "l0";
             /**
              * Sparsity Warmup Steps
              * @description lambda rises linearly from 0 over so many optimiser steps.
              * @default 0
              */
-            sparsity_warmup_steps: number;
+            sparsity_warmup_steps?: number;
             /**
              * Sparsity Weight
              * @description lambda
              * @default 0
              */
-            sparsity_weight: number;
+            sparsity_weight?: number;
         };
         /**
          * Memory
@@ -2809,7 +2836,7 @@ export interface components {
              *       0.999
              *     ]
              */
-            betas: number[];
+            betas?: number[];
             /**
              * Clip Norm
              * @description Bound on the norm of each coder's gradient, in units of its layer.
@@ -2820,46 +2847,46 @@ export interface components {
              * @description Share of the steps, at the end, over which the rate falls to 0; 1 is a whole cosine or a whole line.
              * @default 0.2
              */
-            decay_fraction: number;
+            decay_fraction?: number;
             /**
              * Decoder Rows
              * @description `unit-norm` keeps every decoder row at norm 1, gradients along the rows removed.
              * @default free
              * @enum {string}
              */
-            decoder_rows: "free" | "unit-norm";
+            decoder_rows?: "free" | "unit-norm";
             /**
              * Kind
              * @description `adafactor` needs about half of Adam's memory: it keeps no moments, only row and column means of squares.
              * @default adam
              * @enum {string}
              */
-            kind: "adam" | "adamw" | "adafactor";
+            kind?: "adam" | "adamw" | "adafactor";
             /**
              * Lr
              * @description In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale.
              * @default 0.004
              */
-            lr: number;
+            lr?: number;
             /**
              * Schedule
              * @description How the rate falls to 0 over the last `decay_fraction` of the steps; `constant`: it does not.
              * @default linear
              * @enum {string}
              */
-            schedule: "constant" | "linear" | "cosine";
+            schedule?: "constant" | "linear" | "cosine";
             /**
              * Warmup Steps
              * @description Linear from 0; counted in optimiser steps.
              * @default 10
              */
-            warmup_steps: number;
+            warmup_steps?: number;
             /**
              * Weight Decay
              * @description Of AdamW and Adafactor: each step takes this times the rate off all weights but biases and thresholds.
              * @default 0
              */
-            weight_decay: number;
+            weight_decay?: number;
         };
         /** OptimizerSpec */
         OptimizerSpecInput: {
@@ -2870,58 +2897,58 @@ export interface components {
              *       0.999
              *     ]
              */
-            betas: number[];
+            betas?: number[];
             /**
              * Clip Norm
              * @description Bound on the norm of each coder's gradient, in units of its layer.
              * @default null
              */
-            clip_norm: number | null;
+            clip_norm?: number | null;
             /**
              * Decay Fraction
              * @description Share of the steps, at the end, over which the rate falls to 0; 1 is a whole cosine or a whole line.
              * @default 0.2
              */
-            decay_fraction: number;
+            decay_fraction?: number;
             /**
              * Decoder Rows
              * @description `unit-norm` keeps every decoder row at norm 1, gradients along the rows removed.
              * @default free
              * @enum {string}
              */
-            decoder_rows: "free" | "unit-norm";
+            decoder_rows?: "free" | "unit-norm";
             /**
              * Kind
              * @description `adafactor` needs about half of Adam's memory: it keeps no moments, only row and column means of squares.
              * @default adam
              * @enum {string}
              */
-            kind: "adam" | "adamw" | "adafactor";
+            kind?: "adam" | "adamw" | "adafactor";
             /**
              * Lr
              * @description In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale.
              * @default 0.004
              */
-            lr: number;
+            lr?: number;
             /**
              * Schedule
              * @description How the rate falls to 0 over the last `decay_fraction` of the steps; `constant`: it does not.
              * @default linear
              * @enum {string}
              */
-            schedule: "constant" | "linear" | "cosine";
+            schedule?: "constant" | "linear" | "cosine";
             /**
              * Warmup Steps
              * @description Linear from 0; counted in optimiser steps.
              * @default 10
              */
-            warmup_steps: number;
+            warmup_steps?: number;
             /**
              * Weight Decay
              * @description Of AdamW and Adafactor: each step takes this times the rate off all weights but biases and thresholds.
              * @default 0
              */
-            weight_decay: number;
+            weight_decay?: number;
         };
         /** Page[CoderView] */
         Page_CoderView_: {
@@ -2983,7 +3010,7 @@ export interface components {
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3005,7 +3032,7 @@ export interface components {
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3136,7 +3163,7 @@ export interface components {
              *       "sqlalchemy"
              *     ]
              */
-            packages: string[];
+            packages?: string[];
         };
         /**
          * PydocSource
@@ -3158,7 +3185,7 @@ export interface components {
              *       "sqlalchemy"
              *     ]
              */
-            packages: string[];
+            packages?: string[];
         };
         /**
          * ReLU
@@ -3199,7 +3226,7 @@ export interface components {
              * @default influence
              * @constant
              */
-            rule: "influence";
+            rule?: "influence";
             /**
              * Selected
              * @description Of these, features whose incoming edges were computed.
@@ -3237,7 +3264,7 @@ export interface components {
              * @description Hold attention patterns, norm scales and MLP outputs as the prompt made them, so that only direct edges act.
              * @default false
              */
-            frozen: boolean;
+            frozen?: boolean;
             /**
              * Graph
              * @description A stored graph, in place of coders and prompt: what it predicts is held against what is measured.
@@ -3255,13 +3282,13 @@ export interface components {
              * @description To generate, the most likely one each time, without and with the edits.
              * @default 0
              */
-            tokens: number;
+            tokens?: number;
             /**
              * Top
              * @description Most likely next tokens to tell.
              * @default 10
              */
-            top: number;
+            top?: number;
         };
         /** SteerSpec */
         SteerSpecInput: {
@@ -3270,7 +3297,7 @@ export interface components {
              * @description A set of coders by name or by the UUID of its training job; left out where a graph is given.
              * @default null
              */
-            coders: string | null;
+            coders?: string | null;
             /**
              * Edits
              * @description Applied in order; several of one feature act on what those before made of it.
@@ -3281,13 +3308,13 @@ export interface components {
              * @description Hold attention patterns, norm scales and MLP outputs as the prompt made them, so that only direct edges act.
              * @default false
              */
-            frozen: boolean;
+            frozen?: boolean;
             /**
              * Graph
              * @description A stored graph, in place of coders and prompt: what it predicts is held against what is measured.
              * @default null
              */
-            graph: string | null;
+            graph?: string | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3297,19 +3324,30 @@ export interface components {
              * Prompt
              * @default null
              */
-            prompt: string | null;
+            prompt?: string | null;
             /**
              * Tokens
              * @description To generate, the most likely one each time, without and with the edits.
              * @default 0
              */
-            tokens: number;
+            tokens?: number;
             /**
              * Top
              * @description Most likely next tokens to tell.
              * @default 10
              */
-            top: number;
+            top?: number;
+        };
+        /** StepTime */
+        StepTime: {
+            /**
+             * At
+             * Format: date-time
+             * @description When it was measured, by the newest attempt that did.
+             */
+            at: string;
+            /** Step */
+            step: number;
         };
         /**
          * TextSource
@@ -3352,7 +3390,7 @@ export interface components {
              * @description The line that ends a document, as `<|endoftext|>`; empty for a blank line. If not given, a file is a document.
              * @default null
              */
-            separator: string | null;
+            separator?: string | null;
         };
         /** TimeRange */
         TimeRange: {
@@ -3378,7 +3416,7 @@ export interface components {
              * K
              * @default 32
              */
-            k: number;
+            k?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3394,7 +3432,7 @@ export interface components {
              * K
              * @default 32
              */
-            k: number;
+            k?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3407,7 +3445,7 @@ export interface components {
              * Checkpoint Every
              * @default 50
              */
-            checkpoint_every: number;
+            checkpoint_every?: number;
             /**
              * @default {
              *       "kind": "transcoder",
@@ -3425,13 +3463,13 @@ export interface components {
              *       }
              *     }
              */
-            coder: components["schemas"]["CoderSpec"];
+            coder?: components["schemas"]["CoderSpec"];
             /**
              * Coders
              * @description Several coders a layer, in place of `coder`; each is the one that it would be alone.
              * @default []
              */
-            coders: components["schemas"]["CoderVariant"][];
+            coders?: components["schemas"]["CoderVariant"][];
             /**
              * Dataset
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -3442,18 +3480,18 @@ export interface components {
              * @default float32
              * @enum {string}
              */
-            dtype: "float32" | "bfloat16";
+            dtype?: "float32" | "bfloat16";
             /**
              * Evaluate Every
              * @description Held-out FVU is measured at step 0, every so many steps, and at the end.
              * @default 50
              */
-            evaluate_every: number;
+            evaluate_every?: number;
             /**
              * Evaluate Tokens
              * @default 2048
              */
-            evaluate_tokens: number;
+            evaluate_tokens?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3465,7 +3503,7 @@ export interface components {
              * Log Every
              * @default 5
              */
-            log_every: number;
+            log_every?: number;
             /**
              * Model
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -3491,12 +3529,12 @@ export interface components {
              *       "decoder_rows": "free"
              *     }
              */
-            optimizer: components["schemas"]["OptimizerSpec"];
+            optimizer?: components["schemas"]["OptimizerSpec"];
             /**
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /** Steps */
             steps: number;
             /**
@@ -3504,7 +3542,7 @@ export interface components {
              * @description Rounded down to whole rows of the dataset; what each text begins with is seen by the model, not by the coders.
              * @default 1024
              */
-            tokens_per_step: number;
+            tokens_per_step?: number;
         };
         /** TrainSpec */
         TrainSpecInput: {
@@ -3512,7 +3550,7 @@ export interface components {
              * Checkpoint Every
              * @default 50
              */
-            checkpoint_every: number;
+            checkpoint_every?: number;
             /**
              * @default {
              *       "kind": "transcoder",
@@ -3532,13 +3570,13 @@ export interface components {
              *       }
              *     }
              */
-            coder: components["schemas"]["CoderSpecInput"];
+            coder?: components["schemas"]["CoderSpecInput"];
             /**
              * Coders
              * @description Several coders a layer, in place of `coder`; each is the one that it would be alone.
              * @default []
              */
-            coders: components["schemas"]["CoderVariantInput"][];
+            coders?: components["schemas"]["CoderVariantInput"][];
             /**
              * Dataset
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -3549,18 +3587,18 @@ export interface components {
              * @default float32
              * @enum {string}
              */
-            dtype: "float32" | "bfloat16";
+            dtype?: "float32" | "bfloat16";
             /**
              * Evaluate Every
              * @description Held-out FVU is measured at step 0, every so many steps, and at the end.
              * @default 50
              */
-            evaluate_every: number;
+            evaluate_every?: number;
             /**
              * Evaluate Tokens
              * @default 2048
              */
-            evaluate_tokens: number;
+            evaluate_tokens?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3572,7 +3610,7 @@ export interface components {
              * Log Every
              * @default 5
              */
-            log_every: number;
+            log_every?: number;
             /**
              * Model
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -3599,12 +3637,12 @@ export interface components {
              *       "decoder_rows": "free"
              *     }
              */
-            optimizer: components["schemas"]["OptimizerSpecInput"];
+            optimizer?: components["schemas"]["OptimizerSpecInput"];
             /**
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /** Steps */
             steps: number;
             /**
@@ -3612,7 +3650,7 @@ export interface components {
              * @description Rounded down to whole rows of the dataset; what each text begins with is seen by the model, not by the coders.
              * @default 1024
              */
-            tokens_per_step: number;
+            tokens_per_step?: number;
         };
         /** WorkerFit */
         WorkerFit: {
@@ -4604,6 +4642,66 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MetricSeries"][];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_step_times: {
+        parameters: {
+            query?: {
+                max_points?: number;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StepTime"][];
                 };
             };
             /** @description A valid API key is required */

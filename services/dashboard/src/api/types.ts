@@ -8,8 +8,10 @@ export type JobSummary = Schemas["JobSummary"];
 export type JobView = Schemas["JobView"];
 export type JobRequest = Schemas["JobRequest"];
 export type FeatureEdit = Schemas["FeatureEditInput"];
-/** What the page asks of a steering; the rest has defaults. */
-export type SteerSpec = Pick<Schemas["SteerSpecInput"], "kind" | "graph" | "edits" | "tokens">;
+export type SteerSpec = Schemas["SteerSpecInput"];
+export type ExportFormat = Schemas["ExportCodersSpecInput"]["format"];
+export type StepTime = Schemas["StepTime"];
+export type EstimateView = Schemas["EstimateView"];
 export type JobState = Schemas["JobState"];
 export type JobKind = JobSummary["kind"];
 export type ProgressView = Schemas["ProgressView"];
@@ -39,18 +41,20 @@ export interface Page<T> {
 }
 
 export const JOB_STATES: readonly JobState[] = ["queued", "dispatched", "running", "succeeded", "failed", "cancelled"];
-export const JOB_KINDS: readonly JobKind[] = [
-  "import-model",
-  "build-dataset",
-  "train",
-  "evaluate",
-  "attribute",
-  "import-coders",
-  "export-coders",
-  "import-graph",
-  "steer",
-  "faithfulness",
-];
+// By kind, so that a kind which the API has and this list lacks does not compile.
+const KINDS: Record<JobKind, true> = {
+  "import-model": true,
+  "build-dataset": true,
+  train: true,
+  evaluate: true,
+  attribute: true,
+  "import-coders": true,
+  "export-coders": true,
+  "import-graph": true,
+  steer: true,
+  faithfulness: true,
+};
+export const JOB_KINDS = Object.keys(KINDS) as JobKind[];
 
 export function isTerminal(state: JobState): boolean {
   return state === "succeeded" || state === "failed" || state === "cancelled";

@@ -15,6 +15,7 @@ const PAGES = [
   ["/datasets", "Datasets"],
   ["/coders", "Coders"],
   ["/graphs", "Graphs"],
+  ["/compare", "Compare"],
 ] as const;
 
 /** The frame around every page behind the sign-in. */

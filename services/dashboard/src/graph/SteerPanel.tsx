@@ -6,7 +6,6 @@ import { useState } from "react";
 import { api, unwrap } from "../api/client";
 import { problemOf } from "../api/problem";
 import { jobQuery } from "../api/queries";
-import type { JobRequest } from "../api/types";
 import { StateChip } from "../components/StateChip";
 import { ProblemBox } from "../components/States";
 import { useJobFeed } from "../live/useJobFeed";
@@ -39,7 +38,7 @@ export function SteerPanel({ graph, id, sites, job, onJob }: Props) {
   const submit = useMutation({
     mutationFn: () => {
       const spec = steerSpec(id, sites, { operation, value: Number(value), onward, tokens: count });
-      return unwrap(api.POST("/api/v1/jobs", { body: { spec: spec as JobRequest["spec"], priority: "normal", visibility: "project", max_retries: 0, reuse: true } }));
+      return unwrap(api.POST("/api/v1/jobs", { body: { spec } }));
     },
     onSuccess: (made) => {
       client.setQueryData(jobQuery(made.id).queryKey, made);
