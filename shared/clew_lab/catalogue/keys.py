@@ -179,10 +179,11 @@ def _views(actor: Actor) -> Select[Any]:
     member = and_(Membership.user_id == ApiKey.user_id, Membership.project_id == ApiKey.project_id)
     usable = and_(*live(), or_(ApiKey.user_id.is_(None), Membership.user_id.is_not(None)))
     return (
-        select(ApiKey, User.name, usable)
+        select(ApiKey)
         .outerjoin(User, User.id == ApiKey.user_id)
         .outerjoin(Membership, member)
         .where(may_see_key(actor))
+        .add_columns(User.name, usable)
     )
 
 
