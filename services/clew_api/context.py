@@ -80,6 +80,7 @@ class RequestContext:
                 log.info(
                     "request",
                     project=caller and caller.actor.project_name,
+                    user=caller and caller.actor.user_name,
                     key=caller and caller.actor.key_name,
                     method=scope["method"],
                     path=scope["path"],
