@@ -22,13 +22,28 @@ from clew_api.routers import (
     jobs,
     metrics,
     models,
+    overview,
     session,
     workers,
 )
 from clew_lab.settings import Settings
 
 PREFIX = "/api/v1"
-ROUTERS = (jobs, estimates, events, metrics, artifacts, models, datasets, coders, graphs, workers, health, session)
+ROUTERS = (
+    jobs,
+    estimates,
+    events,
+    metrics,
+    artifacts,
+    models,
+    datasets,
+    coders,
+    graphs,
+    workers,
+    overview,
+    health,
+    session,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:

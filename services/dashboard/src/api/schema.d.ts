@@ -290,6 +290,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/lab": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Lab
+         * @description Workers, pools, and what every project may have of them and had.
+         */
+        get: operations["get_lab"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -2316,6 +2336,15 @@ export interface components {
              */
             priority: "low" | "normal" | "high";
             /**
+             * @default {
+             *       "gpus": null,
+             *       "gpu_memory_bytes": null,
+             *       "cpus": null,
+             *       "memory_bytes": null
+             *     }
+             */
+            requests: components["schemas"]["RequestsInput"];
+            /**
              * Reuse
              * @description Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it.
              * @default true
@@ -2367,6 +2396,8 @@ export interface components {
             progress: components["schemas"]["ProgressView"] | null;
             /** Project */
             project: string;
+            /** @description Of a waiting job; null of others, and until the scheduler has looked. */
+            standing: components["schemas"]["Standing"] | null;
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -2438,6 +2469,8 @@ export interface components {
             } | null;
             /** Spec */
             spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"];
+            /** @description Of a waiting job; null of others, and until the scheduler has looked. */
+            standing: components["schemas"]["Standing"] | null;
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -2538,6 +2571,18 @@ export interface components {
              * @default 0.1
              */
             threshold: number;
+        };
+        /**
+         * LabView
+         * @description Who works in the lab, and who gets how much of it.
+         */
+        LabView: {
+            /** Pools */
+            pools: components["schemas"]["PoolView"][];
+            /** Projects */
+            projects: components["schemas"]["ProjectShare"][];
+            /** Workers */
+            workers: components["schemas"]["WorkerView"][];
         };
         /**
          * Lineage
@@ -3054,6 +3099,34 @@ export interface components {
              */
             share?: number | null;
         };
+        /** PoolView */
+        PoolView: {
+            /**
+             * At
+             * @description When that was; null until it has looked.
+             */
+            at: string | null;
+            /**
+             * Busy
+             * @description Of these, those that were given a job.
+             */
+            busy: number;
+            /**
+             * Pool
+             * @enum {string}
+             */
+            pool: "train" | "circuits";
+            /**
+             * Waiting
+             * @description Jobs, as the scheduler last counted them.
+             */
+            waiting: number;
+            /**
+             * Workers
+             * @description That live and take work.
+             */
+            workers: number;
+        };
         /**
          * Problem
          * @description An error as JSON (`application/problem+json`), in HTTP answers and in failed jobs alike.
@@ -3115,6 +3188,53 @@ export interface components {
             total: number;
             /** Unit */
             unit: string;
+        };
+        /**
+         * ProjectShare
+         * @description What a project may have of the workers, and what it had.
+         */
+        ProjectShare: {
+            /**
+             * In Flight
+             * @description Jobs that workers have.
+             */
+            in_flight: number;
+            /**
+             * Max In Flight
+             * @description Its quota; null without one, and of projects that are not yours.
+             */
+            max_in_flight: number | null;
+            /** Max Stored Bytes */
+            max_stored_bytes: number | null;
+            /** Project */
+            project: string;
+            /**
+             * Share
+             * @description Its weight over that of all projects.
+             */
+            share: number;
+            /**
+             * Stored Bytes
+             * @description Of its published files; null of projects that are not yours.
+             */
+            stored_bytes: number | null;
+            /**
+             * Used S
+             * @description Worker-seconds, the running jobs' included, each counting half after seven days.
+             */
+            used_s: number;
+            /**
+             * Used Share
+             * @description Of what all projects used.
+             */
+            used_share: number;
+            /**
+             * Waiting
+             * @description Jobs, as the scheduler last counted them.
+             */
+            waiting: number;
+            /** Weight */
+            weight: number;
         };
         /**
          * PydocSource
@@ -3182,6 +3302,35 @@ export interface components {
              */
             kind: "relu";
         };
+        /**
+         * Requests
+         * @description What a worker must have, where that is not what is worked out from the spec.
+         */
+        RequestsInput: {
+            /**
+             * Cpus
+             * @default null
+             */
+            cpus: number | null;
+            /**
+             * Gpu Memory Bytes
+             * @description On a worker with a GPU, in place of the estimate.
+             * @default null
+             */
+            gpu_memory_bytes: number | null;
+            /**
+             * Gpus
+             * @description 1 for a worker with a GPU. A worker has one or none; without this, either will do.
+             * @default null
+             */
+            gpus: number | null;
+            /**
+             * Memory Bytes
+             * @description Of the machine; on a worker without a GPU in place of the estimate.
+             * @default null
+             */
+            memory_bytes: number | null;
+        };
         /** Selection */
         Selection: {
             /**
@@ -3219,6 +3368,39 @@ export interface components {
             key_name: string;
             /** Project */
             project: string;
+        };
+        /**
+         * Standing
+         * @description Where a waiting job stands, as the scheduler last saw it.
+         */
+        Standing: {
+            /**
+             * At
+             * Format: date-time
+             * @description When the scheduler looked; while it lives, a few seconds ago.
+             */
+            at: string;
+            /**
+             * Cause
+             * @enum {string}
+             */
+            cause: "no-worker" | "too-large" | "quota" | "kept" | "share" | "busy" | "next";
+            /**
+             * Eta S
+             * @description Seconds from now until it starts, judged by what runs and by what jobs of these kinds took; null where that
+             *     cannot be told.
+             */
+            eta_s: number | null;
+            /**
+             * Position
+             * @description Among the waiting jobs of its pool, from 1, in the order in which they would be given to workers.
+             */
+            position: number;
+            /**
+             * Reason
+             * @description Why it waits, in a sentence.
+             */
+            reason: string;
         };
         /** SteerSpec */
         SteerSpec: {
@@ -3637,13 +3819,21 @@ export interface components {
         WorkerView: {
             /** Beat Age S */
             beat_age_s: number;
+            /**
+             * Cpus
+             * @description 0 where that is not known.
+             */
+            cpus: number;
             /** Device */
             device: string;
             /** Draining */
             draining: boolean;
             /** Job Id */
             job_id: string | null;
-            /** Memory Bytes */
+            /**
+             * Memory Bytes
+             * @description Of its GPU, else of its machine; 0 where that is not known.
+             */
             memory_bytes: number;
             /** Name */
             name: string;
@@ -4626,6 +4816,44 @@ export interface operations {
             };
             /** @description The request is not valid */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_lab: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
