@@ -10,7 +10,8 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
 
 from clew_lab.catalogue import views
-from clew_lab.catalogue.pages import page
+from clew_lab.catalogue.newest import newest_jobs
+from clew_lab.catalogue.pages import decode_cursor, page
 from clew_lab.catalogue.scope import Actor, get, may_read, owned, readable
 from clew_lab.catalogue.standings import standing_view
 from clew_lab.catalogue.tables import (
@@ -57,11 +58,9 @@ def list_jobs(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[JobSummary]:
-    statement = job_summaries(actor)
-    if states:
-        statement = statement.where(Job.state.in_(states))
-    if kinds:
-        statement = statement.where(Job.kind.in_(kinds))
+    before = None if cursor is None else decode_cursor(cursor)
+    listed = newest_jobs(actor, states=states, kinds=kinds, before=before, limit=limit + 1)
+    statement = job_summaries(actor).where(Job.id.in_(listed))
     return page(session, statement, Job, _summary, cursor=cursor, limit=limit)
 
 

@@ -142,6 +142,8 @@ class Job(Base):
         ),
         Index("ix_jobs_held", "lease_expires_at", postgresql_where=text("state in ('dispatched', 'running')")),
         Index("ix_jobs_listing", "project_id", text("id desc")),
+        Index("ix_jobs_newest", "project_id", "state", "kind", "id"),
+        Index("ix_jobs_shown", "state", "kind", "id", postgresql_where=text("visibility = 'lab'")),
         Index("ix_jobs_content", "project_id", "content_digest", postgresql_where=text("state = 'succeeded'")),
         Index("ix_jobs_finished", "kind", "finished_at", postgresql_where=text("state = 'succeeded'")),
     )

@@ -20,7 +20,7 @@ AHEAD_S = 60.0
 
 
 def _since(later: str, earlier: str) -> str:
-    """In half-lives; bounded, since Postgres refuses what underflows."""
+    """In half-lives; bounded, since Postgres refuses what underflows. Of a time that is null, it is the bound."""
     return f"(least(extract(epoch from {later} - {earlier})::float / {HALF_LIFE_S}, 200))"
 
 
@@ -43,7 +43,7 @@ _ACCOUNTS = text(f"""
     left join usage on usage.project_id = projects.id
     left join (
         select jobs.project_id, count(*) as jobs,
-               sum(greatest({AHEAD_S}, {_counts("now()", "attempts.started_at")})) as seconds
+               sum(greatest({AHEAD_S}, {_counts("now()", "coalesce(attempts.started_at, now())")})) as seconds
         from jobs left join attempts on attempts.job_id = jobs.id and attempts.fence = jobs.fence
         where jobs.state in ('dispatched', 'running')
         group by jobs.project_id

@@ -108,7 +108,8 @@ _STAND = text(f"""
         from placed left join kept using (id)
     )
     insert into standings (job_id, position, starts_at, cause, data)
-    select id, position, now() + make_interval(secs => least(seconds, 1e9)), cause, data from found
+    select id, position, case when seconds < 1e9 then now() + make_interval(secs => seconds) end, cause, data
+    from found
     on conflict (job_id) do update
     set position = excluded.position, starts_at = excluded.starts_at, cause = excluded.cause, data = excluded.data
     where (standings.position, standings.cause, standings.data)

@@ -10,7 +10,7 @@ from tests.support.jobs import Queue, dataset_result, make_actor, uploaded
 
 from clew_lab.catalogue import queries
 from clew_lab.catalogue.scope import Actor
-from clew_lab.catalogue.tables import Project
+from clew_lab.catalogue.tables import Job, Project
 from clew_lab.jobs import finalise, quotas, standing
 from clew_lab.jobs.needs import Needs
 from clew_spec.api import Standing
@@ -43,7 +43,7 @@ def test_positions_are_the_order_in_which_jobs_are_given_to_workers(queue: Queue
         for actor in actors:
             weight = rng.choice([0.5, 1.0, 3.0])
             session.execute(update(Project).where(Project.id == actor.project_id).values(weight=weight))
-            values = {"project": actor.project_id, "seconds": rng.choice([0.0, 30.0, 100.0, 500.0])}
+            values = {"project": actor.project_id, "seconds": rng.uniform(0, 500)}
             session.execute(text("insert into usage values (:project, :seconds, now())"), values)
     jobs = [queue.accept(rng.choice(actors), priority=rng.choice(["low", "normal", "high"])) for _ in range(14)]
     look(queue)
@@ -84,7 +84,7 @@ def test_every_cause_is_told_in_a_sentence(queue: Queue) -> None:
     later = queue.accept(other, priority="high")
     assert told(later.id, other) == ("busy", "the one worker that can run it is busy; it is next")
     behind = queue.accept(other)
-    assert told(behind.id, other)[1] == "the one worker that can run it is busy; 1 job is ahead of it"
+    assert told(behind.id, other)[1] == "the one worker that can run it is busy; 2 jobs are ahead of it"
     heavy = queue.accept()
     with queue.sessions.begin() as session:
         session.execute(text("insert into usage values (:id, 1e5, now())"), {"id": queue.actor.project_id})
@@ -104,8 +104,8 @@ def test_the_start_is_judged_by_what_runs_and_by_what_such_jobs_took(queue: Queu
     for eta_s in (100, 1000):
         job = queue.running()
         with queue.sessions.begin() as session:
-            progress = text("update jobs set progress = jsonb_build_object('eta_s', cast(:s as int)) where id = :id")
-            session.execute(progress, {"s": eta_s, "id": job.id})
+            progress = {"phase": "step", "done": 1, "total": 2, "unit": "steps", "eta_s": eta_s}
+            session.execute(update(Job).where(Job.id == job.id).values(progress=progress))
     waiting = [queue.accept() for _ in range(5)]
     look(queue)
     etas = [seen(queue, job.id).eta_s for job in waiting]

@@ -58,6 +58,9 @@ def upgrade() -> None:
     order = [*map(sa.text, ("pool", "project_id", "priority desc", "created_at", "id"))]
     op.create_index("ix_jobs_waiting", "jobs", order, postgresql_where=waiting)
     op.create_index("ix_jobs_finished", "jobs", ["kind", "finished_at"], postgresql_where=succeeded)
+    op.create_index("ix_jobs_newest", "jobs", ["project_id", "state", "kind", "id"])
+    shown = sa.text("visibility = 'lab'")
+    op.create_index("ix_jobs_shown", "jobs", ["state", "kind", "id"], postgresql_where=shown)
     op.create_index("ix_artifacts_stored", "artifacts", ["project_id", "size"])
     op.execute("update workers set gpus = 1 where device like 'cuda%'")
     op.execute(
@@ -79,7 +82,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_artifacts_stored", "artifacts")
-    op.drop_index("ix_jobs_finished", "jobs")
+    for index in ("ix_jobs_shown", "ix_jobs_newest", "ix_jobs_finished"):
+        op.drop_index(index, "jobs")
     op.drop_index("ix_jobs_waiting", "jobs")
     waiting = sa.text("state = 'queued'")
     op.create_index("ix_jobs_waiting", "jobs", ["pool", "priority", "created_at"], postgresql_where=waiting)
