@@ -27,6 +27,7 @@ from clew_spec.api import (
     Health,
     JobSummary,
     JobView,
+    LabView,
     MetricSeries,
     ModelView,
     Page,
@@ -234,6 +235,11 @@ class Lab:
 
     def workers(self) -> list[WorkerView]:
         answer: list[WorkerView] = self._transport.get(TypeAdapter(list[WorkerView]), "workers")
+        return answer
+
+    def overview(self) -> LabView:
+        """Workers, pools, and what every project may have of them and had."""
+        answer: LabView = self._transport.get(LabView, "lab")
         return answer
 
     def session(self) -> SessionView:

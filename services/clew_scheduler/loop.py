@@ -50,11 +50,16 @@ class Scheduler:
             for job_id in reap(session, max_lost=settings.max_lost):
                 log.info("lease_lapsed", job_id=job_id)
         with self._sessions.begin() as session:
-            bells = dispatch(session, lease_s=settings.dispatch_lease_s, alive_s=settings.alive_s)
+            bells = dispatch(
+                session,
+                lease_s=settings.dispatch_lease_s,
+                alive_s=settings.alive_s,
+                reserve_after_s=settings.reserve_after_s,
+            )
         for bell in bells:
             try:
                 ring(self._app, bell)
-                log.info("dispatched", job_id=bell.job_id, fence=bell.fence, pool=bell.pool)
+                log.info("dispatched", job_id=bell.job_id, fence=bell.fence, worker=bell.worker)
             except Unavailable as error:
                 # The leases of these bells lapse, and they are rung again.
                 log.warning("bell_not_rung", job_id=bell.job_id, fence=bell.fence, error=str(error))

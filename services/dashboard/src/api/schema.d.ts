@@ -312,11 +312,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-<<<<<<< HEAD
     "/api/v1/jobs/{job_id}/steps": {
-=======
-    "/api/v1/keys": {
->>>>>>> people
         parameters: {
             query?: never;
             header?: never;
@@ -324,14 +320,26 @@ export interface paths {
             cookie?: never;
         };
         /**
-<<<<<<< HEAD
          * Get Step Times
          * @description When the steps of the job's curves were measured, to draw them over time.
          */
         get: operations["get_step_times"];
         put?: never;
         post?: never;
-=======
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
          * List Keys
          * @description Yours, newest first; all of the project's, to who manages them.
          */
@@ -382,7 +390,26 @@ export interface paths {
          * @description A new secret for the same key; the old one is refused at once.
          */
         post: operations["rotate_key"];
->>>>>>> people
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/lab": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Lab
+         * @description Workers, pools, and what every project may have of them and had.
+         */
+        get: operations["get_lab"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2591,6 +2618,15 @@ export interface components {
              */
             priority?: "low" | "normal" | "high";
             /**
+             * @default {
+             *       "gpus": null,
+             *       "gpu_memory_bytes": null,
+             *       "cpus": null,
+             *       "memory_bytes": null
+             *     }
+             */
+            requests?: components["schemas"]["RequestsInput"];
+            /**
              * Reuse
              * @description Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it.
              * @default true
@@ -2642,6 +2678,8 @@ export interface components {
             progress: components["schemas"]["ProgressView"] | null;
             /** Project */
             project: string;
+            /** @description Of a waiting job; null of others, and until the scheduler has looked. */
+            standing: components["schemas"]["Standing"] | null;
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -2720,6 +2758,8 @@ export interface components {
             } | null;
             /** Spec */
             spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"];
+            /** @description Of a waiting job; null of others, and until the scheduler has looked. */
+            standing: components["schemas"]["Standing"] | null;
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -2831,7 +2871,7 @@ export interface components {
              * @description Null: never, or with the key that asks.
              * @default null
              */
-            expires_at: string | null;
+            expires_at?: string | null;
             /**
              * Name
              * @description 1 to 100 characters that can be seen; stored in Unicode's form NFC
@@ -2843,13 +2883,13 @@ export interface components {
              *     also as that changes; a key that belongs to no person needs a list.
              * @default null
              */
-            scopes: components["schemas"]["PermissionInput"][] | null;
+            scopes?: components["schemas"]["PermissionInput"][] | null;
             /**
              * Service
              * @description Belongs to the project and to no person: it outlives whoever made it.
              * @default false
              */
-            service: boolean;
+            service?: boolean;
         };
         /** KeyView */
         KeyView: {
@@ -2891,6 +2931,18 @@ export interface components {
              * @description Whose it is; null of the project's own.
              */
             user: string | null;
+        };
+        /**
+         * LabView
+         * @description Who works in the lab, and who gets how much of it.
+         */
+        LabView: {
+            /** Pools */
+            pools: components["schemas"]["PoolView"][];
+            /** Projects */
+            projects: components["schemas"]["ProjectShare"][];
+            /** Workers */
+            workers: components["schemas"]["WorkerView"][];
         };
         /**
          * Lineage
@@ -3553,6 +3605,34 @@ export interface components {
          * @enum {string}
          */
         PermissionInput: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
+        /** PoolView */
+        PoolView: {
+            /**
+             * At
+             * @description When that was; null until it has looked.
+             */
+            at: string | null;
+            /**
+             * Busy
+             * @description Of these, those that were given a job.
+             */
+            busy: number;
+            /**
+             * Pool
+             * @enum {string}
+             */
+            pool: "train" | "circuits";
+            /**
+             * Waiting
+             * @description Jobs, as the scheduler last counted them.
+             */
+            waiting: number;
+            /**
+             * Workers
+             * @description That live and take work.
+             */
+            workers: number;
+        };
         /**
          * Problem
          * @description An error as JSON (`application/problem+json`), in HTTP answers and in failed jobs alike.
@@ -3624,7 +3704,7 @@ export interface components {
              * Weight
              * @default null
              */
-            weight: number | null;
+            weight?: number | null;
         };
         /** ProjectRequest */
         ProjectRequest: {
@@ -3633,7 +3713,7 @@ export interface components {
              * @description The name of the person who is its first admin.
              * @default null
              */
-            admin: string | null;
+            admin?: string | null;
             /**
              * Name
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
@@ -3644,7 +3724,7 @@ export interface components {
              * @description Its share of the workers against that of other projects.
              * @default 1
              */
-            weight: number;
+            weight?: number;
         };
         /** ProjectRole */
         ProjectRole: {
@@ -3656,6 +3736,53 @@ export interface components {
              */
             project_id: string;
             role: components["schemas"]["Role"];
+        };
+        /**
+         * ProjectShare
+         * @description What a project may have of the workers, and what it had.
+         */
+        ProjectShare: {
+            /**
+             * In Flight
+             * @description Jobs that workers have.
+             */
+            in_flight: number;
+            /**
+             * Max In Flight
+             * @description Its quota; null without one, and of projects that are not yours.
+             */
+            max_in_flight: number | null;
+            /** Max Stored Bytes */
+            max_stored_bytes: number | null;
+            /** Project */
+            project: string;
+            /**
+             * Share
+             * @description Its weight over that of all projects.
+             */
+            share: number;
+            /**
+             * Stored Bytes
+             * @description Of its published files; null of projects that are not yours.
+             */
+            stored_bytes: number | null;
+            /**
+             * Used S
+             * @description Worker-seconds, the running jobs' included, each counting half after seven days.
+             */
+            used_s: number;
+            /**
+             * Used Share
+             * @description Of what all projects used.
+             */
+            used_share: number;
+            /**
+             * Waiting
+             * @description Jobs, as the scheduler last counted them.
+             */
+            waiting: number;
+            /** Weight */
+            weight: number;
         };
         /** ProjectView */
         ProjectView: {
@@ -3745,6 +3872,35 @@ export interface components {
             kind: "relu";
         };
         /**
+         * Requests
+         * @description What a worker must have, where that is not what is worked out from the spec.
+         */
+        RequestsInput: {
+            /**
+             * Cpus
+             * @default null
+             */
+            cpus?: number | null;
+            /**
+             * Gpu Memory Bytes
+             * @description On a worker with a GPU, in place of the estimate.
+             * @default null
+             */
+            gpu_memory_bytes?: number | null;
+            /**
+             * Gpus
+             * @description 1 for a worker with a GPU. A worker has one or none; without this, either will do.
+             * @default null
+             */
+            gpus?: number | null;
+            /**
+             * Memory Bytes
+             * @description Of the machine; on a worker without a GPU in place of the estimate.
+             * @default null
+             */
+            memory_bytes?: number | null;
+        };
+        /**
          * Role
          * @description Of a person in a project. Each may do what those before it may.
          * @enum {string}
@@ -3797,17 +3953,17 @@ export interface components {
              * Key
              * @default null
              */
-            key: string | null;
+            key?: string | null;
             /**
              * Name
              * @default null
              */
-            name: string | null;
+            name?: string | null;
             /**
              * Password
              * @default null
              */
-            password: string | null;
+            password?: string | null;
         };
         /**
          * SessionView
@@ -3853,6 +4009,39 @@ export interface components {
             user: string | null;
             /** User Id */
             user_id: string | null;
+        };
+        /**
+         * Standing
+         * @description Where a waiting job stands, as the scheduler last saw it.
+         */
+        Standing: {
+            /**
+             * At
+             * Format: date-time
+             * @description When the scheduler looked; while it lives, a few seconds ago.
+             */
+            at: string;
+            /**
+             * Cause
+             * @enum {string}
+             */
+            cause: "no-worker" | "too-large" | "quota" | "kept" | "share" | "busy" | "next";
+            /**
+             * Eta S
+             * @description Seconds from now until it starts, judged by what runs and by what jobs of these kinds took; null where that
+             *     cannot be told.
+             */
+            eta_s: number | null;
+            /**
+             * Position
+             * @description Among the waiting jobs of its pool, from 1, in the order in which they would be given to workers.
+             */
+            position: number;
+            /**
+             * Reason
+             * @description Why it waits, in a sentence.
+             */
+            reason: string;
         };
         /** SteerSpec */
         SteerSpec: {
@@ -4268,24 +4457,24 @@ export interface components {
              * Admin
              * @default null
              */
-            admin: boolean | null;
+            admin?: boolean | null;
             /**
              * Disabled
              * @description Ends every session and every key of theirs at once; their keys are good again if they come back.
              * @default null
              */
-            disabled: boolean | null;
+            disabled?: boolean | null;
             /**
              * Display Name
              * @default null
              */
-            display_name: string | null;
+            display_name?: string | null;
             /**
              * Password
              * @description Ends their sessions.
              * @default null
              */
-            password: string | null;
+            password?: string | null;
         };
         /**
          * UserRequest
@@ -4297,13 +4486,13 @@ export interface components {
              * @description Of the platform: its people, projects and workers; no project's data.
              * @default false
              */
-            admin: boolean;
+            admin?: boolean;
             /**
              * Display Name
              * @description The name itself, if not given.
              * @default null
              */
-            display_name: string | null;
+            display_name?: string | null;
             /**
              * Name
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
@@ -4314,7 +4503,7 @@ export interface components {
              * @description Without one, only keys open the lab.
              * @default null
              */
-            password: string | null;
+            password?: string | null;
         };
         /** UserView */
         UserView: {
@@ -4364,13 +4553,21 @@ export interface components {
         WorkerView: {
             /** Beat Age S */
             beat_age_s: number;
+            /**
+             * Cpus
+             * @description 0 where that is not known.
+             */
+            cpus: number;
             /** Device */
             device: string;
             /** Draining */
             draining: boolean;
             /** Job Id */
             job_id: string | null;
-            /** Memory Bytes */
+            /**
+             * Memory Bytes
+             * @description Of its GPU, else of its machine; 0 where that is not known.
+             */
             memory_bytes: number;
             /** Name */
             name: string;
@@ -5540,7 +5737,6 @@ export interface operations {
             };
         };
     };
-<<<<<<< HEAD
     get_step_times: {
         parameters: {
             query?: {
@@ -5550,18 +5746,6 @@ export interface operations {
             path: {
                 job_id: string;
             };
-=======
-    list_keys: {
-        parameters: {
-            query?: {
-                /** @description `next_cursor` of the page before */
-                cursor?: string | null;
-                /** @description items on a page */
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
->>>>>>> people
             cookie?: never;
         };
         requestBody?: never;
@@ -5572,11 +5756,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-<<<<<<< HEAD
                     "application/json": components["schemas"]["StepTime"][];
-=======
-                    "application/json": components["schemas"]["Page_KeyView_"];
->>>>>>> people
                 };
             };
             /** @description A valid API key is required */
@@ -5588,8 +5768,76 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-<<<<<<< HEAD
-=======
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_keys: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description items on a page */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_KeyView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Your key does not allow this */
             403: {
                 headers: {
@@ -5733,7 +5981,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
->>>>>>> people
             /** @description No such thing, or not visible to you */
             404: {
                 headers: {
@@ -5763,8 +6010,6 @@ export interface operations {
             };
         };
     };
-<<<<<<< HEAD
-=======
     rotate_key: {
         parameters: {
             query?: never;
@@ -5841,7 +6086,53 @@ export interface operations {
             };
         };
     };
->>>>>>> people
+    get_lab: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_models: {
         parameters: {
             query?: {
