@@ -38,6 +38,8 @@ def test_every_page(scheme: str, browser: Browser, site: Site, scene: Scene) -> 
         "/datasets": "pydoc",
         "/coders": "2,304",
         f"/coders/{coders[0]}": "Provenance",
+        "/people": "New person",
+        "/lab": "Waiting jobs",
         "/graphs": "ioi",
         f"/graphs/{graph}": "Strongest paths",
         f"/graphs/{graph}?node=2": "Outputs",

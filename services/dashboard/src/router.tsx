@@ -99,6 +99,18 @@ const compare = createRoute({
   component: lazyRouteComponent(() => import("./pages/Compare")),
 });
 
+const people = createRoute({
+  getParentRoute: () => lab,
+  path: "/people",
+  component: lazyRouteComponent(() => import("./pages/People")),
+});
+
+const overview = createRoute({
+  getParentRoute: () => lab,
+  path: "/lab",
+  component: lazyRouteComponent(() => import("./pages/Lab")),
+});
+
 const models = createRoute({
   getParentRoute: () => lab,
   path: "/models",
@@ -141,7 +153,7 @@ const graph = createRoute({
 
 export function makeRouter(client: QueryClient) {
   return createRouter({
-    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, submit, compare, models, datasets, coders, coder, graphs, graph])]),
+    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, submit, compare, models, datasets, coders, coder, graphs, graph, people, overview])]),
     context: { client },
     defaultPreload: "intent",
     defaultPendingComponent: () => <Loading />,

@@ -10,6 +10,11 @@ const PAGE = 50;
 const NEXT_PAGE = 200;
 const METRIC_POINTS = 1000;
 
+/** How often what the scheduler says of waiting jobs is asked for again: nothing tells when it changes. */
+const WAITING_MS = 5000;
+/** Of longer lists the standings are left to grow old. */
+const FRESH_PAGES = 2;
+
 export interface JobFilter {
   state: JobState[];
   kind: JobKind[];
@@ -52,6 +57,8 @@ export function jobsQuery(filter: JobFilter) {
       ),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next_cursor ?? undefined,
+    refetchInterval: ({ state: { data } }) =>
+      data && data.pages.length <= FRESH_PAGES && data.pages.some((page) => page.items.some((job) => job.state === "queued")) ? WAITING_MS : false,
   });
 }
 
@@ -59,6 +66,7 @@ export function jobQuery(id: string) {
   return queryOptions({
     queryKey: ["job", id],
     queryFn: ({ signal }) => unwrap(api.GET("/api/v1/jobs/{job_id}", { params: { path: { job_id: id } }, signal })),
+    refetchInterval: ({ state: { data } }) => (data?.state === "queued" ? WAITING_MS : false),
   });
 }
 
@@ -103,6 +111,30 @@ export function codersQuery(job: string | undefined) {
     job,
   );
 }
+
+export const keysQuery = recordsQuery("keys", (cursor, signal) =>
+  unwrap(api.GET("/api/v1/keys", { params: { query: { cursor, limit: PAGE } }, signal })),
+);
+export const projectsQuery = recordsQuery("projects", (cursor, signal) =>
+  unwrap(api.GET("/api/v1/projects", { params: { query: { cursor, limit: PAGE } }, signal })),
+);
+export const usersQuery = recordsQuery("users", (cursor, signal) =>
+  unwrap(api.GET("/api/v1/users", { params: { query: { cursor, limit: PAGE } }, signal })),
+);
+
+export function membersQuery(project: string) {
+  return queryOptions({
+    queryKey: ["records", "members", project],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/projects/{project_id}/members", { params: { path: { project_id: project } }, signal })),
+  });
+}
+
+/** Workers, and who gets how much of them; the scheduler counts every few seconds. */
+export const labQuery = queryOptions({
+  queryKey: ["lab"],
+  queryFn: ({ signal }) => unwrap(api.GET("/api/v1/lab", { signal })),
+  refetchInterval: WAITING_MS,
+});
 
 export function graphQuery(id: string) {
   return queryOptions({

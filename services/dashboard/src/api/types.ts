@@ -10,6 +10,21 @@ export type JobRequest = Schemas["JobRequest"];
 export type FeatureEdit = Schemas["FeatureEditInput"];
 export type SteerSpec = Schemas["SteerSpecInput"];
 export type ExportFormat = Schemas["ExportCodersSpecInput"]["format"];
+export type Standing = Schemas["Standing"];
+export type PoolView = Schemas["PoolView"];
+export type ProjectShare = Schemas["ProjectShare"];
+export type Role = Schemas["Role"];
+export type Permission = Schemas["Permission"];
+export type KeyView = Schemas["KeyView"];
+export type NewKeyView = Schemas["NewKeyView"];
+export type KeyRequest = Schemas["KeyRequest"];
+export type MemberView = Schemas["MemberView"];
+export type MemberRequest = Schemas["MemberRequest"];
+export type ProjectView = Schemas["ProjectView"];
+export type ProjectRequest = Schemas["ProjectRequest"];
+export type UserView = Schemas["UserView"];
+export type UserRequest = Schemas["UserRequest"];
+export type PasswordChange = Schemas["PasswordChange"];
 export type StepTime = Schemas["StepTime"];
 export type EstimateView = Schemas["EstimateView"];
 export type JobState = Schemas["JobState"];
@@ -55,6 +70,9 @@ const KINDS: Record<JobKind, true> = {
   faithfulness: true,
 };
 export const JOB_KINDS = Object.keys(KINDS) as JobKind[];
+
+const EVERY_ROLE: Record<Role, true> = { viewer: true, member: true, maintainer: true, admin: true };
+export const ROLES = Object.keys(EVERY_ROLE) as Role[];
 
 export function isTerminal(state: JobState): boolean {
   return state === "succeeded" || state === "failed" || state === "cancelled";

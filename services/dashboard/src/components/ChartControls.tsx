@@ -31,7 +31,7 @@ export function ChartControls({ view, onChange }: Props) {
           type="range"
           min={0}
           max={MOST_SMOOTHING}
-          step={0.01}
+          step={0.05}
           value={view.smoothing}
           onChange={(event) => onChange({ ...view, smoothing: Number(event.currentTarget.value) })}
         />

@@ -22,11 +22,14 @@ export function LongTable<T extends { id: string }>({ label, query, columns }: P
   const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
   const box = useRef<HTMLDivElement>(null);
   const [margin, setMargin] = useState(0);
-  useEffect(() => setMargin(box.current?.offsetTop ?? 0), []);
+  useEffect(() => {
+    const main = scroller();
+    if (box.current && main) setMargin(box.current.getBoundingClientRect().top - main.getBoundingClientRect().top + main.scrollTop);
+  }, []);
   // eslint-disable-next-line react-hooks/incompatible-library -- nothing here is memoized by a compiler
   const virtual = useVirtualizer({
     count: rows.length,
-    getScrollElement: () => document.getElementById("main"),
+    getScrollElement: scroller,
     estimateSize: () => ROW_HEIGHT,
     getItemKey: (i) => rows[i]?.id ?? i,
     overscan: OVERSCAN,
@@ -64,4 +67,9 @@ export function LongTable<T extends { id: string }>({ label, query, columns }: P
       />
     </div>
   );
+}
+
+/** What scrolls a page. */
+function scroller(): HTMLElement | null {
+  return document.getElementById("main");
 }

@@ -75,12 +75,13 @@ export default function MetricChart({ group, syncKey, view, onZoom }: Props) {
   );
 }
 
-/** New points leave a zoom as it is. */
+/** New points leave a zoom as it is. A chart of other lines is about to be replaced. */
 function show(chart: uPlot, data: uPlot.AlignedData, zoom: Zoom | null): void {
-  chart.batch(() => {
-    chart.setData(data, zoom === null);
-    if (zoom) chart.setScale("x", { min: zoom.from, max: zoom.to });
-  });
+  if (chart.series.length !== data.length) return;
+  chart.setData(data, zoom === null);
+  if (!zoom) return;
+  chart.setScale("x", { min: zoom.from, max: zoom.to });
+  chart.redraw();
 }
 
 function summary(group: MetricGroup, x: ChartView["x"]): string {

@@ -1,4 +1,5 @@
 import { Button, Checkbox, NativeSelect } from "@mantine/core";
+import { useEffect, useRef } from "react";
 
 import { useForm } from "./FormContext";
 import classes from "./forms.module.css";
@@ -42,12 +43,22 @@ interface FieldProps {
 
 function FieldInput({ field, at, value, onChange }: FieldProps) {
   const { shape } = field;
-  const form = useForm();
   if (!isComposed(shape) && !isListOfComposed(shape)) return <ScalarInput field={field} at={at} value={value} onChange={onChange} />;
+  return <Group field={field} at={at} value={value} onChange={onChange} />;
+}
+
+/** A field that is made of others. It opens where something in it is wrong, and never closes under the reader's hands. */
+function Group({ field, at, value, onChange }: FieldProps) {
+  const { shape } = field;
+  const form = useForm();
+  const box = useRef<HTMLDetailsElement>(null);
   const wrong = form.errorWithin(at);
+  useEffect(() => {
+    if (box.current && (wrong || field.required)) box.current.open = true;
+  }, [wrong, field.required]);
   const about = field.help || (shape.kind === "object" ? shape.about : "");
   return (
-    <details className={classes.group} data-pointer={at} data-wrong={wrong || undefined} open={wrong || field.required ? true : undefined}>
+    <details ref={box} className={classes.group} data-pointer={at} data-wrong={wrong || undefined}>
       <summary>
         {label(field)} <span className="dim">{told(shape, value)}</span>
       </summary>

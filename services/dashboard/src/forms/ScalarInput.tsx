@@ -1,4 +1,4 @@
-import { Checkbox, NativeSelect, Textarea, TextInput } from "@mantine/core";
+import { Checkbox, NativeSelect, PasswordInput, Textarea, TextInput } from "@mantine/core";
 import { useId, useState } from "react";
 
 import { useForm } from "./FormContext";
@@ -63,6 +63,12 @@ export function ScalarInput({ field, at, value, onChange }: Props) {
       if ((shape.maxLength ?? 0) > LINES) {
         return <Textarea {...common} className={classes.wide} rows={3} value={text} onChange={(event) => set(event.currentTarget.value)} />;
       }
+      if (shape.format === "password") {
+        return <PasswordInput {...common} value={text} autoComplete="new-password" onChange={(event) => set(event.currentTarget.value)} />;
+      }
+      if (shape.format === "date-time") {
+        return <TextInput {...common} type="datetime-local" value={localTime(text)} onChange={(event) => set(isoTime(event.currentTarget.value))} />;
+      }
       const known = form.suggestions(field.name);
       return (
         <>
@@ -97,6 +103,7 @@ export function ScalarInput({ field, at, value, onChange }: Props) {
         />
       );
     case "list":
+      if (shape.item.kind === "choice") return <Choices {...common} options={shape.item.options} nullable={field.nullable} value={value} onValue={onChange} />;
       return shape.item.kind === "number" ? (
         <Typed
           {...common}
@@ -161,6 +168,46 @@ function Lines({ value, onValue, ...props }: Omit<InputProps, "inputMode"> & { v
       }}
     />
   );
+}
+
+interface ChoicesProps extends Omit<InputProps, "inputMode" | "placeholder"> {
+  options: readonly string[];
+  nullable: boolean;
+  value: unknown;
+  onValue: (value: string[] | null) => void;
+}
+
+/** Any of several; of none chosen null is made where that is a value. */
+function Choices({ label, description, error, options, nullable, value, onValue }: ChoicesProps) {
+  const items: unknown[] = Array.isArray(value) ? value : [];
+  return (
+    <Checkbox.Group
+      size="xs"
+      className={classes.wide}
+      label={label}
+      description={description}
+      error={error}
+      value={items.map(String)}
+      onChange={(chosen) => onValue(chosen.length === 0 && nullable ? null : options.filter((option) => chosen.includes(option)))}
+    >
+      <div className={classes.choices}>
+        {options.map((option) => (
+          <Checkbox key={option} size="xs" value={option} label={option} />
+        ))}
+      </div>
+    </Checkbox.Group>
+  );
+}
+
+/** A moment as the browser's own input has it, without its zone, and back. */
+function localTime(iso: string): string {
+  if (iso === "") return "";
+  const at = new Date(iso);
+  return new Date(at.getTime() - 60_000 * at.getTimezoneOffset()).toISOString().slice(0, 16);
+}
+
+function isoTime(local: string): string {
+  return local === "" ? "" : new Date(local).toISOString();
 }
 
 function Json({ value, onValue, ...props }: Omit<InputProps, "inputMode"> & { value: unknown; onValue: (value: unknown) => void }) {

@@ -24,6 +24,7 @@ export interface JsonSchema {
   minItems?: number;
   maxItems?: number;
   pattern?: string;
+  format?: string;
 }
 
 export interface ApiDocument {
@@ -39,7 +40,7 @@ export interface Bounds {
 }
 
 export type Shape =
-  | { kind: "text"; pattern?: string; minLength?: number; maxLength?: number }
+  | { kind: "text"; pattern?: string; minLength?: number; maxLength?: number; format?: string }
   | ({ kind: "number"; integer: boolean } & Bounds)
   | { kind: "boolean" }
   | { kind: "choice"; options: string[] }
@@ -72,7 +73,7 @@ export function shapeOf(schema: JsonSchema, document: ApiDocument, depth = 0): S
   if (at.discriminator) return unionOf(at, at.discriminator, document, depth);
   switch (at.type) {
     case "string":
-      return { kind: "text", pattern: at.pattern, minLength: at.minLength, maxLength: at.maxLength };
+      return { kind: "text", pattern: at.pattern, minLength: at.minLength, maxLength: at.maxLength, format: at.format };
     case "integer":
     case "number":
       return {

@@ -7,6 +7,7 @@ import { isTerminal, type JobView } from "../api/types";
 import { chartView, toSearch, type ChartView } from "../charts/view";
 import { Card, Facts, PageTitle } from "../components/Card";
 import { ProgressBar } from "../components/ProgressBar";
+import { StandingNote } from "../components/StandingNote";
 import { StateChip } from "../components/StateChip";
 import { Failed, Loading, ProblemBox } from "../components/States";
 import { Ago, Elapsed } from "../components/Time";
@@ -55,7 +56,11 @@ export default function Job() {
           {job.error && <ProblemBox problem={job.error} />}
           {job.state !== "succeeded" && (job.progress ?? !isTerminal(job.state)) && (
             <Card>
-              <ProgressBar progress={job.progress} state={job.state} label={job.name} big />
+              {job.state === "queued" && job.standing ? (
+                <StandingNote standing={job.standing} big />
+              ) : (
+                <ProgressBar progress={job.progress} state={job.state} label={job.name} big />
+              )}
             </Card>
           )}
           <Evaluation job={job} />

@@ -9,6 +9,7 @@ import { Card, PageTitle } from "../components/Card";
 import type { Column } from "../components/DataTable";
 import { LongTable } from "../components/LongTable";
 import { ProgressBar } from "../components/ProgressBar";
+import { StandingNote } from "../components/StandingNote";
 import { StateChip } from "../components/StateChip";
 import { Empty, Failed, Loading } from "../components/States";
 import { Ago, Elapsed } from "../components/Time";
@@ -36,6 +37,8 @@ const COLUMNS: Column<JobSummary>[] = [
         <span className={classes.error} title={job.error.detail}>
           {job.error.detail}
         </span>
+      ) : job.state === "queued" && job.standing ? (
+        <StandingNote standing={job.standing} />
       ) : (
         <ProgressBar progress={job.progress} state={job.state} label={job.name} />
       ),
