@@ -59,7 +59,7 @@ def test_runs_are_chosen_overlaid_and_told_apart(tab: Tab, scene: Scene) -> None
 
 
 def test_a_coder_tells_how_good_it_is_and_where_it_came_from(tab: Tab, scene: Scene) -> None:
-    (job, coders), _ = two_runs(scene)
+    (_, coders), _ = two_runs(scene)
     scene.evaluate(coders, "short")
     tab.sign_in(scene.key, "/coders")
     page = tab.page

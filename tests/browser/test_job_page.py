@@ -1,4 +1,4 @@
-"""What one does on the page of a job: read its curves and its log, see where it came from, ask for the same, stop it."""
+"""The page of a job: its curves, its log, where it came from, asking for the same, stopping it."""
 
 import ast
 import json
@@ -44,7 +44,10 @@ def test_how_charts_are_drawn_is_kept_in_the_url(tab: Tab, scene: Scene) -> None
     page.get_by_label("log scale").check()
     page.get_by_role("slider", name="smoothing").fill("0.9")
     drag_across(page, fvu, 0.25, 0.5)
-    expect(page).to_have_url(re.compile(r"zoom=50\.\.100"))
+    expect(page).to_have_url(re.compile(r"zoom=[\d.]+\.\.[\d.]+"))
+    zoom = re.search(r"zoom=([\d.]+)\.\.([\d.]+)", page.url)
+    assert zoom
+    assert [float(end) for end in zoom.groups()] == pytest.approx([50, 100], abs=2)
     expect(page).to_have_url(re.compile(r"y=log"))
     page.reload()
     expect(page.get_by_role("button", name="Whole range")).to_be_visible()
@@ -89,10 +92,10 @@ def test_the_log_is_searched_followed_and_read_from_its_start(tab: Tab, scene: S
     expect(log).to_contain_text("one more")
 
     page.get_by_role("button", name="From the start").click()
-    expect(region).to_contain_text("1,204 lines")
+    expect(region).to_contain_text(re.compile(r"1,20\d lines"))
     search = page.get_by_label("Search the log")
     search.fill("LINE 7")
-    expect(region).to_contain_text("111 of 1,204 lines")
+    expect(region).to_contain_text(re.compile(r"111 of 1,20\d lines"))
     expect(log.locator("mark").first).to_have_text("line 7")
     search.fill("")
     page.get_by_label("Level").select_option("warning")
@@ -141,7 +144,9 @@ def test_a_job_is_asked_for_again_from_elsewhere(tab: Tab, scene: Scene, monkeyp
                 assert ended.value.code == 0
                 body: Any = {"spec": asked[0].spec.model_dump(mode="json")}
             case "Python":
-                body = {"spec": ast.literal_eval(text[text.index("(", text.index("submit")) + 1 : text.rindex("}") + 1])}
+                body = {
+                    "spec": ast.literal_eval(text[text.index("(", text.index("submit")) + 1 : text.rindex("}") + 1])
+                }
             case _:
                 body = json.loads(shlex.split(text.replace("\\\n", " "))[-1])
         assert JobRequest.model_validate_json(json.dumps(body)).spec.model_dump(mode="json") == spec
@@ -151,10 +156,10 @@ def test_a_job_is_cancelled_when_one_has_said_yes(tab: Tab, scene: Scene) -> Non
     id = scene.queue({"kind": "import-model", "name": "m", "path": "/models/m"})
     tab.sign_in(scene.key, f"/jobs/{id}")
     page = tab.page
-    page.get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="No").click()
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="No", exact=True).click()
     expect(page.get_by_role("main")).to_contain_text("queued")
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("button", name="Yes, cancel").click()
     expect(page.get_by_role("main")).to_contain_text("cancelled")
-    expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_hidden()

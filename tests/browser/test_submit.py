@@ -80,7 +80,10 @@ def test_a_clone_has_the_values_of_its_origin(tab: Tab, scene: Scene) -> None:
         "kind": "steer",
         "coders": "first",
         "prompt": "When Mary\nand John",
-        "edits": [{"layer": 3, "feature": 7, "operation": "scale", "value": 2.5}, {"layer": 4, "feature": 8, "operation": "ablate"}],
+        "edits": [
+            {"layer": 3, "feature": 7, "operation": "scale", "value": 2.5},
+            {"layer": 4, "feature": 8, "operation": "ablate"},
+        ],
         "tokens": 5,
     }
     origin = scene.queue(spec, {"model": str(model)}, max_retries=2)

@@ -9,7 +9,9 @@ from clew_lab.jobs.overview import lab_view
 from clew_spec.api import LabView
 from clew_spec.people import Permission
 
-router = APIRouter(prefix="/lab", tags=["workers"], dependencies=[requires(Permission.LAB_READ)], responses=declared(403))
+router = APIRouter(
+    prefix="/lab", tags=["workers"], dependencies=[requires(Permission.LAB_READ)], responses=declared(403)
+)
 
 
 @router.get("", responses=declared(401, 503))
