@@ -75,6 +75,7 @@ def test_what_only_the_lab_knows_is_told_at_its_field(tab: Tab, scene: Scene) ->
 
 
 def test_a_clone_has_the_values_of_its_origin(tab: Tab, scene: Scene) -> None:
+    tab.expected += [REFUSED]
     model = scene.model()
     spec = {
         "kind": "steer",

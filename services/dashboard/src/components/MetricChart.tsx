@@ -78,7 +78,7 @@ export default function MetricChart({ group, syncKey, view, onZoom }: Props) {
 /** New points leave a zoom as it is. A chart of other lines is about to be replaced. */
 function show(chart: uPlot, data: uPlot.AlignedData, zoom: Zoom | null): void {
   if (chart.series.length !== data.length) return;
-  chart.setData(data, zoom === null);
+  chart.setData(data);
   if (!zoom) return;
   chart.setScale("x", { min: zoom.from, max: zoom.to });
   chart.redraw();

@@ -6,7 +6,7 @@ import { useNow } from "./useNow";
 export function StandingNote({ standing, big = false }: { standing: Standing; big?: boolean }) {
   const now = useNow(1000);
   const place = `${count(standing.position)}${ordinal(standing.position)} in line`;
-  const eta = standing.eta_s === null ? "" : `, starts in about ${duration(standing.eta_s)}`;
+  const eta = standing.eta_s === null ? "" : standing.eta_s < 1 ? ", starts now" : `, starts in about ${duration(standing.eta_s)}`;
   const age = ago(standing.at, now);
   const why = `${standing.reason.charAt(0).toUpperCase()}${standing.reason.slice(1)}.`;
   if (big) {
@@ -27,7 +27,7 @@ export function StandingNote({ standing, big = false }: { standing: Standing; bi
       {eta}
       <br />
       <span className="dim">
-        {why} {age}
+        {why} Seen {age}.
       </span>
     </span>
   );
