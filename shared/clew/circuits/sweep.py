@@ -52,19 +52,23 @@ def tiles(network: FrozenNetwork, targets: Tensor) -> list[Tensor]:
 def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
     """The edges into one tile of targets: node indices int64[R] of features and logits, in any order."""
     nodes = network.nodes
-    # by layer, highest first: those already on their way are always the first rows
+    # by layer, highest first: those already on their way are always the first ones
     order = targets[nodes.layer[targets].argsort(descending=True, stable=True)]
-    layers = nodes.layer[order]
-    T = int(nodes.position[order].max()) + 1
+    layers, positions = nodes.layer[order], nodes.position[order]
+    # what targets behind position 0 read there is looked up; only targets at it are carried down through it
+    first, last = min(1, int(positions.min())), int(positions.max()) + 1
+    T = last - first
     # by source, so that what is written anywhere lands in whole rows; the last row is of empty slots
     edges_MN = torch.zeros(len(nodes) + 1, len(order), dtype=network.dtype, device=network.device)
+    at_first_SN = edges_MN.new_zeros(len(network.first_position.nodes_S) if first else 0, len(order))
     values = torch.zeros(len(order), dtype=torch.float64)
     n_layers = len(network.layers)
     g_TND = edges_MN.new_zeros(T, 0, network.d_model)
 
     def join(vectors_ND: Tensor, positions_N: Tensor) -> Tensor:
         fresh_TND = g_TND.new_zeros(T, len(vectors_ND), vectors_ND.shape[1])
-        fresh_TND[positions_N.to(network.device), torch.arange(len(vectors_ND), device=network.device)] = vectors_ND
+        places_N = (positions_N - first).to(network.device)
+        fresh_TND[places_N, torch.arange(len(vectors_ND), device=network.device)] = vectors_ND
         return torch.cat([g_TND, fresh_TND], 1)
 
     logits = order[layers == n_layers]
@@ -78,13 +82,13 @@ def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
         n = g_TND.shape[1]
         parallel = network.anatomy.blocks[layer].parallel
         if n:
-            for vectors_TWD, nodes_TW in network.writers(layer, T):
+            for vectors_TWD, nodes_TW in network.writers(layer, last, first):
                 edges_TWN = torch.bmm(vectors_TWD, g_TND.transpose(1, 2))
                 if network.writes_once:
                     edges_MN[:, :n].index_copy_(0, nodes_TW.flatten(), edges_TWN.flatten(0, 1))
                 else:  # a feature that writes to several layers collects an edge at each
                     edges_MN[:, :n].index_add_(0, nodes_TW.flatten(), edges_TWN.flatten(0, 1))
-        skipped_TND = network.through_skip(layer, g_TND) if n else None
+        skipped_TND = network.through_skip(layer, g_TND, first) if n else None
         if skipped_TND is not None and not parallel:
             g_TND = g_TND + skipped_TND
         new = order[layers == layer]
@@ -95,16 +99,25 @@ def sweep(network: FrozenNetwork, targets: Tensor) -> Rows:
             g_TND = join(network.encoders(layer, features_N, positions_N), positions_N)
         bias_TD = network.layers[layer].attention_bias_TD
         if bias_TD is not None:
-            edges_MN[network.columns[layer].biases_T[:T], : g_TND.shape[1]] += _contract(g_TND, bias_TD[:T])
-        g_TND = g_TND + network.through_attention(layer, g_TND)
+            edges_MN[network.columns[layer].biases_T[first:last], : g_TND.shape[1]] += _contract(
+                g_TND, bias_TD[first:last]
+            )
+        values_TNE = network.to_values(layer, g_TND, first)
+        if first:
+            written_SE = network.first_position.values[layer]
+            at_first_SN[: len(written_SE), : g_TND.shape[1]] += written_SE @ values_TNE[0].T
+        g_TND = g_TND + network.from_values(layer, values_TNE[first:], first)
         # in a parallel block neither the skip path nor the features read the layer's own attention
         if skipped_TND is not None and parallel:
             g_TND = g_TND + skipped_TND
         if len(new) and parallel:
             g_TND = join(network.encoders(layer, features_N, positions_N), positions_N)
-    edges_MN[:T] = _contract(g_TND, network.embed_TD[:T])
+    edges_MN[first:last] = _contract(g_TND, network.embed_TD[first:last])
     if network.position_TD is not None:
-        edges_MN[network.n_tokens : network.n_tokens + T] = _contract(g_TND, network.position_TD[:T])
+        learned = slice(network.n_tokens + first, network.n_tokens + last)
+        edges_MN[learned] = _contract(g_TND, network.position_TD[first:last])
+    if first:
+        edges_MN[network.first_position.nodes_S] = at_first_SN
     return _compress(order, edges_MN[:-1], values, network.left_out)
 
 
@@ -117,7 +130,7 @@ def _compress(targets: Tensor, edges_MN: Tensor, values: Tensor, left_out: Tenso
     ascending = targets.argsort()
     rows_NM = edges_MN.T[ascending.to(edges_MN.device)].contiguous()
     exact_NM = rows_NM.double()
-    sums, absolute_sums = exact_NM.sum(1), exact_NM.abs_().sum(1)
+    sums, absolute_sums = exact_NM.sum(1), exact_NM.abs().sum(1)
     present = rows_NM != 0
     if left_out.any():
         present &= ~left_out.to(rows_NM.device)
