@@ -182,6 +182,18 @@ class Lab:
         """Whether the model does what a `graph` says; see `FaithfulnessSpec`."""
         return self.submit({"kind": "faithfulness", **fields})
 
+    def patch(self, **fields: Any) -> "Job":
+        """Activations of a `clean` prompt patched into a `corrupt` one, or the other way; see `PatchSpec`."""
+        return self.submit({"kind": "patch", **fields})
+
+    def edge(self, **fields: Any) -> "Job":
+        """An edge of a `graph`, from `source` to `target`, by head and position; see `EdgeSpec`."""
+        return self.submit({"kind": "edge", **fields})
+
+    def mean_edges(self, **fields: Any) -> "Job":
+        """The edges into a `feature` of a `layer` of `coders`, averaged over data; see `MeanEdgesSpec`."""
+        return self.submit({"kind": "mean-edges", **fields})
+
     # The catalogue, newest first
 
     def models(self, *, name: str | None = None, limit: int | None = None) -> Iterator[ModelView]:

@@ -60,7 +60,7 @@ def test_graphs_of_the_first_format_are_read(tmp_path: Path) -> None:
     with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["clew-graph"])
     made = json.loads((tmp_path / DOCUMENT_FILE).read_text())
-    assert made["format"] == header["format"] == "clew-graph/2"
+    assert made["format"] == header["format"] == "clew-graph/3"
     for each in (header, made["summary"]):
         del each["target_rule"], each["position_0"]
         for target in each["targets"]:
