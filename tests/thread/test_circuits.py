@@ -148,9 +148,13 @@ def test_one_prompt_is_patched_into_another(thread: RunningLab, graph: GraphDocu
     cells = [cell for cell in root if cell.tag.endswith("rect") and len(cell)]
     shown = len(PROMPT) - found.summary.first_difference
     assert len(cells) == (5 + 4 + 4) * shown + 4 * 4
-    table = clew(thread, *words, "--direction", "noising", "--place", "head.pattern", "--head-positions")
+    assert lab.patching(job["id"]) == found
+    picture = str(tmp_path / "patch.png")
+    noising = ["--direction", "noising", "--place", "head.pattern", "--head-positions", "--picture", picture]
+    table = clew(thread, *words, *noising)
     assert table.returncode == 0, table.stderr
     assert "head.pattern" in table.stdout
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InvalidSpec, match=f"{len(PROMPT)} tokens and the corrupt one 5"):
         lab.patch(model="toy", clean=PROMPT, corrupt="short")
 

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
 
+from clew_client.commands.graphs import write_whole
 from clew_client.commands.options import AsJson
 from clew_client.display import note, print_json
 from clew_client.edits import EXPECTED, read_edit
@@ -13,6 +15,7 @@ from clew_client.lab import Lab
 from clew_client.watching import watch
 from clew_spec.edges import NODES
 from clew_spec.errors import InvalidSpec
+from clew_spec.exchange import heatmap
 from clew_spec.jobs import JobState
 from clew_spec.patching import PatchDirection, PatchMetric, PatchPlace
 
@@ -99,9 +102,15 @@ def patch(
     ] = "denoising",
     head_positions: Annotated[bool, typer.Option("--head-positions", help="Heads at one position at a time.")] = False,
     bos: Annotated[str, typer.Option("--bos", help="First in both: none, bos, or a token's text.")] = "none",
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", help="Draw all places, as .svg or .png (`clew[exchange]`).", show_default=False),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Patch activations between two prompts, and show which places carry the answer."""
+    if picture is not None and picture.suffix not in (".svg", ".png"):
+        raise InvalidSpec(f"no picture can be written as {picture.name}", expected="a name that ends in .svg or .png")
     asked: dict[str, Any] = {
         "model": model,
         "clean": clean,
@@ -111,7 +120,7 @@ def patch(
         "metric": metric,
     }
     asked |= {"direction": direction, "head_positions": head_positions, "bos": bos}
-    _ask({"kind": "patch", **asked, **({"places": place} if place else {})}, as_json)
+    _ask({"kind": "patch", **asked, **({"places": place} if place else {})}, as_json, picture)
 
 
 def edge(
@@ -143,13 +152,19 @@ def mean_edges(
     _ask({"kind": "mean-edges", **asked, "tokens": tokens, "firings": firings, "capped": capped}, as_json)
 
 
-def _ask(spec: Mapping[str, Any], as_json: bool) -> None:
+def _ask(spec: Mapping[str, Any], as_json: bool, picture: Path | None = None) -> None:
     """Submit the job, follow it to its end and show its result. Exit code 1 unless it succeeds."""
     with Lab() as lab:
         job = lab.submit(spec)
         if as_json:
             ended = job.wait()
             print_json(ended)
-            raise typer.Exit(0 if ended.state is JobState.SUCCEEDED else 1)
-        note(f"{job.view.kind} {job.view.name}: {job.id}")
-        raise typer.Exit(watch(lab, job.view, as_json=False))
+            failed = int(ended.state is not JobState.SUCCEEDED)
+        else:
+            note(f"{job.view.kind} {job.view.name}: {job.id}")
+            failed = watch(lab, job.view, as_json=False)
+        if picture is not None and not failed:
+            found = lab.patching(job.id)
+            write_whole(picture, heatmap.png(found) if picture.suffix == ".png" else heatmap.svg(found).encode())
+            note(f"all places: {picture}")
+        raise typer.Exit(failed)
