@@ -61,8 +61,9 @@ class Patcher:
                 where="/spec/clean",
                 expected=f"1 to {model.max_context} tokens",
             )
+        require_same_length(len(base_T), len(other_T))
         self.model = model
-        differs_T = base_T != other_T if len(base_T) == len(other_T) else torch.ones(1, dtype=torch.bool)
+        differs_T = base_T != other_T
         if not differs_T.any():
             raise InvalidSpec("the clean and the corrupt prompt are the same", where="/spec/corrupt")
         self.first_difference = int(differs_T.nonzero()[0])

@@ -18,7 +18,7 @@ def svg(document: PatchDocument) -> str:
     values."""
     summary = document.summary
     parts: list[str] = []
-    y, width = 48.0, 420.0
+    y, width = 64.0, 420.0
     for found in document.maps:
         columns = _columns(found, summary)
         rows = len(found.values)
@@ -26,8 +26,8 @@ def svg(document: PatchDocument) -> str:
         y += CELL_H * rows + LABELS + GAP
         width = max(width, LEFT + CELL_W * len(columns) + 60)
     less = f", {summary.answer!r} less {summary.wrong!r}" if summary.metric == "logit-difference" else ""
-    heading = f"{summary.direction}: {summary.metric}{less}, clean {summary.clean_value:.4g}"
-    heading += f", corrupt {summary.corrupt_value:.4g}"
+    heading = f"{summary.direction}: {summary.metric}{less}"
+    ends = f"clean {summary.clean_value:.4g}, corrupt {summary.corrupt_value:.4g}"
     return (
         "\n".join(
             [
@@ -37,6 +37,7 @@ def svg(document: PatchDocument) -> str:
                 f"<title>{escaped(heading)}</title>",
                 '<rect width="100%" height="100%" fill="#ffffff"/>',
                 f'<text x="8" y="20" font-size="13">{escaped(cut(heading, int(width / 7)))}</text>',
+                f'<text x="8" y="36" fill="#6b7280">{ends}</text>',
                 *parts,
                 "</svg>",
             ]

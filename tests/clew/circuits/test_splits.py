@@ -1,19 +1,26 @@
 """The parts of an edge are what is lost without them, and add up to it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.clew.circuits.planted import HEAD, JOINS, KINDS, TOKENS_T, TWO, planted
+from tests.clew.circuits.test_attribution import graph_of
 from tests.clew.families import FAMILIES, LAYERS, family_model
 from tests.clew.toys import ToyCoder, toy_coders, toy_tokens
 
+from clew.circuits.document import document
 from clew.circuits.frozen import FrozenNetwork
 from clew.circuits.graph import NodeKind
-from clew.circuits.splits import split_edge
+from clew.circuits.splits import network_of as network_of_graph
+from clew.circuits.splits import node_of, split_edge, split_stored
+from clew.circuits.storage import load_graph, save_graph
 from clew.circuits.sweep import sweep
+from clew.circuits.targets import Direction, Token
 from clew.models import Model
-from clew_spec.errors import InvalidSpec
+from clew_spec.edges import read_node
+from clew_spec.errors import DataError, InvalidSpec
 
 pytestmark = pytest.mark.science
 
@@ -129,6 +136,40 @@ def test_the_planted_head_carries_the_planted_edge(kind: str) -> None:
     assert found.edge > 0.1
     assert float(found.last_LHT[*HEAD, 2]) == pytest.approx(found.edge, abs=1e-12)
     assert float(found.through_LH[HEAD]) == pytest.approx(found.edge, abs=1e-12)
+
+
+def test_an_edge_of_a_stored_graph_is_its_networks(tmp_path: Path) -> None:
+    model = family_model("gpt2")
+    coders = toy_coders(model)
+    targets = [Token(9, 30), Direction("any", torch.arange(24.0).double(), 0.5)]
+    made = graph_of(model, coders, PROMPT_T, max_nodes=5, targets=targets)
+    save_graph(tmp_path, made, document(made, "g", 10))
+    graph = load_graph(tmp_path)
+    for rank in (0, 1):
+        target = node_of(graph, read_node(f"logit@{rank}"), "")
+        sources, weights = graph.edges.row(target)
+        for source, weight in zip(sources[::9].tolist(), weights[::9].tolist(), strict=True):
+            if graph.nodes.position[source] < 0:
+                continue
+            told = split_stored(model, coders, graph, source, target)
+            assert (told.source.id, told.target.id, told.capped) == (source, target, None)
+            assert told.stored == pytest.approx(weight, abs=1e-12)
+            assert told.edge == pytest.approx(weight, abs=1e-10)
+            assert told.share == pytest.approx(abs(weight) / float(weights.abs().sum()), rel=1e-9)
+            parts = told.direct + told.rest + sum(part.weight for part in told.parts)
+            assert parts == pytest.approx(weight, abs=1e-10)
+            assert told.direct + sum(told.positions) == pytest.approx(weight, abs=1e-10)
+    nodes = graph.nodes
+    unopened = int((nodes.where(NodeKind.FEATURE) & graph.leaves & (nodes.layer == 2)).nonzero()[-1])
+    told = split_stored(model, coders, graph, 0, unopened)
+    assert (told.stored, told.share) == (None, None)
+    assert told.capped == min(told.edge, nodes.value[unopened].item())
+    name = f"L{nodes.layer[unopened]}/F{nodes.feature[unopened]}@{nodes.position[unopened]}"
+    assert node_of(graph, read_node(name), "") == unopened
+    with pytest.raises(InvalidSpec, match="not active there"):
+        node_of(graph, read_node("L1/F0@0"), "/spec/source")
+    with pytest.raises(DataError, match="do not make the nodes"):
+        network_of_graph(model, toy_coders(model, seed=1), graph)
 
 
 def test_what_has_no_edges_is_refused() -> None:
