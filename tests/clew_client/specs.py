@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import BatchTopK, CoderSpec, JumpReLU, ReLU, TopK
+from clew_spec.connections import ConnectionsSpec, head_of
 from clew_spec.datasets import BuildDatasetSpec, HubSource, JsonlSource, ParquetSource, PydocSource, TextSource
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
@@ -15,6 +16,7 @@ from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobRequest
 from clew_spec.losses import AuxK, LossSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.paths import FeatureRoot, LogitRoot, PathsSpec
 from clew_spec.training import OptimizerSpec, TrainSpec
 
 names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,62}", fullmatch=True)
@@ -136,6 +138,25 @@ specs: st.SearchStrategy[Any] = st.one_of(
         ablation=st.sampled_from(["zero", "mean"]),
         paraphrases=st.lists(words, min_size=3, max_size=5) | st.just([]),
         seed=seeds,
+    ),
+    st.builds(
+        ConnectionsSpec,
+        coders=refs,
+        layer=counts(0, 99),
+        feature=counts(0),
+        upstream=counts(0, 1000),
+        heads=st.none() | st.lists(st.from_regex(r"L[0-9]{1,2}H[0-9]", fullmatch=True), min_size=1, unique_by=head_of),
+        tokens=counts(0, 1000),
+    ),
+    st.builds(
+        PathsSpec,
+        graph=refs,
+        root=st.none()
+        | st.builds(FeatureRoot, layer=counts(0), feature=counts(0), position=counts(0))
+        | st.builds(LogitRoot, token=words, minus=st.none() | words),
+        paths=counts(1, 5000),
+        max_length=st.none() | counts(1, 64),
+        through_features=st.booleans(),
     ),
     st.builds(
         AttributeSpec,

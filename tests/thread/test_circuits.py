@@ -11,13 +11,15 @@ import pytest
 from clew_client import Lab
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import CoderSpec, TopK
+from clew_spec.connections import ConnectionsDocument
 from clew_spec.datasets import BuildDatasetSpec, PydocSource
 from clew_spec.errors import InvalidSpec
 from clew_spec.faithfulness import Faithfulness
 from clew_spec.graph import GraphDocument
 from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
-from clew_spec.results import FaithfulnessResult, SteerResult
+from clew_spec.paths import PathsDocument
+from clew_spec.results import ConnectionsResult, FaithfulnessResult, PathsResult, SteerResult
 from clew_spec.training import TrainSpec
 from tests.thread.conftest import RunningLab
 
@@ -109,9 +111,63 @@ def test_a_graph_is_tried_out_on_its_model(thread: RunningLab, graph: GraphDocum
     assert Faithfulness.model_validate_json(lab.download(file, tmp_path).read_bytes()) == found
     shown = clew(thread, "show", job["id"])
     assert "CPR" in shown.stdout
+    assert job["id"] in [str(each.id) for each in lab.graph("graph").view.analyses]
+    of_graph = clew(thread, "graph", "show", "graph")
+    assert PROMPT in of_graph.stdout
+    assert job["id"][:13] in of_graph.stdout
     with pytest.raises(InvalidSpec) as refused:
         lab.faithfulness(graph="graph", paraphrases=["a", "b", "c" * 1000])
     assert refused.value.where == "/spec/paraphrases/2"
+
+
+def test_what_the_weights_connect_is_told_of_a_feature(thread: RunningLab, graph: GraphDocument) -> None:
+    lab: Lab = thread.client
+    job = lab.connections(coders="first", layer=1, feature=7, upstream=3, heads=["L1H0", "L2H1"])
+    document = job.document()
+    assert isinstance(document, ConnectionsDocument)
+    assert [each.layer for each in document.upstream] == [0] * 3
+    assert [head.side for head in document.through] == ["upstream", "downstream"]
+    result = ConnectionsResult.model_validate(job.view.result)
+    assert result.connections.upstream == document.upstream
+    assert job.view.kind == "connections"
+    done = clew(thread, "connections", "first", "L1/F7", "--upstream", "3", "--heads", "L1H0", "--heads", "L2H1")
+    assert done.returncode == 0, done.stderr
+    assert "Through L2H1, downstream" in done.stdout
+    assert f"F{document.upstream[0].feature} {document.upstream[0].weight:+.3g}" in done.stdout
+    assert "promotes most" in clew(thread, "show", str(job.id)).stdout
+    wrong = clew(thread, "connections", "first", "L1/F64")
+    assert (wrong.returncode, "has no feature 64" in wrong.stderr) == (2, True)
+
+
+def test_the_paths_of_a_graph_are_found_without_its_model(thread: RunningLab, graph: GraphDocument) -> None:
+    lab: Lab = thread.client
+    (record,) = lab.graphs(name="graph")
+    job = lab.paths(graph="graph", paths=40)
+    document = job.document()
+    assert isinstance(document, PathsDocument)
+    assert job.view.parents == [record.id]
+    assert [path.score for path in document.paths] == sorted((path.score for path in document.paths), reverse=True)
+    assert document.paths[0].score == pytest.approx(graph.paths[0].score)
+    result = PathsResult.model_validate(job.view.result)
+    assert (result.n_paths, result.graph_digest) == (40, record.digest)
+    layer, feature, position = strongest(graph)
+    root = f"L{layer}/F{feature}@{position}"
+    done = clew(thread, "paths", "graph", "--root", root, "--through", "token", "--max-length", "3")
+    assert done.returncode == 0, done.stderr
+    assert f"To {root}" in done.stdout
+    tokens = [target.token for target in graph.summary.targets]
+    first, second = [token for token in tokens if token.isprintable() and tokens.count(token) == 1][:2]
+    difference = clew(thread, "paths", "graph", "--root", first, "--minus", second, "--json")
+    assert difference.returncode == 0, difference.stderr
+    found = PathsResult.model_validate(json.loads(difference.stdout)["result"]).paths
+    logit = {target.token: target.logit for target in graph.summary.targets}
+    assert found.root.value == pytest.approx(logit[first] - logit[second], rel=1e-4, abs=1e-4)
+    with pytest.raises(InvalidSpec, match="explains no"):
+        lab.paths(graph="graph", root={"kind": "logit", "token": "no such target"})
+    silent = {"kind": "feature", "layer": 0, "feature": 63, "position": 0}
+    ended = lab.paths(graph="graph", root=silent).wait()
+    assert ended.error is not None
+    assert "not active" in ended.error.detail
 
 
 def test_what_cannot_be_steered_is_refused_or_fails_with_its_reason(thread: RunningLab, graph: GraphDocument) -> None:

@@ -1,15 +1,19 @@
-"""`clew attribute`, `steer`, `faithfulness`: ask for an analysis of a circuit, wait for it, show what came of it."""
+"""`clew attribute`, `steer`, `faithfulness`, `connections`, `paths`: ask for an analysis, wait for it, show it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.console import RenderableType
 
+from clew_client.circuit_display import document_parts
 from clew_client.commands.options import AsJson
 from clew_client.display import note, print_json
 from clew_client.edits import EXPECTED, read_edit
 from clew_client.lab import Lab
+from clew_client.nodes import FEATURE, FILTER, read_feature, read_filter, read_root
 from clew_client.watching import watch
+from clew_spec.api import JobView
 from clew_spec.jobs import JobState
 
 Coders = Annotated[str, typer.Argument(metavar="CODERS", help="A set of coders, by name or by its job's id.")]
@@ -17,13 +21,14 @@ MaybeCoders = Annotated[
     str | None,
     typer.Argument(metavar="[CODERS]", help="A set of coders, by name or by its job's id.", show_default=False),
 ]
+Stored = Annotated[str, typer.Argument(metavar="GRAPH", help="A stored graph, by name or id.")]
 OfGraph = Annotated[
     str | None, typer.Option("--graph", help="A stored graph, in place of coders and prompt.", show_default=False)
 ]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (attribute, steer, faithfulness):
+    for command in (attribute, steer, faithfulness, connections, paths):
         app.command()(command)
 
 
@@ -54,7 +59,7 @@ def steer(
 
 
 def faithfulness(
-    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="A stored graph, by name or id.")],
+    graph: Stored,
     nodes: Annotated[int, typer.Option("--nodes", help="Features to ablate one by one.")] = 30,
     ablation: Annotated[
         Literal["zero", "mean"], typer.Option("--ablation", help="What stands in for ablated features of the curves.")
@@ -70,8 +75,65 @@ def faithfulness(
     _ask({"kind": "faithfulness", **asked}, as_json)
 
 
-def _ask(spec: Mapping[str, Any], as_json: bool) -> None:
-    """Submit the job, follow it to its end and show its result. Exit code 1 unless it succeeds."""
+def connections(
+    coders: Coders,
+    feature: Annotated[str, typer.Argument(metavar="FEATURE", help=f"{FEATURE}.")],
+    upstream: Annotated[int, typer.Option("--upstream", help="Features of each layer below that it reads most.")] = 5,
+    downstream: Annotated[
+        int, typer.Option("--downstream", help="Features of each layer above that read it most.")
+    ] = 5,
+    heads: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--heads", metavar="L5H3", help="Through these heads, too; may be given again.", show_default=False
+        ),
+    ] = None,
+    strongest_heads: Annotated[
+        int, typer.Option("--strongest-heads", help="Without --heads: through so many on each side.")
+    ] = 3,
+    tokens: Annotated[int, typer.Option("--tokens", help="Tokens at each end.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the weights alone connect to a feature, on no prompt."""
+    layer, index = read_feature(feature)
+    asked = {"upstream": upstream, "downstream": downstream, "strongest_heads": strongest_heads, "tokens": tokens}
+    of = {"coders": coders, "layer": layer, "feature": index, "heads": heads or None}
+    _ask({"kind": "connections", **of, **asked}, as_json, in_full=True)
+
+
+def paths(
+    graph: Stored,
+    root: Annotated[
+        str | None,
+        typer.Option("--root", metavar="TOKEN", help="A target of the graph, or a feature of it such as L8/F123@5."),
+    ] = None,
+    minus: Annotated[
+        str | None, typer.Option("--minus", metavar="TOKEN", help="A target to subtract from that of --root.")
+    ] = None,
+    through: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--through", metavar="NODE", help=f"{FILTER}; given again, paths pass them all.", show_default=False
+        ),
+    ] = None,
+    n_paths: Annotated[int, typer.Option("--paths", help="How many.")] = 20,
+    max_length: Annotated[int | None, typer.Option("--max-length", help="Edges of a path at most.")] = None,
+    through_features: Annotated[
+        bool, typer.Option("--through-features", help="Only paths that pass a feature.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the strongest paths of a graph, and what the nodes on them are made of."""
+    if minus is not None and root is None:
+        raise typer.BadParameter("--minus is subtracted from --root, and there is none")
+    asked = {"paths": n_paths, "max_length": max_length, "through_features": through_features}
+    to = None if root is None else read_root(root, minus).model_dump()
+    pass_through = [read_filter(text).model_dump() for text in through or []]
+    _ask({"kind": "paths", "graph": graph, "root": to, "through": pass_through, **asked}, as_json, in_full=True)
+
+
+def _ask(spec: Mapping[str, Any], as_json: bool, *, in_full: bool = False) -> None:
+    """Submit the job, follow it to its end and show its result, or all it found. Exit code 1 unless it succeeds."""
     with Lab() as lab:
         job = lab.submit(spec)
         if as_json:
@@ -79,4 +141,9 @@ def _ask(spec: Mapping[str, Any], as_json: bool) -> None:
             print_json(ended)
             raise typer.Exit(0 if ended.state is JobState.SUCCEEDED else 1)
         note(f"{job.view.kind} {job.view.name}: {job.id}")
-        raise typer.Exit(watch(lab, job.view, as_json=False))
+
+        def document(ended: JobView) -> Iterator[RenderableType]:
+            if ended.state is JobState.SUCCEEDED:
+                yield from document_parts(lab.document(ended.id))
+
+        raise typer.Exit(watch(lab, job.view, as_json=False, **({"parts": document} if in_full else {})))

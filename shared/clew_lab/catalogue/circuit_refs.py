@@ -11,8 +11,11 @@ from clew_lab.catalogue.queries import file_of
 from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Coder, Graph, Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS
+from clew_spec.connections import ConnectionsSpec, named_heads
 from clew_spec.errors import InvalidSpec
 from clew_spec.faithfulness import FaithfulnessSpec
+from clew_spec.graph import GraphSummary
+from clew_spec.paths import PathsSpec, check_root
 from clew_spec.steering import SteerSpec
 
 CheckCoders = Callable[[Sequence[Coder]], None]
@@ -48,6 +51,21 @@ def faithfulness(session: Session, actor: Actor, spec: FaithfulnessSpec) -> Reso
     )
 
 
+def connections(session: Session, actor: Actor, spec: ConnectionsSpec, check_coders: CheckCoders) -> Resolved:
+    coders, model = coders_and_model(session, actor, spec.coders)
+    check_coders(coders)
+    _check_feature(coders, spec.layer, spec.feature, "/spec")
+    named_heads(spec.heads, model.config["n_layers"], model.config["n_heads"])
+    return Resolved(name=coders[0].name, inputs=_inputs(model, coders))
+
+
+def paths(session: Session, actor: Actor, spec: PathsSpec) -> Resolved:
+    """The graph alone: whether it was attributed here, and who may see its coders, does not matter."""
+    graph = find(session, actor, Graph, spec.graph, "/spec/graph")
+    check_root(spec.root, GraphSummary.model_validate(graph.summary))
+    return Resolved(name=graph.name, inputs={"graph": str(graph.id)})
+
+
 def graph_and_makers(session: Session, actor: Actor, ref: str) -> tuple[Graph, list[Coder], Model]:
     """A graph, the coders of its nodes by layer, and its model. Raises InvalidSpec where one is not to be seen."""
     graph = find(session, actor, Graph, ref, "/spec/graph")
@@ -76,21 +94,26 @@ def check_positions(spec: SteerSpec, n_tokens: int) -> None:
 
 
 def _check_features(spec: SteerSpec, coders: list[Coder]) -> None:
-    by_layer = {coder.layer: coder for coder in coders}
     for index, edit in enumerate(spec.edits):
-        coder = by_layer.get(edit.layer)
-        if coder is None:
-            raise InvalidSpec(
-                f"layer {edit.layer} has no coder among those of {coders[0].name}",
-                where=f"/spec/edits/{index}/layer",
-                expected=f"one of the layers {', '.join(map(str, sorted(by_layer)))}",
-            )
-        if edit.feature >= coder.config["n_features"]:
-            raise InvalidSpec(
-                f"the coder of layer {edit.layer} has no feature {edit.feature}",
-                where=f"/spec/edits/{index}/feature",
-                expected=f"0 to {coder.config['n_features'] - 1}",
-            )
+        _check_feature(coders, edit.layer, edit.feature, f"/spec/edits/{index}")
+
+
+def _check_feature(coders: list[Coder], layer: int, feature: int, where: str) -> None:
+    """Raises InvalidSpec for a feature that does not exist."""
+    by_layer = {coder.layer: coder for coder in coders}
+    coder = by_layer.get(layer)
+    if coder is None:
+        raise InvalidSpec(
+            f"layer {layer} has no coder among those of {coders[0].name}",
+            where=f"{where}/layer",
+            expected=f"one of the layers {', '.join(map(str, sorted(by_layer)))}",
+        )
+    if feature >= coder.config["n_features"]:
+        raise InvalidSpec(
+            f"the coder of layer {layer} has no feature {feature}",
+            where=f"{where}/feature",
+            expected=f"0 to {coder.config['n_features'] - 1}",
+        )
 
 
 def _inputs(model: Model, coders: list[Coder]) -> dict[str, Any]:

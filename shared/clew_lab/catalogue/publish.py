@@ -12,6 +12,7 @@ from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Graph, Job, Mode
 from clew_spec.errors import DataError
 from clew_spec.results import (
     CodersResult,
+    ConnectionsResult,
     DatasetResult,
     EvaluationResult,
     ExportResult,
@@ -19,6 +20,7 @@ from clew_spec.results import (
     GraphResult,
     Lineage,
     ModelResult,
+    PathsResult,
     Result,
     SteerResult,
 )
@@ -60,7 +62,7 @@ def publish(session: Session, job: Job, result: Result, files: Sequence[Uploaded
     )
     if isinstance(result, EvaluationResult):
         return _evaluated(session, job, result)
-    if isinstance(result, ExportResult | SteerResult | FaithfulnessResult):
+    if isinstance(result, ExportResult | SteerResult | FaithfulnessResult | ConnectionsResult | PathsResult):
         return []
     records = _records(session, job, result)
     session.add_all(records)

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 from tokenizers import Tokenizer
 
-from clew_lab.catalogue.circuit_refs import check_positions, faithfulness, steer
+from clew_lab.catalogue.circuit_refs import check_positions, connections, faithfulness, paths, steer
 from clew_lab.catalogue.finding import NO_BOS, OWN_BOS, Resolved, coders_and_model, find, same_bos, used
 from clew_lab.catalogue.import_paths import check_import_path
 from clew_lab.catalogue.queries import file_of
@@ -19,6 +19,7 @@ from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Coder, Dataset, Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, require_every_layer, token_ids
 from clew_spec.coders import CoderConfig
+from clew_spec.connections import ConnectionsSpec
 from clew_spec.datasets import BuildDatasetSpec, FileSource
 from clew_spec.errors import InvalidSpec
 from clew_spec.evaluation import EvaluateSpec
@@ -29,6 +30,7 @@ from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import GRAPH_ENDINGS, ImportGraphSpec
 from clew_spec.jobs import JobSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.paths import PathsSpec
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 
@@ -66,6 +68,10 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
             return steer(session, actor, spec, _stand_in_for_mlps)
         case FaithfulnessSpec():
             return faithfulness(session, actor, spec)
+        case ConnectionsSpec():
+            return connections(session, actor, spec, _stand_in_for_mlps)
+        case PathsSpec():
+            return paths(session, actor, spec)
 
 
 def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int | None:

@@ -50,6 +50,8 @@ export const JOB_KINDS: readonly JobKind[] = [
   "import-graph",
   "steer",
   "faithfulness",
+  "connections",
+  "paths",
 ];
 
 export function isTerminal(state: JobState): boolean {
