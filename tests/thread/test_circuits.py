@@ -183,3 +183,19 @@ def test_what_cannot_be_steered_is_refused_or_fails_with_its_reason(thread: Runn
     assert ended.state is JobState.FAILED
     assert ended.error is not None
     assert "is not active" in ended.error.detail
+
+
+def test_the_lines_for_a_notebook_do_what_they_say(
+    thread: RunningLab, graph: GraphDocument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs/notebook.md").read_text()
+    lines = text.split("```python")[1].split("```")[0].replace('"paris"', '"graph"')
+    monkeypatch.setenv("CLEW_CONFIG", thread.environ["CLEW_CONFIG"])
+    said: dict[str, Any] = {}
+    exec(compile(lines, "docs/notebook.md", "exec"), said)  # noqa: S102
+    assert said["graph"]._repr_svg_().startswith("<svg")
+    assert said["digraph"].number_of_nodes() == len(graph.nodes)
+    layer, feature, _ = strongest(graph)
+    assert (said["found"].layer, said["found"].feature) == (layer, feature)
+    assert {row["side"] for row in said["table"]} == {"upstream", "downstream"}
+    said["lab"].close()

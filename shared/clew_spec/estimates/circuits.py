@@ -185,7 +185,7 @@ def connections_flops(spec: ConnectionsSpec, model: ModelConfig, coders: Sequenc
 
 
 def paths_memory(spec: PathsSpec, graph: GraphFacts) -> Memory:
-    states = 2 ** len(spec.through) * (1 + (spec.max_length or 0)) * graph.nodes * FLOAT64
+    states = (1 << len(spec.through)) * (1 + (spec.max_length or 0)) * graph.nodes * FLOAT64
     grown = EDGE * graph.edges  # a difference of two logits is a node more, and the edges are copied
     parts = [
         Part(name="the runner itself", bytes=RUNTIME_BYTES, field=""),
@@ -199,7 +199,7 @@ def paths_memory(spec: PathsSpec, graph: GraphFacts) -> Memory:
 
 def paths_flops(spec: PathsSpec, graph: GraphFacts) -> float:
     """Of finding the best way and the sum of all ways from each node."""
-    return 4.0 * graph.edges * 2 ** len(spec.through) * (spec.max_length or 1)
+    return 4.0 * graph.edges * (1 << len(spec.through)) * (spec.max_length or 1)
 
 
 def graph_bytes(graph: GraphFacts) -> int:
