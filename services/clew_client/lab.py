@@ -319,6 +319,8 @@ class Job:
         return self._lab.metrics(self.id, names, max_points)
 
     def document(self) -> Document:
+        """As `Lab.document`."""
+        self.wait(check=True)
         return self._lab.document(self.id)
 
     def artifacts(self) -> list[ArtifactView]:
