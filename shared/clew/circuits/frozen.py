@@ -1,6 +1,6 @@
 """A prompt's frozen network: the linear maps between its nodes. Shape letters as in `clew.circuits.replacement`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from clew.circuits.targets import Direction, Token, likeliest, read_targets
 from clew.models import Model, record
 from clew_spec.errors import InvalidSpec
 from clew_spec.graph import Position0
+
+KEPT_BYTES = 64 * 2**20
+"""Bound on what is kept of active decoders between tiles; beyond it they are gathered each time."""
 
 
 class FrozenNetwork:
@@ -62,6 +65,8 @@ class FrozenNetwork:
             tokens_T.cpu(), self.embed_TD, self.position_TD, self.layers, self.logits, dtype
         )
         self.first_logit = int(self.nodes.where(NodeKind.LOGIT).nonzero()[0])
+        self._kept: dict[int, Iterable[tuple[Tensor, Tensor]]] = {}
+        self._room = KEPT_BYTES
         self.left_out = self.nodes.where(NodeKind.ERROR) & (self.nodes.position == 0) & (position_0 == "left-out")
         """bool[N]: nodes whose edges are not kept."""
 
@@ -73,18 +78,43 @@ class FrozenNetwork:
     def d_model(self) -> int:
         return self.embed_TD.shape[1]
 
+    @property
+    def writes_once(self) -> bool:
+        """Whether each feature writes to its own layer alone."""
+        return not any(coder.W_later for coder in self.coders.values())
+
     def writers(self, layer: int, n_positions: int) -> Iterator[tuple[Tensor, Tensor]]:
         """What is written where the MLP of `layer` writes, at the first positions: vectors [T, W, D] and their nodes
-        [T, W]. First its error and bias, then the features of each coder that writes there; each node once."""
-        T, here, columns = n_positions, self.layers[layer], self.columns[layer]
-        yield (
-            torch.stack([here.error_TD[:T], here.b_dec_TD[:T]], 1),
-            torch.stack([columns.errors_T[:T], columns.biases_T[:T]], 1),
-        )
+        [T, W]. Its error and bias, and the features of each coder that writes there; each node once."""
+        written = self._kept.get(layer)
+        if written is None:
+            written = self._keep(layer)
+        for vectors_TWD, nodes_TW in written:
+            yield vectors_TWD[:n_positions], nodes_TW[:n_positions]
+
+    def _keep(self, layer: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """What is written at a layer, kept for the next tile while there is room."""
+        here = self.layers[layer]
+        width = 2 + sum(self.layers[own].z_TS.shape[1] for own, _ in decoders_into(self.coders, layer))
+        size = width * here.error_TD.numel() * here.error_TD.itemsize
+        if size > self._room:
+            return self._written(layer)
+        self._room -= size
+        self._kept[layer] = [*self._written(layer)]
+        return self._kept[layer]
+
+    def _written(self, layer: int) -> Iterator[tuple[Tensor, Tensor]]:
+        here, columns = self.layers[layer], self.columns[layer]
+        vectors = [torch.stack([here.error_TD, here.b_dec_TD], 1)]
+        nodes = [torch.stack([columns.errors_T, columns.biases_T], 1)]
         for own, W_dec_FD in decoders_into(self.coders, layer):
             source = self.layers[own]
-            decoders_TSD = W_dec_FD[source.ids_TS[:T]].to(here.error_TD)
-            yield decoders_TSD * source.z_TS[:T, :, None], self.columns[own].features_TS[:T]
+            vectors.append(W_dec_FD[source.ids_TS].to(here.error_TD) * source.z_TS[:, :, None])
+            nodes.append(self.columns[own].features_TS)
+            yield torch.cat(vectors, 1), torch.cat(nodes, 1).to(self.device)
+            vectors, nodes = [], []
+        if vectors:
+            yield vectors[0], nodes[0].to(self.device)
 
     def _from_below(self, layer: int) -> Tensor | None:
         """[T, D]: what the features of lower layers write to this one; None if nothing can."""
