@@ -1,17 +1,24 @@
 """What came of an analysis of circuits, on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby, zip_longest
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from clew_client.display import clean, number, table
+from clew_client.documents import Document
+from clew_spec.connections import ConnectionsDocument, ConnectionsSummary, FeatureWeight, Tokens, head_name
+from clew_spec.graph import Node, Path
 from clew_spec.patching import PatchSummary
+from clew_spec.paths import PathsDocument, PathsSummary
 from clew_spec.results import EdgeResult, FaithfulnessResult, MeanEdgesResult, PatchResult, SteerResult
 from clew_spec.steering import Agreement, Movement
 
 PARTS = 20
 """Rows of a table that could be endless."""
+SHOWN_HEADS = 10
+"""Of each side."""
 
 
 def steering(result: SteerResult) -> Iterator[RenderableType]:
@@ -136,6 +143,93 @@ def _both(said: PatchSummary, position: int) -> str:
     clean_token, corrupt_token = said.clean_tokens[position], said.corrupt_tokens[position]
     other = "" if clean_token == corrupt_token else f" | {corrupt_token!r}"
     return f"{position} {clean_token!r}{other}"
+
+
+def document_parts(found: Document) -> Iterator[RenderableType]:
+    """All of an analysis that is longer than its result."""
+    match found:
+        case ConnectionsDocument():
+            yield from connections(found)
+            for head in found.through:
+                title = f"Through {head_name(head.layer, head.head)}, {head.side}"
+                yield Text(f"\n{title}, norm {number(head.norm)}", style="bold")
+                yield _by_layer("reads" if head.side == "upstream" else "is read by", head.features)
+                yield _tokens({"reads": head.tokens} if head.side == "upstream" else {"promotes": head.tokens})
+        case PathsDocument():
+            yield from paths(found)
+            names = {node.id: node_text(node) for node in [*found.nodes, found.root]}
+            yield table(
+                ["node", "value>", "on paths>", "pruned>", "error>", "bias>"],
+                [
+                    (
+                        names[each.node],
+                        *(f"{value:+.4g}" for value in (each.value, each.kept, each.pruned, each.error, each.bias)),
+                    )
+                    for each in reversed(found.balances)
+                ],
+            )
+
+
+def connections(found: ConnectionsSummary) -> Iterator[RenderableType]:
+    yield Text(f"L{found.layer}/F{found.feature}, by its weights alone")
+    yield _by_layer("reads", found.upstream)
+    yield _by_layer("is read by", found.downstream)
+    yield _tokens({"reads": found.reads, "promotes": found.promotes})
+    rows = []
+    for side in ("upstream", "downstream"):
+        of_side = [head for head in found.heads if head.side == side][:SHOWN_HEADS]
+        rows += [(head_name(h.layer, h.head), side, number(h.norm), f"{h.share:.1%}") for h in of_side]
+    yield table(["head", "side", "norm>", "of its most>"], rows)
+
+
+def paths(found: PathsSummary) -> Iterator[RenderableType]:
+    names = {node.id: node_text(node) for node in [*found.nodes, found.root]}
+    yield Text(
+        clean(
+            f"To {node_text(found.root)}: {found.coverage:.1%} of all that flows into it was found,"
+            f" {found.matching:.1%} takes such paths"
+        )
+    )
+    yield table(["score>", "path"], [(f"{path.score:.4f}", _path(path, names)) for path in found.paths])
+
+
+def node_text(node: Node) -> str:
+    match node.type:
+        case "feature":
+            return f"L{node.layer}/F{node.feature}@{node.position}"
+        case "logit":
+            return node.label
+        case "token":
+            return f"{node.label!r}@{node.position}"
+        case _:
+            return node.label if node.position < 0 or node.type == "position" else f"{node.label}@{node.position}"
+
+
+def _path(path: Path, names: dict[int, str]) -> str:
+    """`a → b ⊣ c`: what pushes on, and what holds back."""
+    arrows = ["" if step.edge is None else " → " if step.edge > 0 else " ⊣ " for step in path.steps]
+    return "".join(names[step.node] + arrow for step, arrow in zip(path.steps, arrows, strict=True))
+
+
+def _by_layer(what: str, features: Iterable[FeatureWeight]) -> RenderableType:
+    """A row a layer."""
+    ordered = sorted(features, key=lambda each: (each.layer, -abs(each.weight)))
+    rows = [
+        (str(layer), ", ".join(f"F{each.feature} {each.weight:+.3g}" for each in of_layer))
+        for layer, of_layer in groupby(ordered, key=lambda each: each.layer)
+    ]
+    return table(["layer>", what], rows)
+
+
+def _tokens(ends: dict[str, Tokens]) -> RenderableType:
+    """Both ends side by side, a pair of columns each."""
+    columns = [side for tokens in ends.values() for side in (tokens.highest, tokens.lowest)]
+    heads = [head for what in ends for head in (f"{what} most", ">", f"{what} least", ">")]
+    rows = [
+        [cell for each in row for cell in ((repr(each.token), f"{each.weight:+.3g}") if each else ("", ""))]
+        for row in zip_longest(*columns)
+    ]
+    return table(heads, rows)
 
 
 def _agreement(found: Agreement) -> str:

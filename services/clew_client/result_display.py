@@ -8,13 +8,14 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import RenderableType
 from rich.text import Text
 
-from clew_client.circuit_display import edge, faithfulness, mean_edges, patching, steering
+from clew_client.circuit_display import connections, edge, faithfulness, mean_edges, patching, paths, steering
 from clew_client.display import clean, number, table
 from clew_spec.evaluation import CoderMetrics, SpliceMetrics
 from clew_spec.formats import Calibration
 from clew_spec.graph import GraphSummary, LogitTarget
 from clew_spec.results import (
     CodersResult,
+    ConnectionsResult,
     DatasetResult,
     EdgeResult,
     EvaluationResult,
@@ -24,6 +25,7 @@ from clew_spec.results import (
     MeanEdgesResult,
     ModelResult,
     PatchResult,
+    PathsResult,
     Result,
     SteerResult,
 )
@@ -62,7 +64,7 @@ def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
             if known.calibration:
                 yield table(_CALIBRATION, [_calibration(each) for each in known.calibration])
         case GraphResult():
-            yield table(["", ""], _graph(known.summary))
+            yield graph_table(known.summary)
         case FaithfulnessResult():
             yield from faithfulness(known)
         case SteerResult():
@@ -73,6 +75,12 @@ def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
             yield from edge(known)
         case MeanEdgesResult():
             yield from mean_edges(known)
+        case ConnectionsResult():
+            yield from connections(known.connections)
+        case PathsResult():
+            yield from paths(known.paths)
+            if known.n_paths > len(known.paths.paths):
+                yield Text(f"and {number(known.n_paths - len(known.paths.paths))} more in {known.files[0]}")
         case ModelResult():
             yield table(["", ""], _model(known))
         case DatasetResult():
@@ -121,9 +129,9 @@ def _target(target: LogitTarget) -> str:
     return f"{target.token!r}{less}, probability {target.probability:.3f}"
 
 
-def _graph(summary: GraphSummary) -> Facts:
+def graph_table(summary: GraphSummary) -> RenderableType:
     targets = [("target", _target(target)) for target in summary.targets]
-    return [
+    facts: Facts = [
         ("prompt", summary.prompt),
         *targets,
         ("nodes, edges", f"{number(summary.n_nodes)}, {number(summary.n_edges)}"),
@@ -133,6 +141,7 @@ def _graph(summary: GraphSummary) -> Facts:
         ("completeness", number(summary.scores.completeness)),
         ("conservation", _conservation(summary)),
     ]
+    return table(["", ""], facts)
 
 
 def _conservation(summary: GraphSummary) -> str:

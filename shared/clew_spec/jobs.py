@@ -7,6 +7,7 @@ from pydantic import Field
 
 from clew_spec.attribution import AttributeSpec
 from clew_spec.base import Spec
+from clew_spec.connections import ConnectionsSpec
 from clew_spec.datasets import BuildDatasetSpec
 from clew_spec.edges import EdgeSpec
 from clew_spec.evaluation import EvaluateSpec
@@ -17,6 +18,7 @@ from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchSpec
+from clew_spec.paths import PathsSpec
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 
@@ -33,7 +35,9 @@ JobSpec = Annotated[
     | FaithfulnessSpec
     | PatchSpec
     | EdgeSpec
-    | MeanEdgesSpec,
+    | MeanEdgesSpec
+    | ConnectionsSpec
+    | PathsSpec,
     Field(discriminator="kind"),
 ]
 JobKind = Literal[
@@ -50,6 +54,8 @@ JobKind = Literal[
     "patch",
     "edge",
     "mean-edges",
+    "connections",
+    "paths",
 ]
 Pool = Literal["train", "circuits"]
 Visibility = Literal["project", "lab"]
@@ -68,9 +74,13 @@ POOL_OF: dict[JobKind, Pool] = {
     "patch": "circuits",
     "edge": "circuits",
     "mean-edges": "circuits",
+    "connections": "circuits",
+    "paths": "circuits",
 }
 
-PURE: frozenset[JobKind] = frozenset({"attribute", "steer", "faithfulness", "patch", "edge", "mean-edges"})
+PURE: frozenset[JobKind] = frozenset(
+    {"attribute", "steer", "faithfulness", "patch", "edge", "mean-edges", "connections", "paths"}
+)
 """Kinds whose result follows from spec and inputs alone and changes nothing else: asked again, it need not be made."""
 
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from clew_spec.base import Digest, Spec
 from clew_spec.coders import CoderConfig
+from clew_spec.connections import ConnectionsSummary
 from clew_spec.edges import EdgeSplit
 from clew_spec.evaluation import AllReplaced, CoderMetrics
 from clew_spec.faithfulness import Faithfulness
@@ -13,6 +14,7 @@ from clew_spec.formats import Calibration, ExportFormat
 from clew_spec.graph import GraphSummary
 from clew_spec.mean_edges import MeanEdges
 from clew_spec.patching import PatchEffect, PatchSummary
+from clew_spec.paths import PathsSummary
 from clew_spec.steering import EditedActivation, NextToken, Prediction
 
 
@@ -203,6 +205,33 @@ class MeanEdgesResult(Spec):
     lineage: Lineage
 
 
+class ConnectionsResult(Spec):
+    """The catalogue gets no record of it: the strongest are here, all in the file."""
+
+    kind: Literal["connections"] = "connections"
+    name: str
+    """Of the coders."""
+    connections: ConnectionsSummary
+    files: list[str]
+    """`connections.json`, a `ConnectionsDocument`."""
+    lineage: Lineage
+
+
+class PathsResult(Spec):
+    """Found again by the graph, which is its job's parent: the strongest are here, all in the file."""
+
+    kind: Literal["paths"] = "paths"
+    name: str
+    """Of the graph."""
+    graph_digest: Digest
+    n_paths: int
+    """In the file."""
+    paths: PathsSummary
+    files: list[str]
+    """`paths.json`, a `PathsDocument`."""
+    lineage: Lineage
+
+
 Result = Annotated[
     ModelResult
     | DatasetResult
@@ -214,6 +243,8 @@ Result = Annotated[
     | FaithfulnessResult
     | PatchResult
     | EdgeResult
-    | MeanEdgesResult,
+    | MeanEdgesResult
+    | ConnectionsResult
+    | PathsResult,
     Field(discriminator="kind"),
 ]

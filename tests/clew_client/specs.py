@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import BatchTopK, CoderSpec, JumpReLU, ReLU, TopK
+from clew_spec.connections import ConnectionsSpec, head_of
 from clew_spec.datasets import BuildDatasetSpec, HubSource, JsonlSource, ParquetSource, PydocSource, TextSource
 from clew_spec.edges import EdgeSpec
 from clew_spec.evaluation import EvaluateSpec
@@ -18,6 +19,7 @@ from clew_spec.losses import AuxK, LossSpec
 from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchSpec
+from clew_spec.paths import FeatureRoot, LogitRoot, PathsSpec
 from clew_spec.training import OptimizerSpec, TrainSpec
 
 names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,62}", fullmatch=True)
@@ -161,6 +163,25 @@ specs: st.SearchStrategy[Any] = st.one_of(
         layers=st.none() | st.lists(st.integers(0, 99), min_size=1, unique=True),
         metric=st.sampled_from(["logit-difference", "probability", "kl"]),
         prompts_per_batch=counts(1, 4096),
+    ),
+    st.builds(
+        ConnectionsSpec,
+        coders=refs,
+        layer=counts(0, 99),
+        feature=counts(0),
+        upstream=counts(0, 1000),
+        heads=st.none() | st.lists(st.from_regex(r"L[0-9]{1,2}H[0-9]", fullmatch=True), min_size=1, unique_by=head_of),
+        tokens=counts(0, 1000),
+    ),
+    st.builds(
+        PathsSpec,
+        graph=refs,
+        root=st.none()
+        | st.builds(FeatureRoot, layer=counts(0), feature=counts(0), position=counts(0))
+        | st.builds(LogitRoot, token=words, minus=st.none() | words),
+        paths=counts(1, 5000),
+        max_length=st.none() | counts(1, 64),
+        through_features=st.booleans(),
     ),
     st.builds(
         AttributeSpec,

@@ -132,6 +132,24 @@ specs = st.one_of(
         },
     ),
     some(
+        {"kind": st.just("connections"), "coders": refs, "layer": st.integers(0, 99), "feature": st.integers(0)},
+        {"upstream": st.integers(0, 1000), "heads": st.none() | st.just(["L5H3", "L0H11"])},
+    ),
+    some(
+        {"kind": st.just("paths"), "graph": refs},
+        {
+            "root": st.sampled_from(
+                [
+                    None,
+                    {"kind": "logit", "token": " Paris", "minus": None},
+                    {"kind": "feature", "layer": 3, "feature": 12, "position": 5},
+                ]
+            ),
+            "max_length": st.none() | st.integers(1, 64),
+            "through_features": st.booleans(),
+        },
+    ),
+    some(
         {"kind": st.just("steer"), "edits": st.lists(edits, min_size=1, max_size=3)},
         {"frozen": st.booleans(), "top": st.integers(1, 100)},
     ).flatmap(lambda spec: st.sampled_from([{"graph": "g"}, {"coders": "c", "prompt": "p"}]).map(spec.__or__)),

@@ -12,6 +12,7 @@ import pytest
 from clew_client import Lab
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import CoderSpec, TopK
+from clew_spec.connections import ConnectionsDocument
 from clew_spec.datasets import BuildDatasetSpec, PydocSource
 from clew_spec.errors import InvalidSpec
 from clew_spec.faithfulness import Faithfulness
@@ -20,7 +21,16 @@ from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchDocument
 from clew_spec.patching import strongest as strongest_patches
-from clew_spec.results import EdgeResult, FaithfulnessResult, MeanEdgesResult, PatchResult, SteerResult
+from clew_spec.paths import PathsDocument
+from clew_spec.results import (
+    ConnectionsResult,
+    EdgeResult,
+    FaithfulnessResult,
+    MeanEdgesResult,
+    PatchResult,
+    PathsResult,
+    SteerResult,
+)
 from clew_spec.training import TrainSpec
 from tests.thread.conftest import RunningLab
 
@@ -112,6 +122,10 @@ def test_a_graph_is_tried_out_on_its_model(thread: RunningLab, graph: GraphDocum
     assert Faithfulness.model_validate_json(lab.download(file, tmp_path).read_bytes()) == found
     shown = clew(thread, "show", job["id"])
     assert "CPR" in shown.stdout
+    assert job["id"] in [str(each.id) for each in lab.graph("graph").view.analyses]
+    of_graph = clew(thread, "graph", "show", "graph")
+    assert PROMPT in of_graph.stdout
+    assert job["id"][:13] in of_graph.stdout
     with pytest.raises(InvalidSpec) as refused:
         lab.faithfulness(graph="graph", paraphrases=["a", "b", "c" * 1000])
     assert refused.value.where == "/spec/paraphrases/2"
@@ -203,6 +217,56 @@ def test_position_0_is_steered_where_a_graph_has_features_there(thread: RunningL
         lab.steer(graph="graph", edits=[edit])
 
 
+def test_what_the_weights_connect_is_told_of_a_feature(thread: RunningLab, graph: GraphDocument) -> None:
+    lab: Lab = thread.client
+    job = lab.connections(coders="first", layer=1, feature=7, upstream=3, heads=["L1H0", "L2H1"])
+    document = job.document()
+    assert isinstance(document, ConnectionsDocument)
+    assert [each.layer for each in document.upstream] == [0] * 3
+    assert [head.side for head in document.through] == ["upstream", "downstream"]
+    result = ConnectionsResult.model_validate(job.view.result)
+    assert result.connections.upstream == document.upstream
+    assert job.view.kind == "connections"
+    done = clew(thread, "connections", "first", "L1/F7", "--upstream", "3", "--heads", "L1H0", "--heads", "L2H1")
+    assert done.returncode == 0, done.stderr
+    assert "Through L2H1, downstream" in done.stdout
+    assert f"F{document.upstream[0].feature} {document.upstream[0].weight:+.3g}" in done.stdout
+    assert "promotes most" in clew(thread, "show", str(job.id)).stdout
+    wrong = clew(thread, "connections", "first", "L1/F64")
+    assert (wrong.returncode, "has no feature 64" in wrong.stderr) == (2, True)
+
+
+def test_the_paths_of_a_graph_are_found_without_its_model(thread: RunningLab, graph: GraphDocument) -> None:
+    lab: Lab = thread.client
+    (record,) = lab.graphs(name="graph")
+    job = lab.paths(graph="graph", paths=40)
+    document = job.document()
+    assert isinstance(document, PathsDocument)
+    assert job.view.parents == [record.id]
+    assert [path.score for path in document.paths] == sorted((path.score for path in document.paths), reverse=True)
+    assert document.paths[0].score == pytest.approx(graph.paths[0].score)
+    result = PathsResult.model_validate(job.view.result)
+    assert (result.n_paths, result.graph_digest) == (40, record.digest)
+    layer, feature, position = strongest(graph)
+    root = f"L{layer}/F{feature}@{position}"
+    done = clew(thread, "paths", "graph", "--root", root, "--through", "token", "--max-length", "3")
+    assert done.returncode == 0, done.stderr
+    assert f"To {root}" in done.stdout
+    tokens = [target.token for target in graph.summary.targets]
+    first, second = [token for token in tokens if token.isprintable() and tokens.count(token) == 1][:2]
+    difference = clew(thread, "paths", "graph", "--root", first, "--minus", second, "--json")
+    assert difference.returncode == 0, difference.stderr
+    found = PathsResult.model_validate(json.loads(difference.stdout)["result"]).paths
+    logit = {target.token: target.logit for target in graph.summary.targets}
+    assert found.root.value == pytest.approx(logit[first] - logit[second], rel=1e-4, abs=1e-4)
+    with pytest.raises(InvalidSpec, match="explains no"):
+        lab.paths(graph="graph", root={"kind": "logit", "token": "no such target"})
+    silent = {"kind": "feature", "layer": 0, "feature": 63, "position": 0}
+    ended = lab.paths(graph="graph", root=silent).wait()
+    assert ended.error is not None
+    assert "not active" in ended.error.detail
+
+
 def test_what_cannot_be_steered_is_refused_or_fails_with_its_reason(thread: RunningLab, graph: GraphDocument) -> None:
     lab: Lab = thread.client
     edit = {"layer": 0, "feature": 1, "operation": "ablate"}
@@ -216,3 +280,19 @@ def test_what_cannot_be_steered_is_refused_or_fails_with_its_reason(thread: Runn
     assert ended.state is JobState.FAILED
     assert ended.error is not None
     assert "is not active" in ended.error.detail
+
+
+def test_the_lines_for_a_notebook_do_what_they_say(
+    thread: RunningLab, graph: GraphDocument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs/notebook.md").read_text()
+    lines = text.split("```python")[1].split("```")[0].replace('"paris"', '"graph"')
+    monkeypatch.setenv("CLEW_CONFIG", thread.environ["CLEW_CONFIG"])
+    said: dict[str, Any] = {}
+    exec(compile(lines, "docs/notebook.md", "exec"), said)  # noqa: S102
+    assert said["graph"]._repr_svg_().startswith("<svg")
+    assert said["digraph"].number_of_nodes() == len(graph.nodes)
+    layer, feature, _ = strongest(graph)
+    assert (said["found"].layer, said["found"].feature) == (layer, feature)
+    assert {row["side"] for row in said["table"]} == {"upstream", "downstream"}
+    said["lab"].close()

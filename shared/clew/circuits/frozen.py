@@ -216,6 +216,11 @@ def _check(model: Model, coders: Mapping[int, Coder], tokens_T: Tensor) -> None:
             where="/spec/prompt",
             expected=f"token ids below {len(model.anatomy.W_E_VD)}",
         )
+    check_coders(model, coders)
+
+
+def check_coders(model: Model, coders: Mapping[int, Coder]) -> None:
+    """Raises InvalidSpec for coders that do not stand in for MLPs of this model."""
     for layer, coder in coders.items():
         if not 0 <= layer < model.n_layers:
             raise InvalidSpec(f"there is a coder for layer {layer}, the model has {model.n_layers}")

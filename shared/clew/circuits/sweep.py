@@ -15,11 +15,7 @@ import torch
 from torch import Tensor
 
 from clew.circuits.frozen import FrozenNetwork
-
-TILE_BYTES = 256 * 2**20
-"""Bound on what one tile carries: `g` [positions, targets, D] and dense rows [targets, nodes]."""
-TILE_TARGETS = 128
-"""Targets swept together. Fewer waste positions less, more make larger matrix products."""
+from clew_spec.chunks import TILE_BYTES, TILE_TARGETS
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from clew_lab.catalogue.queries import file_of
 from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Coder, Dataset, Graph, Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS
+from clew_spec.connections import ConnectionsSpec, named_heads
 from clew_spec.edges import EdgeSpec, require_node
 from clew_spec.errors import InvalidSpec
 from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.graph import GraphSummary
 from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.patching import PatchSpec, answer_ids, require_layers, require_same_length
+from clew_spec.paths import PathsSpec, check_root
 from clew_spec.steering import SteerSpec
 
 CheckCoders = Callable[[Sequence[Coder]], None]
@@ -101,6 +103,21 @@ def coding(tokenizer: Tokenizer) -> tuple[Callable[[str], list[int]], Callable[[
     )
 
 
+def connections(session: Session, actor: Actor, spec: ConnectionsSpec, check_coders: CheckCoders) -> Resolved:
+    coders, model = coders_and_model(session, actor, spec.coders)
+    check_coders(coders)
+    _check_feature(spec.layer, spec.feature, coders, "/spec")
+    named_heads(spec.heads, model.config["n_layers"], model.config["n_heads"])
+    return Resolved(name=coders[0].name, inputs=_inputs(model, coders))
+
+
+def paths(session: Session, actor: Actor, spec: PathsSpec) -> Resolved:
+    """The graph alone: whether it was attributed here, and who may see its coders, does not matter."""
+    graph = find(session, actor, Graph, spec.graph, "/spec/graph")
+    check_root(spec.root, GraphSummary.model_validate(graph.summary))
+    return Resolved(name=graph.name, inputs={"graph": str(graph.id)})
+
+
 def graph_and_makers(session: Session, actor: Actor, ref: str) -> tuple[Graph, list[Coder], Model]:
     """A graph, the coders of its nodes by layer, and its model. Raises InvalidSpec where one is not to be seen."""
     graph = find(session, actor, Graph, ref, "/spec/graph")
@@ -142,6 +159,7 @@ def _check_features(spec: SteerSpec, coders: list[Coder]) -> None:
 
 
 def _check_feature(layer: int, feature: int, coders: Sequence[Coder], where: str) -> None:
+    """Raises InvalidSpec for a feature that does not exist."""
     by_layer = {coder.layer: coder for coder in coders}
     coder = by_layer.get(layer)
     if coder is None:

@@ -27,7 +27,7 @@ from clew_spec.results import (
 )
 
 NO_FILES = SteerResult | EdgeResult | MeanEdgesResult
-NO_RECORD = ExportResult | FaithfulnessResult | PatchResult | NO_FILES
+NO_RECORD = ExportResult | FaithfulnessResult | PatchResult | ConnectionsResult | PathsResult | NO_FILES
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ from clew_lab.catalogue.circuit_refs import (
     check_patch,
     check_positions,
     coding,
+    connections,
     edge,
     faithfulness,
     mean_edges,
     patch,
+    paths,
     steer,
 )
 from clew_lab.catalogue.finding import NO_BOS, OWN_BOS, Resolved, coders_and_model, find, same_bos, used
@@ -28,6 +30,7 @@ from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Coder, Dataset, Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, require_every_layer, token_ids
 from clew_spec.coders import CoderConfig
+from clew_spec.connections import ConnectionsSpec
 from clew_spec.datasets import BuildDatasetSpec, FileSource
 from clew_spec.edges import EdgeSpec
 from clew_spec.errors import InvalidSpec
@@ -41,6 +44,7 @@ from clew_spec.jobs import JobSpec
 from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchSpec
+from clew_spec.paths import PathsSpec
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 
@@ -84,6 +88,10 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
             return edge(session, actor, spec)
         case MeanEdgesSpec():
             return mean_edges(session, actor, spec, _stand_in_for_mlps, _heldout_of)
+        case ConnectionsSpec():
+            return connections(session, actor, spec, _stand_in_for_mlps)
+        case PathsSpec():
+            return paths(session, actor, spec)
 
 
 def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int | None:

@@ -116,7 +116,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Graph */
+        /**
+         * Get Graph
+         * @description A graph, and what has been found out with it.
+         */
         get: operations["get_graph"];
         put?: never;
         post?: never;
@@ -1295,6 +1298,99 @@ export interface components {
             /** Ok */
             ok: boolean;
         };
+        /** ConnectionsSpec */
+        ConnectionsSpec: {
+            /**
+             * Coders
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            coders: string;
+            /**
+             * Downstream
+             * @description Features of each layer above to tell: those that read it most.
+             * @default 20
+             */
+            downstream: number;
+            /** Feature */
+            feature: number;
+            /**
+             * Heads
+             * @description Heads through which features and tokens are told as well; left out, the strongest ones.
+             */
+            heads?: string[] | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "connections";
+            /** Layer */
+            layer: number;
+            /**
+             * Strongest Heads
+             * @description Without `heads`: how many on each side, by the norm of what passes.
+             * @default 5
+             */
+            strongest_heads: number;
+            /**
+             * Tokens
+             * @description To tell at each end: read most and least, promoted and suppressed most.
+             * @default 20
+             */
+            tokens: number;
+            /**
+             * Upstream
+             * @description Features of each layer below to tell: those it reads most, by absolute weight.
+             * @default 20
+             */
+            upstream: number;
+        };
+        /** ConnectionsSpec */
+        ConnectionsSpecInput: {
+            /**
+             * Coders
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            coders: string;
+            /**
+             * Downstream
+             * @description Features of each layer above to tell: those that read it most.
+             * @default 20
+             */
+            downstream: number;
+            /** Feature */
+            feature: number;
+            /**
+             * Heads
+             * @description Heads through which features and tokens are told as well; left out, the strongest ones.
+             * @default null
+             */
+            heads: string[] | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "connections";
+            /** Layer */
+            layer: number;
+            /**
+             * Strongest Heads
+             * @description Without `heads`: how many on each side, by the norm of what passes.
+             * @default 5
+             */
+            strongest_heads: number;
+            /**
+             * Tokens
+             * @description To tell at each end: read most and least, promoted and suppressed most.
+             * @default 20
+             */
+            tokens: number;
+            /**
+             * Upstream
+             * @description Features of each layer below to tell: those it reads most, by absolute weight.
+             * @default 20
+             */
+            upstream: number;
+        };
         /**
          * Conservation
          * @description How exactly edges, with what position 0 leaves out, add up, over all nodes whose incoming edges were computed,
@@ -1871,6 +1967,40 @@ export interface components {
             value: number | null;
         };
         /**
+         * FeatureRoot
+         * @description A feature whose incoming edges the graph has.
+         */
+        FeatureRoot: {
+            /** Feature */
+            feature: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "feature";
+            /** Layer */
+            layer: number;
+            /** Position */
+            position: number;
+        };
+        /**
+         * FeatureRoot
+         * @description A feature whose incoming edges the graph has.
+         */
+        FeatureRootInput: {
+            /** Feature */
+            feature: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "feature";
+            /** Layer */
+            layer: number;
+            /** Position */
+            position: number;
+        };
+        /**
          * FrequencyHistogram
          * @description Features by log10 of the share of tokens they were active on. `never` and `counts` sum to their number.
          */
@@ -1887,6 +2017,48 @@ export interface components {
             never: number;
             /** Width */
             width: number;
+        };
+        /** GraphDetail */
+        GraphDetail: {
+            /**
+             * Analyses
+             * @description Jobs that succeeded with the graph as it is, such as `faithfulness`, `paths` and `steer`, as far as they are
+             *     visible: the newest 100, newest first.
+             */
+            analyses: components["schemas"]["JobSummary"][];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Digest */
+            digest: string;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Job Id
+             * Format: uuid
+             */
+            job_id: string;
+            lineage: components["schemas"]["Lineage"];
+            /**
+             * Model Id
+             * Format: uuid
+             */
+            model_id: string;
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            summary: components["schemas"]["GraphSummary"];
+            /**
+             * Visibility
+             * @enum {string}
+             */
+            visibility: "project" | "lab";
         };
         /** GraphDocument */
         GraphDocument: {
@@ -2368,7 +2540,7 @@ export interface components {
              */
             reuse: boolean;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["MeanEdgesSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
             /**
              * Visibility
              * @default project
@@ -2402,7 +2574,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths";
             /** Name */
             name: string;
             /**
@@ -2449,7 +2621,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths";
             /** Last Seq */
             last_seq: number;
             /** Lost Count */
@@ -2483,7 +2655,7 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"] | components["schemas"]["PatchSpec"] | components["schemas"]["EdgeSpec"] | components["schemas"]["MeanEdgesSpec"];
+            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"] | components["schemas"]["PatchSpec"] | components["schemas"]["EdgeSpec"] | components["schemas"]["MeanEdgesSpec"] | components["schemas"]["ConnectionsSpec"] | components["schemas"]["PathsSpec"];
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -2623,6 +2795,49 @@ export interface components {
              * @description How many tokens of the dataset's training split a coder learned from, row after row in the seed's order.
              */
             tokens?: number | null;
+        };
+        /**
+         * LogitRoot
+         * @description A logit that the graph explains, or the difference of two.
+         */
+        LogitRoot: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "logit";
+            /**
+             * Minus
+             * @description A target as well: its logit is subtracted.
+             */
+            minus?: string | null;
+            /**
+             * Token
+             * @description As the graph's targets have it, or without the spaces around it.
+             */
+            token: string;
+        };
+        /**
+         * LogitRoot
+         * @description A logit that the graph explains, or the difference of two.
+         */
+        LogitRootInput: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "logit";
+            /**
+             * Minus
+             * @description A target as well: its logit is subtracted.
+             * @default null
+             */
+            minus: string | null;
+            /**
+             * Token
+             * @description As the graph's targets have it, or without the spaces around it.
+             */
+            token: string;
         };
         /**
          * LogitTarget
@@ -3330,6 +3545,134 @@ export interface components {
             score: number;
             /** Steps */
             steps: components["schemas"]["PathStep"][];
+        };
+        /**
+         * PathFilter
+         * @description What some node of a path has to be; whatever is not given may be anything.
+         */
+        PathFilter: {
+            /** Features */
+            features?: number[] | null;
+            /** Layers */
+            layers?: number[] | null;
+            /** Positions */
+            positions?: number[] | null;
+            /** Types */
+            types?: ("token" | "position" | "feature" | "error" | "bias" | "logit")[] | null;
+        };
+        /**
+         * PathFilter
+         * @description What some node of a path has to be; whatever is not given may be anything.
+         */
+        PathFilterInput: {
+            /**
+             * Features
+             * @default null
+             */
+            features: number[] | null;
+            /**
+             * Layers
+             * @default null
+             */
+            layers: number[] | null;
+            /**
+             * Positions
+             * @default null
+             */
+            positions: number[] | null;
+            /**
+             * Types
+             * @default null
+             */
+            types: ("token" | "position" | "feature" | "error" | "bias" | "logit")[] | null;
+        };
+        /**
+         * PathsSpec
+         * @description Needs the stored graph alone: neither its model nor its coders.
+         */
+        PathsSpec: {
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "paths";
+            /**
+             * Max Length
+             * @description Edges of a path at most; null: any number.
+             */
+            max_length?: number | null;
+            /**
+             * Paths
+             * @default 50
+             */
+            paths: number;
+            /**
+             * Root
+             * @description What paths lead to; left out, the logit of the most probable target.
+             */
+            root?: (components["schemas"]["FeatureRoot"] | components["schemas"]["LogitRoot"]) | null;
+            /**
+             * Through
+             * @description Each is met by some node of every path, its root apart.
+             * @default []
+             */
+            through: components["schemas"]["PathFilter"][];
+            /**
+             * Through Features
+             * @description Only paths on which a feature stands between leaf and root.
+             * @default false
+             */
+            through_features: boolean;
+        };
+        /**
+         * PathsSpec
+         * @description Needs the stored graph alone: neither its model nor its coders.
+         */
+        PathsSpecInput: {
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "paths";
+            /**
+             * Max Length
+             * @description Edges of a path at most; null: any number.
+             * @default null
+             */
+            max_length: number | null;
+            /**
+             * Paths
+             * @default 50
+             */
+            paths: number;
+            /**
+             * Root
+             * @description What paths lead to; left out, the logit of the most probable target.
+             * @default null
+             */
+            root: (components["schemas"]["FeatureRootInput"] | components["schemas"]["LogitRootInput"]) | null;
+            /**
+             * Through
+             * @description Each is met by some node of every path, its root apart.
+             * @default []
+             */
+            through: components["schemas"]["PathFilterInput"][];
+            /**
+             * Through Features
+             * @description Only paths on which a feature stands between leaf and root.
+             * @default false
+             */
+            through_features: boolean;
         };
         /** PathStep */
         PathStep: {
@@ -4335,7 +4678,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GraphView"];
+                    "application/json": components["schemas"]["GraphDetail"];
                 };
             };
             /** @description A valid API key is required */
@@ -4469,7 +4812,7 @@ export interface operations {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description any of these kinds */
-                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges")[] | null;
+                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths")[] | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description any of these states */

@@ -53,6 +53,8 @@ export const JOB_KINDS: readonly JobKind[] = [
   "patch",
   "edge",
   "mean-edges",
+  "connections",
+  "paths",
 ];
 
 export function isTerminal(state: JobState): boolean {
