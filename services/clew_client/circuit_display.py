@@ -1,13 +1,24 @@
 """What came of an analysis of circuits, on a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby, zip_longest
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from clew_client.display import clean, number, table
-from clew_spec.results import FaithfulnessResult, SteerResult
+from clew_client.documents import Document
+from clew_spec.connections import ConnectionsDocument, ConnectionsSummary, FeatureWeight, Tokens, head_name
+from clew_spec.graph import Node, Path
+from clew_spec.patching import PatchSummary
+from clew_spec.paths import PathsDocument, PathsSummary
+from clew_spec.results import EdgeResult, FaithfulnessResult, MeanEdgesResult, PatchResult, SteerResult
 from clew_spec.steering import Agreement, Movement
+
+PARTS = 20
+"""Rows of a table that could be endless."""
+SHOWN_HEADS = 10
+"""Of each side."""
 
 
 def steering(result: SteerResult) -> Iterator[RenderableType]:
@@ -56,6 +67,169 @@ def faithfulness(result: FaithfulnessResult) -> Iterator[RenderableType]:
         ["features>", "kept alone>", "ablated>"],
         [(number(point.features), number(point.keep), number(point.ablate)) for point in curves.points],
     )
+
+
+def patching(result: PatchResult) -> Iterator[RenderableType]:
+    """A table for each kind of place."""
+    said = result.summary
+    less = f", {said.answer!r} less {said.wrong!r}" if said.metric == "logit-difference" else f" of {said.answer!r}"
+    what = said.metric if said.metric == "kl" else said.metric + less
+    yield Text(
+        clean(f"{said.direction}, {what}: clean {number(said.clean_value)}, corrupt {number(said.corrupt_value)}")
+    )
+    for place in dict.fromkeys(each.place for each in result.strongest):
+        rows = [
+            (
+                "embedding" if each.layer < 0 else f"L{each.layer}",
+                "" if each.head is None else str(each.head),
+                "all" if each.position is None else _both(said, each.position),
+                number(each.value),
+                f"{each.score:+.3f}",
+            )
+            for each in result.strongest
+            if each.place == place
+        ]
+        yield table([place, "head>", "position", "value>", "score>"], rows)
+
+
+def edge(result: EdgeResult) -> Iterator[RenderableType]:
+    """What the edge is, then its parts by the last head, then by head of each layer where any carries much."""
+    split = result.split
+    facts = [
+        ("edge", f"{split.source.label} to {split.target.label}: {split.edge:+.4g}"),
+        ("of all into it", "-" if split.share is None else f"{split.share:.1%}"),
+        ("capped", number(split.capped)),
+        ("direct", f"{split.direct:+.4g}"),
+        ("other parts", f"{split.rest:+.2g}"),
+    ]
+    yield table(["", ""], facts)
+    yield table(
+        ["last head", "reads from", "part>"],
+        [
+            (f"L{part.layer}H{part.head}", f"{part.position} {result.tokens[part.position]!r}", f"{part.weight:+.4g}")
+            for part in split.parts[:PARTS]
+        ],
+    )
+    through = [(each.layer, head, weight) for each in split.layers for head, weight in enumerate(each.heads) if weight]
+    through.sort(key=lambda each: -abs(each[2]))
+    yield table(
+        ["passes head", "part>"], [(f"L{layer}H{head}", f"{weight:+.4g}") for layer, head, weight in through[:PARTS]]
+    )
+
+
+def mean_edges(result: MeanEdgesResult) -> Iterator[RenderableType]:
+    found = result.mean_edges
+    yield Text(
+        f"L{found.layer}/F{found.feature}: {number(found.firings)} firings on {number(found.tokens)} tokens, activation"
+        f" {number(found.mean_activation)}, edges {number(found.mean_value)}{', capped' if found.capped else ''}"
+    )
+    yield table(
+        ["source", "mean edge>", "direct>", "of firings>"],
+        [
+            (f"L{each.layer}/F{each.feature}", f"{each.mean:+.4g}", f"{each.direct:+.4g}", f"{each.share:.1%}")
+            for each in found.sources
+        ],
+    )
+    yield table(
+        ["token", "mean edge>"], [(repr(each.token), f"{each.mean:+.4g}") for each in found.token_sources[:PARTS]]
+    )
+    yield table(
+        ["all of", "layer>", "mean edge>"], [(each.type, str(each.layer), f"{each.mean:+.4g}") for each in found.parts]
+    )
+
+
+def _both(said: PatchSummary, position: int) -> str:
+    """The tokens at a position, once where they are the same."""
+    clean_token, corrupt_token = said.clean_tokens[position], said.corrupt_tokens[position]
+    other = "" if clean_token == corrupt_token else f" | {corrupt_token!r}"
+    return f"{position} {clean_token!r}{other}"
+
+
+def document_parts(found: Document) -> Iterator[RenderableType]:
+    """All of an analysis that is longer than its result."""
+    match found:
+        case ConnectionsDocument():
+            yield from connections(found)
+            for head in found.through:
+                title = f"Through {head_name(head.layer, head.head)}, {head.side}"
+                yield Text(f"\n{title}, norm {number(head.norm)}", style="bold")
+                yield _by_layer("reads" if head.side == "upstream" else "is read by", head.features)
+                yield _tokens({"reads": head.tokens} if head.side == "upstream" else {"promotes": head.tokens})
+        case PathsDocument():
+            yield from paths(found)
+            names = {node.id: node_text(node) for node in [*found.nodes, found.root]}
+            yield table(
+                ["node", "value>", "on paths>", "pruned>", "error>", "bias>"],
+                [
+                    (
+                        names[each.node],
+                        *(f"{value:+.4g}" for value in (each.value, each.kept, each.pruned, each.error, each.bias)),
+                    )
+                    for each in reversed(found.balances)
+                ],
+            )
+
+
+def connections(found: ConnectionsSummary) -> Iterator[RenderableType]:
+    yield Text(f"L{found.layer}/F{found.feature}, by its weights alone")
+    yield _by_layer("reads", found.upstream)
+    yield _by_layer("is read by", found.downstream)
+    yield _tokens({"reads": found.reads, "promotes": found.promotes})
+    rows = []
+    for side in ("upstream", "downstream"):
+        of_side = [head for head in found.heads if head.side == side][:SHOWN_HEADS]
+        rows += [(head_name(h.layer, h.head), side, number(h.norm), f"{h.share:.1%}") for h in of_side]
+    yield table(["head", "side", "norm>", "of its most>"], rows)
+
+
+def paths(found: PathsSummary) -> Iterator[RenderableType]:
+    names = {node.id: node_text(node) for node in [*found.nodes, found.root]}
+    yield Text(
+        clean(
+            f"To {node_text(found.root)}: {found.coverage:.1%} of all that flows into it was found,"
+            f" {found.matching:.1%} takes such paths"
+        )
+    )
+    yield table(["score>", "path"], [(f"{path.score:.4f}", _path(path, names)) for path in found.paths])
+
+
+def node_text(node: Node) -> str:
+    match node.type:
+        case "feature":
+            return f"L{node.layer}/F{node.feature}@{node.position}"
+        case "logit":
+            return node.label
+        case "token":
+            return f"{node.label!r}@{node.position}"
+        case _:
+            return node.label if node.position < 0 or node.type == "position" else f"{node.label}@{node.position}"
+
+
+def _path(path: Path, names: dict[int, str]) -> str:
+    """`a → b ⊣ c`: what pushes on, and what holds back."""
+    arrows = ["" if step.edge is None else " → " if step.edge > 0 else " ⊣ " for step in path.steps]
+    return "".join(names[step.node] + arrow for step, arrow in zip(path.steps, arrows, strict=True))
+
+
+def _by_layer(what: str, features: Iterable[FeatureWeight]) -> RenderableType:
+    """A row a layer."""
+    ordered = sorted(features, key=lambda each: (each.layer, -abs(each.weight)))
+    rows = [
+        (str(layer), ", ".join(f"F{each.feature} {each.weight:+.3g}" for each in of_layer))
+        for layer, of_layer in groupby(ordered, key=lambda each: each.layer)
+    ]
+    return table(["layer>", what], rows)
+
+
+def _tokens(ends: dict[str, Tokens]) -> RenderableType:
+    """Both ends side by side, a pair of columns each."""
+    columns = [side for tokens in ends.values() for side in (tokens.highest, tokens.lowest)]
+    heads = [head for what in ends for head in (f"{what} most", ">", f"{what} least", ">")]
+    rows = [
+        [cell for each in row for cell in ((repr(each.token), f"{each.weight:+.3g}") if each else ("", ""))]
+        for row in zip_longest(*columns)
+    ]
+    return table(heads, rows)
 
 
 def _agreement(found: Agreement) -> str:

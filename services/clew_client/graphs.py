@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from clew_spec.api import GraphView
+from clew_spec.api import GraphDetail
 from clew_spec.exchange import drawing, networkx, neuronpedia
 from clew_spec.graph import GraphDocument
 
@@ -21,17 +21,22 @@ ENDINGS: dict[GraphForm, str] = {
 
 
 class LabGraph:
-    """`view` tells what it is; `document` is its picture: the most influential nodes, all tokens and logits.
+    """`view` tells what it is and what was found out with it; `document` is its picture: the most influential nodes,
+    all tokens and logits.
 
     The whole graph is the artifact `graph/graph.safetensors` of its job.
     """
 
-    def __init__(self, view: GraphView, document: GraphDocument) -> None:
+    def __init__(self, view: GraphDetail, document: GraphDocument) -> None:
         self.view = view
         self.document = document
 
     def __repr__(self) -> str:
         return f"LabGraph({self.view.name!r}, {len(self.document.nodes)} of {self.view.summary.n_nodes} nodes)"
+
+    def _repr_svg_(self) -> str:
+        """How a notebook shows it."""
+        return drawing.svg(self.document)
 
     def to_networkx(self) -> "nx.DiGraph[int]":
         """As `clew_spec.exchange.networkx.to_networkx`. Raises Unavailable without the extra `clew[exchange]`."""

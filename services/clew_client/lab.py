@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Literal, Self
 from uuid import UUID, uuid4
@@ -10,6 +11,7 @@ import httpx2
 from pydantic import TypeAdapter
 
 from clew_client.credentials import find_credentials
+from clew_client.documents import DOCUMENTS, Document
 from clew_client.download import download
 from clew_client.errors import JobFailed
 from clew_client.graphs import LabGraph
@@ -23,6 +25,7 @@ from clew_spec.api import (
     DatasetView,
     EstimateView,
     EventView,
+    GraphDetail,
     GraphView,
     Health,
     JobSummary,
@@ -38,6 +41,7 @@ from clew_spec.base import Spec
 from clew_spec.errors import InvalidSpec, NotFound
 from clew_spec.graph import GraphDocument
 from clew_spec.jobs import JobKind, JobState, Visibility
+from clew_spec.patching import PatchDocument
 
 Priority = Literal["low", "normal", "high"]
 OnEvent = Callable[[EventView], None]
@@ -169,6 +173,20 @@ class Lab:
         """Fetch to `path`, or into it if it is a folder. Nothing is left unless size and sha256 are right."""
         return download(self._objects, artifact, Path(path), self._transport.retry)
 
+    def document(self, job_id: UUID | str) -> Document:
+        """All that an analysis found, of which its result has the beginning; waits until the job has ended.
+
+        Raises JobFailed if it did not succeed, and NotFound for a job of a kind that leaves no such file.
+        """
+        job = self.wait(job_id, check=True)
+        if job.kind not in DOCUMENTS:
+            raise NotFound(f"{job.kind} leaves no document", expected=f"a job of {', '.join(DOCUMENTS)}")
+        name, form = DOCUMENTS[job.kind]
+        (artifact,) = [each for each in self.artifacts(job.id) if each.name == name]
+        with TemporaryDirectory() as folder:
+            found: Document = form.model_validate_json(self.download(artifact, folder).read_bytes())
+        return found
+
     # Circuits: each is a job, and takes what its spec has, by name
 
     def attribute(self, **fields: Any) -> "Job":
@@ -182,6 +200,34 @@ class Lab:
     def faithfulness(self, **fields: Any) -> "Job":
         """Whether the model does what a `graph` says; see `FaithfulnessSpec`."""
         return self.submit({"kind": "faithfulness", **fields})
+
+    def patch(self, **fields: Any) -> "Job":
+        """Activations of a `clean` prompt patched into a `corrupt` one, or the other way; see `PatchSpec`."""
+        return self.submit({"kind": "patch", **fields})
+
+    def patching(self, job_id: UUID | str) -> PatchDocument:
+        """What every place of a `patch` job does. Raises NotFound for a job without that."""
+        files = [file for file in self.artifacts(job_id) if file.name == "patch.json"]
+        if not files:
+            raise NotFound(f"job {job_id} has no patch.json", hint="only a patch job that succeeded has one")
+        with TemporaryDirectory() as folder:
+            return PatchDocument.model_validate_json(self.download(files[0], folder).read_bytes())
+
+    def edge(self, **fields: Any) -> "Job":
+        """An edge of a `graph`, from `source` to `target`, by head and position; see `EdgeSpec`."""
+        return self.submit({"kind": "edge", **fields})
+
+    def mean_edges(self, **fields: Any) -> "Job":
+        """The edges into a `feature` of a `layer` of `coders`, averaged over data; see `MeanEdgesSpec`."""
+        return self.submit({"kind": "mean-edges", **fields})
+
+    def connections(self, **fields: Any) -> "Job":
+        """What the weights alone connect to a feature: `coders`, `layer`, `feature`; see `ConnectionsSpec`."""
+        return self.submit({"kind": "connections", **fields})
+
+    def paths(self, **fields: Any) -> "Job":
+        """The strongest paths of a `graph`; see `PathsSpec`."""
+        return self.submit({"kind": "paths", **fields})
 
     # The catalogue, newest first
 
@@ -211,12 +257,13 @@ class Lab:
     def graph(self, ref: UUID | str) -> LabGraph:
         """A graph and its picture, by its id or its name, of which it is the newest. Raises NotFound."""
         try:
-            view = self._transport.get(GraphView, f"graphs/{_uuid(ref)}")
+            id = _uuid(ref)
         except InvalidSpec:
             found = list(self.graphs(name=str(ref), limit=1))
             if not found:
                 raise NotFound(f"no graph is named {ref}", hint="`clew graphs` lists them") from None
-            view = found[0]
+            id = found[0].id
+        view = self._transport.get(GraphDetail, f"graphs/{id}")
         return LabGraph(view, self.graph_document(view.id))
 
     def graph_document(self, graph_id: UUID | str) -> GraphDocument:
@@ -288,6 +335,11 @@ class Job:
 
     def metrics(self, names: Iterable[str] = (), max_points: int | None = None) -> list[MetricSeries]:
         return self._lab.metrics(self.id, names, max_points)
+
+    def document(self) -> Document:
+        """As `Lab.document`."""
+        self.wait(check=True)
+        return self._lab.document(self.id)
 
     def artifacts(self) -> list[ArtifactView]:
         return self._lab.artifacts(self.id)

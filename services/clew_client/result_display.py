@@ -8,19 +8,24 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import RenderableType
 from rich.text import Text
 
-from clew_client.circuit_display import faithfulness, steering
+from clew_client.circuit_display import connections, edge, faithfulness, mean_edges, patching, paths, steering
 from clew_client.display import clean, number, table
 from clew_spec.evaluation import CoderMetrics, SpliceMetrics
 from clew_spec.formats import Calibration
 from clew_spec.graph import GraphSummary, LogitTarget
 from clew_spec.results import (
     CodersResult,
+    ConnectionsResult,
     DatasetResult,
+    EdgeResult,
     EvaluationResult,
     ExportResult,
     FaithfulnessResult,
     GraphResult,
+    MeanEdgesResult,
     ModelResult,
+    PatchResult,
+    PathsResult,
     Result,
     SteerResult,
 )
@@ -59,11 +64,23 @@ def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
             if known.calibration:
                 yield table(_CALIBRATION, [_calibration(each) for each in known.calibration])
         case GraphResult():
-            yield table(["", ""], _graph(known.summary))
+            yield graph_table(known.summary)
         case FaithfulnessResult():
             yield from faithfulness(known)
         case SteerResult():
             yield from steering(known)
+        case PatchResult():
+            yield from patching(known)
+        case EdgeResult():
+            yield from edge(known)
+        case MeanEdgesResult():
+            yield from mean_edges(known)
+        case ConnectionsResult():
+            yield from connections(known.connections)
+        case PathsResult():
+            yield from paths(known.paths)
+            if known.n_paths > len(known.paths.paths):
+                yield Text(f"and {number(known.n_paths - len(known.paths.paths))} more in {known.files[0]}")
         case ModelResult():
             yield table(["", ""], _model(known))
         case DatasetResult():
@@ -112,9 +129,9 @@ def _target(target: LogitTarget) -> str:
     return f"{target.token!r}{less}, probability {target.probability:.3f}"
 
 
-def _graph(summary: GraphSummary) -> Facts:
+def graph_table(summary: GraphSummary) -> RenderableType:
     targets = [("target", _target(target)) for target in summary.targets]
-    return [
+    facts: Facts = [
         ("prompt", summary.prompt),
         *targets,
         ("nodes, edges", f"{number(summary.n_nodes)}, {number(summary.n_edges)}"),
@@ -124,6 +141,7 @@ def _graph(summary: GraphSummary) -> Facts:
         ("completeness", number(summary.scores.completeness)),
         ("conservation", _conservation(summary)),
     ]
+    return table(["", ""], facts)
 
 
 def _conservation(summary: GraphSummary) -> str:

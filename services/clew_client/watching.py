@@ -1,7 +1,7 @@
 """Follow a job until it ends."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import typer
@@ -20,9 +20,19 @@ from clew_spec.jobs import JobState
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+Parts = Callable[[JobView], Iterable[RenderableType]]
+"""What is shown of a job that has ended."""
 
-def watch(lab: Lab, job: JobView, *, as_json: bool) -> int:
-    """Show `job`'s events until it ends. Returns the exit code: 0 if it succeeded, 1 if it failed or was cancelled."""
+
+def _result(job: JobView) -> Iterable[RenderableType]:
+    return result_parts(job.result)
+
+
+def watch(lab: Lab, job: JobView, *, as_json: bool, parts: Parts = _result) -> int:
+    """Show `job`'s events until it ends, and then `parts` of it.
+
+    Returns the exit code: 0 if it succeeded, 1 if it failed or was cancelled.
+    """
     try:
         if as_json:
             end = lab.wait(job.id, print_json)
@@ -34,14 +44,14 @@ def watch(lab: Lab, job: JobView, *, as_json: bool) -> int:
         note(f"                 Stop it:        clew cancel {job.id}")
         raise typer.Exit(INTERRUPTED) from None
     if not as_json:
-        _ending(end)
+        _ending(end, parts)
     return 0 if end.state is JobState.SUCCEEDED else 1
 
 
-def _ending(job: JobView) -> None:
+def _ending(job: JobView, parts: Parts) -> None:
     took = f" after {since(job.started_at, job.finished_at)}" if job.started_at else ""
     say(Text.assemble(f"{job.kind} {job.name} ", state(job.state), took))
-    for part in result_parts(job.result):
+    for part in parts(job):
         console().print(part)
     if job.error:
         report(job.error)

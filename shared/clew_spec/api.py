@@ -188,6 +188,12 @@ class GraphView(RecordView):
     summary: GraphSummary
 
 
+class GraphDetail(GraphView):
+    analyses: list[JobSummary]
+    """Jobs that succeeded with the graph as it is, such as `faithfulness`, `paths` and `steer`, as far as they are
+    visible: the newest 100, newest first."""
+
+
 class ComponentHealth(View):
     ok: bool
     detail: str | None = None

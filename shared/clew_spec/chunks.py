@@ -1,4 +1,4 @@
-"""How many tokens are taken at once: training and coders go by it, and estimates count by it."""
+"""How much is taken at once: training, coders and attribution go by it, and estimates count by it."""
 
 from clew_spec.coders import Activation, BatchTopK
 
@@ -9,6 +9,11 @@ FORWARD_TOKENS = {"cuda": 2**15, "cpu": 2**10}
 LEAST_TOKENS = 256
 PRE_ACTIVATIONS = {"cuda": 2**28, "cpu": 2**22}
 """How many are held at once: enough to fill a GPU, few enough for a CPU's cache."""
+
+TILE_BYTES = 256 * 2**20
+"""Bound on what one tile of a sweep carries: `g` [positions, targets, D] and dense rows [targets, nodes]."""
+TILE_TARGETS = 128
+"""Targets swept together. Fewer waste positions less, more make larger matrix products."""
 
 TIED_AT_ONCE = 64
 """Of which TopK sorts all pre-activations, where several are the k-th largest."""

@@ -6,7 +6,7 @@ most influential nodes and the edges between them. Edge weights are contribution
 is left out, position 0 are nodes like any other.
 """
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -16,8 +16,11 @@ NodeType = Literal["token", "position", "feature", "error", "bias", "logit"]
 """`error`: what a layer's MLP wrote and no feature accounts for (all of it without a coder, and at position 0).
 `bias`: constants: attention, norm, MLP and decoder biases. `position`: learned position embeddings."""
 
-GraphFormat = Literal["clew-graph/1", "clew-graph/2"]
-"""What is written is 2. Graphs of 1 say nothing of targets that were given or of position 0: they had no choice."""
+NODE_TYPE_NAMES: frozenset[str] = frozenset(get_args(NodeType))
+
+GraphFormat = Literal["clew-graph/1", "clew-graph/2", "clew-graph/3"]
+"""What is written is 3. Graphs of 2 do not keep the vectors of directions; those of 1 say nothing of targets that were
+given or of position 0 either: they had no choice."""
 
 Position0 = Literal["error", "features", "left-out"]
 """What the MLPs write at position 0, an attention sink that coders are as a rule not trained on, is. `error`: one error
@@ -146,15 +149,16 @@ class Path(Spec):
 
 
 MAX_FILTERS = 6
+NodeNumber = Annotated[int, Field(ge=-1, lt=2**31)]
 
 
 class PathFilter(Spec):
     """What some node of a path has to be; whatever is not given may be anything."""
 
     types: list[NodeType] | None = None
-    layers: list[int] | None = None
-    positions: list[int] | None = None
-    features: list[int] | None = None
+    layers: list[NodeNumber] | None = None
+    positions: list[NodeNumber] | None = None
+    features: list[NodeNumber] | None = None
 
 
 class FoundPaths(Spec):
@@ -185,7 +189,7 @@ class Balance(Spec):
 
 
 class GraphDocument(Spec):
-    format: GraphFormat = "clew-graph/2"
+    format: GraphFormat = "clew-graph/3"
     name: str
     summary: GraphSummary
     nodes: list[Node] = Field(description="the picture: the most influential nodes, all logits and tokens")

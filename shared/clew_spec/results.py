@@ -6,10 +6,15 @@ from pydantic import Field
 
 from clew_spec.base import Digest, Spec
 from clew_spec.coders import CoderConfig
+from clew_spec.connections import ConnectionsSummary
+from clew_spec.edges import EdgeSplit
 from clew_spec.evaluation import AllReplaced, CoderMetrics
 from clew_spec.faithfulness import Faithfulness
 from clew_spec.formats import Calibration, ExportFormat
 from clew_spec.graph import GraphSummary
+from clew_spec.mean_edges import MeanEdges
+from clew_spec.patching import PatchEffect, PatchSummary
+from clew_spec.paths import PathsSummary
 from clew_spec.steering import EditedActivation, NextToken, Prediction
 
 
@@ -168,6 +173,65 @@ class FaithfulnessResult(Spec):
     lineage: Lineage
 
 
+class PatchResult(Spec):
+    """The catalogue gets no record of it."""
+
+    kind: Literal["patching"] = "patching"
+    summary: PatchSummary
+    strongest: list[PatchEffect]
+    """Of each kind of place those whose patch moves the metric farthest."""
+    files: list[str]
+    """`patch.json`, a `PatchDocument` with every place; `patch.svg`, the same as a picture."""
+    lineage: Lineage
+
+
+class EdgeResult(Spec):
+    """The catalogue gets no record of it."""
+
+    kind: Literal["edge"] = "edge"
+    name: str
+    """Of the graph."""
+    graph_digest: Digest
+    tokens: list[str]
+    split: EdgeSplit
+    lineage: Lineage
+
+
+class MeanEdgesResult(Spec):
+    """The catalogue gets no record of it."""
+
+    kind: Literal["mean-edges"] = "mean-edges"
+    mean_edges: MeanEdges
+    lineage: Lineage
+
+
+class ConnectionsResult(Spec):
+    """The catalogue gets no record of it: the strongest are here, all in the file."""
+
+    kind: Literal["connections"] = "connections"
+    name: str
+    """Of the coders."""
+    connections: ConnectionsSummary
+    files: list[str]
+    """`connections.json`, a `ConnectionsDocument`."""
+    lineage: Lineage
+
+
+class PathsResult(Spec):
+    """Found again by the graph, which is its job's parent: the strongest are here, all in the file."""
+
+    kind: Literal["paths"] = "paths"
+    name: str
+    """Of the graph."""
+    graph_digest: Digest
+    n_paths: int
+    """In the file."""
+    paths: PathsSummary
+    files: list[str]
+    """`paths.json`, a `PathsDocument`."""
+    lineage: Lineage
+
+
 Result = Annotated[
     ModelResult
     | DatasetResult
@@ -176,6 +240,11 @@ Result = Annotated[
     | GraphResult
     | ExportResult
     | SteerResult
-    | FaithfulnessResult,
+    | FaithfulnessResult
+    | PatchResult
+    | EdgeResult
+    | MeanEdgesResult
+    | ConnectionsResult
+    | PathsResult,
     Field(discriminator="kind"),
 ]

@@ -87,7 +87,7 @@ def _locate(
 
 def _member(union: Any, discriminator: str, tag: str | int | None) -> Any:
     for member in get_args(union):
-        if tag in get_args(member.model_fields[discriminator].annotation):
+        if member is not type(None) and tag in get_args(member.model_fields[discriminator].annotation):
             return member
     return None
 

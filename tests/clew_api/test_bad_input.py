@@ -8,10 +8,10 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from tests.clew_api.seeds import MAX_CONTEXT, Tenant, World
 
-from clew_lab.catalogue.tables import Job
+from clew_lab.catalogue.tables import Coder, Job
 from clew_spec.errors import Problem
 
 JOBS = "/api/v1/jobs"
@@ -23,6 +23,13 @@ ATTRIBUTE = {"kind": "attribute", "name": "g", "coders": "set", "prompt": "when 
 
 EDIT = {"layer": 0, "feature": 1, "operation": "ablate"}
 STEER = {"kind": "steer", "coders": "set", "prompt": "when mary and john", "edits": [EDIT]}
+
+PATCH = {"kind": "patch", "model": "m", "clean": "when mary went", "corrupt": "when john went"}
+EDGE = {"kind": "edge", "graph": "g9", "source": "L0/F1@1", "target": "logit"}
+MEAN = {"kind": "mean-edges", "coders": "set", "layer": 0, "feature": 1}
+CONNECTIONS = {"kind": "connections", "coders": "set", "layer": 1, "feature": 5}
+PATHS = {"kind": "paths", "graph": "g"}
+OF_FEATURE = {"kind": "feature", "layer": 1, "feature": 5, "position": 1}
 
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown kind": ({"kind": "dance"}, "/spec/kind", "train"),
@@ -115,7 +122,11 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "/spec/edits/0/stop",
         "is not after start = 3",
     ),
-    "an edit of the first position": (STEER | {"edits": [EDIT | {"start": 0}]}, "/spec/edits/0/start", "equal to 1"),
+    "an edit of the first position": (
+        STEER | {"edits": [EDIT | {"start": 0}]},
+        "/spec/edits/0/start",
+        "position 0 has no features",
+    ),
     "an edit of no coder": (STEER | {"edits": [EDIT, EDIT | {"layer": 3}]}, "/spec/edits/1/layer", "no coder"),
     "an edit of no feature": (STEER | {"edits": [EDIT | {"feature": 10**6}]}, "/spec/edits/0/feature", "0 to "),
     "an edit behind the prompt": (STEER | {"edits": [EDIT | {"start": 4}]}, "/spec/edits/0/start", "has 4 tokens"),
@@ -134,6 +145,60 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "/spec/paraphrases",
         "at least 3 paraphrases",
     ),
+    "prompts of different length": (
+        PATCH | {"corrupt": "john went"},
+        "/spec/corrupt",
+        "3 tokens and the corrupt one 2",
+    ),
+    "an answer of several tokens": (PATCH | {"answer": "and john"}, "/spec/answer", "'john'"),
+    "two answers that are one": (PATCH | {"answer": "and", "wrong": "and"}, "/spec/wrong", "the same token"),
+    "a patch of no layer": (PATCH | {"layers": [0, 4]}, "/spec/layers/1", "0 to 3"),
+    "a patch twice": (PATCH | {"places": ["resid", "resid"]}, "/spec/places", "given twice"),
+    "a patch of nothing known": (PATCH | {"places": ["attn"]}, "/spec/places/0", "'attn.out'"),
+    "no node": (EDGE | {"source": "L1/F2"}, "/spec/source", "pattern"),
+    "an edge of no graph": (EDGE, "/spec/graph", "no graph named g9"),
+    "data for no coder": (MEAN | {"layer": 3}, "/spec/layer", "no coder among"),
+    "data for no feature": (MEAN | {"feature": 10**6}, "/spec/feature", "0 to "),
+    "data that is not held out": (MEAN | {"dataset": "seen"}, "/spec/dataset", "holds out no text"),
+    "connections of no coder": (CONNECTIONS | {"layer": 3}, "/spec/layer", "layers 0, 1"),
+    "connections of no feature": (CONNECTIONS | {"feature": 32}, "/spec/feature", "0 to 31"),
+    "connections of an SAE": (CONNECTIONS | {"coders": "sae"}, "/spec/coders", "write mlp.out from mlp.in"),
+    "connections of a part": (CONNECTIONS | {"coders": "crossing"}, "/spec/coders", "layers [1]"),
+    "connections of two models": (CONNECTIONS | {"coders": "mixed"}, "/spec/coders", "coders of one model"),
+    "a head that is not there": (CONNECTIONS | {"heads": ["L3H1", "L3H2"]}, "/spec/heads/1", "H0 to H1"),
+    "a head above all": (CONNECTIONS | {"heads": ["L4H0"]}, "/spec/heads/0", "no head L4H0"),
+    "a head by another name": (CONNECTIONS | {"heads": ["3.1"]}, "/spec/heads/0", "pattern"),
+    "a head twice": (CONNECTIONS | {"heads": ["L3H1", "L03H1"]}, "/spec/heads", "distinct"),
+    "paths of no graph": (PATHS | {"graph": "g9"}, "/spec/graph", "no graph named g9"),
+    "paths to no target": (
+        PATHS | {"root": {"kind": "logit", "token": "john"}},
+        "/spec/root/token",
+        "one of 'and'",
+    ),
+    "paths to a difference from no target": (
+        PATHS | {"root": {"kind": "logit", "token": " and", "minus": "john"}},
+        "/spec/root/minus",
+        "explains no 'john'",
+    ),
+    "paths to a layer without a coder": (
+        PATHS | {"root": OF_FEATURE | {"layer": 2}},
+        "/spec/root/layer",
+        "layers 0, 1",
+    ),
+    "paths to no position": (PATHS | {"root": OF_FEATURE | {"position": 2}}, "/spec/root/position", "0 to 1"),
+    "paths to a negative feature": (
+        PATHS | {"root": OF_FEATURE | {"feature": -1}},
+        "/spec/root/feature",
+        "greater than or equal to 0",
+    ),
+    "paths to an unknown thing": (PATHS | {"root": {"kind": "head"}}, "/spec/root/kind", "'logit'"),
+    "paths through too much": (PATHS | {"through": [{}] * 7}, "/spec/through", "at most 6"),
+    "paths through no number": (
+        PATHS | {"through": [{"layers": [2**40]}]},
+        "/spec/through/0/layers/0",
+        "less than 2147483648",
+    ),
+    "paths of no length": (PATHS | {"max_length": 0}, "/spec/max_length", "greater than or equal to 1"),
     "path with a NUL": (IMPORT | {"path": "{root}/a\0b"}, "/spec/path", "NUL"),
     "path with a newline": (IMPORT | {"path": "{root}/a\nb"}, "/spec/path", "printed"),
     "path of a long name": (IMPORT | {"path": "{root}/" + "x" * 300}, "/spec/path", ""),
@@ -162,6 +227,11 @@ def furnished(api: TestClient, world: World, alice: Tenant, tmp_path: Path) -> T
     world.dataset(alice, "seen", heldout_tokens=0)
     world.coders(alice, model, dataset)
     world.coders(alice, model, dataset, "sae", kind="sae", hook_in="mlp.out")
+    world.graph(alice, model)
+    mixed = world.coders(alice, model, dataset, "mixed")
+    with world.sessions.begin() as session:
+        elsewhere = update(Coder).where(Coder.id == mixed[1].id).values(model_id=world.model(alice, "m-other").id)
+        session.execute(elsewhere)
     world.coders(alice, model, dataset, "crossing", layers=(0,), kind="cross-layer-transcoder", later_layers=[1])
     root = tmp_path / "imports"
     (root / "link").symlink_to(tmp_path)

@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, update
 from tests.clew_api.seeds import Tenant, World, graph_document
 
-from clew_lab.catalogue.tables import Coder, Worker
-from clew_spec.api import ArtifactView, CoderView, DatasetView, GraphView, ModelView, WorkerView
+from clew_lab.catalogue.tables import Coder, Graph, Job, Worker
+from clew_spec.api import ArtifactView, CoderView, DatasetView, GraphDetail, GraphView, ModelView, WorkerView
 from clew_spec.graph import GraphDocument
 
 V1 = "/api/v1"
@@ -30,7 +30,8 @@ def test_records_are_listed_and_shown_alike(api: TestClient, world: World, alice
         items = api.get(f"{V1}/{path}").json()["items"]
         assert [view.model_validate(item).id for item in items] == ids
         for item in items:
-            assert api.get(f"{V1}/{path}/{item['id']}").json() == item
+            whole = api.get(f"{V1}/{path}/{item['id']}").json()
+            assert whole == item | ({"analyses": []} if path == "graphs" else {})
         assert api.get(f"{V1}/{path}", params={"name": "nobody"}).json()["items"] == []
         assert len(api.get(f"{V1}/{path}", params={"name": items[0]["name"]}).json()["items"]) == len(ids)
         assert api.get(f"{V1}/{path}", params={"name": "\0"}).status_code == 422
@@ -81,6 +82,28 @@ def test_a_graphs_document_comes_as_it_is_stored(api: TestClient, world: World, 
     assert api.get(url, headers={"If-None-Match": etag}).status_code == 304
     head = api.head(url)
     assert (head.status_code, head.content, head.headers["content-type"]) == (200, b"", "application/json")
+
+
+def test_a_graph_tells_what_was_found_out_with_it_as_far_as_it_is_visible(
+    api: TestClient, world: World, alice: Tenant, bob: Tenant
+) -> None:
+    model = world.model(alice, visibility="lab")
+    graph, other = (world.graph(alice, model, visibility="lab") for _ in range(2))
+
+    def analysis(owner: Tenant, of: Graph, state: str = "succeeded", **fields: Any) -> Job:
+        ended = {"finished_at": func.now()} if state != "queued" else {}
+        job = world.job(owner, kind="paths", spec={"kind": "paths", "graph": "g"}, state=state, **ended, **fields)
+        world.touch(job, inputs={"graph": str(of.id)})
+        return job
+
+    first, second = analysis(alice, graph), analysis(alice, graph)
+    shown = analysis(bob, graph, visibility="lab")
+    for owner, of, state in ((alice, graph, "failed"), (alice, graph, "queued"), (alice, other, "succeeded")):
+        analysis(owner, of, state)
+    analysis(bob, graph)
+    view = GraphDetail.model_validate(api.get(f"{V1}/graphs/{graph.id}").json())
+    assert [job.id for job in view.analyses] == [shown.id, second.id, first.id]
+    assert {job.kind for job in view.analyses} == {"paths"}
 
 
 def test_workers_are_listed_with_the_jobs_one_may_see(

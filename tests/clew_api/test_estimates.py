@@ -62,7 +62,8 @@ def test_the_answer_is_the_specs_arithmetic_and_nothing_is_stored(api: TestClien
         assert found.model_copy(update={"unknown": {}}) == said.model_copy(update={"unknown": {}})
         assert {name for name in SAID if getattr(found, name) is None} == set(found.unknown), "a null is explained"
     prompt = weighed(api, {"kind": "attribute", "name": "g", "coders": "set", "prompt": "when mary went"})
-    assert (prompt.estimate.tokens, prompt.estimate.memory, prompt.fits) == (3, None, True)
+    assert (prompt.estimate.tokens, prompt.fits) == (3, True)
+    assert prompt.estimate.memory is not None
     assert prompt.reason
     with world.sessions() as session:
         assert session.scalars(select(func.count()).select_from(Job)).one() == before

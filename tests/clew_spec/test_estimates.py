@@ -7,15 +7,20 @@ from hypothesis import strategies as st
 
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import CoderConfig, TopK
+from clew_spec.connections import ConnectionsSpec
 from clew_spec.datasets import BuildDatasetSpec
-from clew_spec.estimates import DatasetFacts, Estimate, Facts, estimate, smaller
+from clew_spec.edges import EdgeSpec
+from clew_spec.estimates import DatasetFacts, Estimate, Facts, GraphFacts, estimate, smaller
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
 from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobSpec
+from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.patching import PatchSpec
+from clew_spec.paths import PathsSpec
 from clew_spec.results import ModelConfig
 from clew_spec.steering import FeatureEdit, SteerSpec
 from clew_spec.training import TrainSpec
@@ -46,6 +51,7 @@ FACTS = Facts(
     model=MODEL,
     dataset=DatasetFacts(context=64, train_tokens=10**6, heldout_tokens=10**5),
     coders=[CODER],
+    graph=GraphFacts(tokens=9, nodes=2000, edges=10**5, rows=200),
     prompt_tokens=9,
 )
 ACTIVATIONS: list[dict[str, Any]] = [
@@ -124,6 +130,11 @@ def test_every_kind_of_job_is_answered_and_every_null_explained() -> None:
         ExportCodersSpec(coders="c", format="saelens"),
         ImportGraphSpec(name="g", path="/g.json", model="m", bos="none"),
         FaithfulnessSpec(graph="g"),
+        PatchSpec(model="m", clean="a", corrupt="b"),
+        EdgeSpec(graph="g", source="token@1", target="logit"),
+        MeanEdgesSpec(coders="c", layer=3, feature=5),
+        ConnectionsSpec(coders="c", layer=3, feature=0),
+        PathsSpec(graph="g"),
         SteerSpec(graph="g", edits=[FeatureEdit(layer=0, feature=0, operation="ablate")]),
     ]
     assert {type(spec) for spec in specs} == set(get_args(get_args(JobSpec)[0]))

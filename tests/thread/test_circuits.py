@@ -5,19 +5,32 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from clew_client import Lab
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import CoderSpec, TopK
+from clew_spec.connections import ConnectionsDocument
 from clew_spec.datasets import BuildDatasetSpec, PydocSource
 from clew_spec.errors import InvalidSpec
 from clew_spec.faithfulness import Faithfulness
 from clew_spec.graph import GraphDocument
 from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
-from clew_spec.results import FaithfulnessResult, SteerResult
+from clew_spec.patching import PatchDocument
+from clew_spec.patching import strongest as strongest_patches
+from clew_spec.paths import PathsDocument
+from clew_spec.results import (
+    ConnectionsResult,
+    EdgeResult,
+    FaithfulnessResult,
+    MeanEdgesResult,
+    PatchResult,
+    PathsResult,
+    SteerResult,
+)
 from clew_spec.training import TrainSpec
 from tests.thread.conftest import RunningLab
 
@@ -109,9 +122,149 @@ def test_a_graph_is_tried_out_on_its_model(thread: RunningLab, graph: GraphDocum
     assert Faithfulness.model_validate_json(lab.download(file, tmp_path).read_bytes()) == found
     shown = clew(thread, "show", job["id"])
     assert "CPR" in shown.stdout
+    assert job["id"] in [str(each.id) for each in lab.graph("graph").view.analyses]
+    of_graph = clew(thread, "graph", "show", "graph")
+    assert PROMPT in of_graph.stdout
+    assert job["id"][:13] in of_graph.stdout
     with pytest.raises(InvalidSpec) as refused:
         lab.faithfulness(graph="graph", paraphrases=["a", "b", "c" * 1000])
     assert refused.value.where == "/spec/paraphrases/2"
+
+
+def test_one_prompt_is_patched_into_another(thread: RunningLab, graph: GraphDocument, tmp_path: Path) -> None:
+    del graph  # whose coders are not needed, but the model is there then
+    lab: Lab = thread.client
+    words = [
+        "patch",
+        "toy",
+        "--clean",
+        PROMPT,
+        "--corrupt",
+        PROMPT.replace("few", "new"),
+        "--answer",
+        "a",
+        "--wrong",
+        "b",
+    ]
+    done = clew(thread, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    job = json.loads(done.stdout)
+    result = PatchResult.model_validate(job["result"])
+    files = {file.name: lab.download(file, tmp_path) for file in lab.artifacts(job["id"])}
+    found = PatchDocument.model_validate_json(files["patch.json"].read_bytes())
+    assert found.summary == result.summary
+    assert result.strongest == strongest_patches(found, 10)
+    by_place = {each.place: each for each in found.maps}
+    assert list(by_place) == ["resid", "attn.out", "mlp.out", "head.out"]
+    assert by_place["resid"].scores[-1][-1] == pytest.approx(1, abs=1e-3)
+    assert by_place["resid"].positions == list(range(len(PROMPT)))
+    root = ElementTree.fromstring(files["patch.svg"].read_text())  # noqa: S314
+    cells = [cell for cell in root if cell.tag.endswith("rect") and len(cell)]
+    shown = len(PROMPT) - found.summary.first_difference
+    assert len(cells) == (5 + 4 + 4) * shown + 4 * 4
+    assert lab.patching(job["id"]) == found
+    picture = str(tmp_path / "patch.png")
+    noising = ["--direction", "noising", "--place", "head.pattern", "--head-positions", "--picture", picture]
+    table = clew(thread, *words, *noising)
+    assert table.returncode == 0, table.stderr
+    assert "head.pattern" in table.stdout
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InvalidSpec, match=f"{len(PROMPT)} tokens and the corrupt one 5"):
+        lab.patch(model="toy", clean=PROMPT, corrupt="short")
+
+
+def test_an_edge_is_taken_apart_and_averaged_over_data(thread: RunningLab, graph: GraphDocument) -> None:
+    lab: Lab = thread.client
+    nodes = {node.id: node for node in graph.nodes}
+    logits = [node.id for node in graph.nodes if node.type == "logit"]
+    into = [e for e in graph.edges if e.target == logits[0] and nodes[e.source].type == "feature"]
+    edge = max(into, key=lambda each: abs(each.weight))
+    source = nodes[edge.source]
+    name = f"L{source.layer}/F{source.feature}@{source.position}"
+    done = clew(thread, "edge", "graph", name, "logit", "--json")
+    assert done.returncode == 0, done.stderr
+    split = EdgeResult.model_validate(json.loads(done.stdout)["result"]).split
+    assert (split.source.id, split.target.id) == (edge.source, edge.target)
+    assert split.stored == pytest.approx(edge.weight, rel=1e-5)
+    assert split.edge == pytest.approx(edge.weight, rel=1e-3)
+    parts = split.direct + sum(part.weight for part in split.parts) + split.rest
+    assert parts == pytest.approx(split.edge, rel=1e-3, abs=1e-6)
+    assert "last head" in clew(thread, "edge", "graph", name, "logit").stdout
+    with pytest.raises(InvalidSpec, match="no position 99") as refused:
+        lab.edge(graph="graph", source="token@99", target="logit")
+    assert refused.value.where == "/spec/source"
+
+    feature = f"L{source.layer}/F{source.feature}"
+    mean = clew(thread, "mean-edges", "first", feature, "--tokens", "512", "--firings", "20", "--json")
+    assert mean.returncode == 0, mean.stderr
+    found = MeanEdgesResult.model_validate(json.loads(mean.stdout)["result"]).mean_edges
+    assert found.firings > 0
+    assert sum(part.mean for part in found.parts) == pytest.approx(found.mean_value, rel=1e-3, abs=1e-4)
+    assert "mean edge" in clew(thread, "mean-edges", "first", feature, "--tokens", "512", "--firings", "20").stdout
+
+
+def test_position_0_is_steered_where_a_graph_has_features_there(thread: RunningLab, graph: GraphDocument) -> None:
+    del graph
+    lab: Lab = thread.client
+    lab.attribute(name="from-0", coders="first", prompt=PROMPT, max_nodes=200, position_0="features").wait(check=True)
+    found = lab.graph("from-0").document
+    at_0 = max((n for n in found.nodes if n.type == "feature" and n.position == 0), key=lambda node: node.influence)
+    edit = {"layer": at_0.layer, "feature": at_0.feature, "start": 0, "stop": 1, "operation": "ablate"}
+    steered = SteerResult.model_validate(lab.steer(graph="from-0", edits=[edit]).wait(check=True).result)
+    (edited,) = steered.activations
+    assert (edited.position, edited.before, edited.after) == (0, pytest.approx(at_0.value, rel=1e-4), 0)
+    with pytest.raises(InvalidSpec, match="position 0 has no features"):
+        lab.steer(graph="graph", edits=[edit])
+
+
+def test_what_the_weights_connect_is_told_of_a_feature(thread: RunningLab, graph: GraphDocument) -> None:
+    lab: Lab = thread.client
+    job = lab.connections(coders="first", layer=1, feature=7, upstream=3, heads=["L1H0", "L2H1"])
+    document = job.document()
+    assert isinstance(document, ConnectionsDocument)
+    assert [each.layer for each in document.upstream] == [0] * 3
+    assert [head.side for head in document.through] == ["upstream", "downstream"]
+    result = ConnectionsResult.model_validate(job.view.result)
+    assert result.connections.upstream == document.upstream
+    assert job.view.kind == "connections"
+    done = clew(thread, "connections", "first", "L1/F7", "--upstream", "3", "--heads", "L1H0", "--heads", "L2H1")
+    assert done.returncode == 0, done.stderr
+    assert "Through L2H1, downstream" in done.stdout
+    assert f"F{document.upstream[0].feature} {document.upstream[0].weight:+.3g}" in done.stdout
+    assert "promotes most" in clew(thread, "show", str(job.id)).stdout
+    wrong = clew(thread, "connections", "first", "L1/F64")
+    assert (wrong.returncode, "has no feature 64" in wrong.stderr) == (2, True)
+
+
+def test_the_paths_of_a_graph_are_found_without_its_model(thread: RunningLab, graph: GraphDocument) -> None:
+    lab: Lab = thread.client
+    (record,) = lab.graphs(name="graph")
+    job = lab.paths(graph="graph", paths=40)
+    document = job.document()
+    assert isinstance(document, PathsDocument)
+    assert job.view.parents == [record.id]
+    assert [path.score for path in document.paths] == sorted((path.score for path in document.paths), reverse=True)
+    assert document.paths[0].score == pytest.approx(graph.paths[0].score)
+    result = PathsResult.model_validate(job.view.result)
+    assert (result.n_paths, result.graph_digest) == (40, record.digest)
+    layer, feature, position = strongest(graph)
+    root = f"L{layer}/F{feature}@{position}"
+    done = clew(thread, "paths", "graph", "--root", root, "--through", "token", "--max-length", "3")
+    assert done.returncode == 0, done.stderr
+    assert f"To {root}" in done.stdout
+    tokens = [target.token for target in graph.summary.targets]
+    first, second = [token for token in tokens if token.isprintable() and tokens.count(token) == 1][:2]
+    difference = clew(thread, "paths", "graph", "--root", first, "--minus", second, "--json")
+    assert difference.returncode == 0, difference.stderr
+    found = PathsResult.model_validate(json.loads(difference.stdout)["result"]).paths
+    logit = {target.token: target.logit for target in graph.summary.targets}
+    assert found.root.value == pytest.approx(logit[first] - logit[second], rel=1e-4, abs=1e-4)
+    with pytest.raises(InvalidSpec, match="explains no"):
+        lab.paths(graph="graph", root={"kind": "logit", "token": "no such target"})
+    silent = {"kind": "feature", "layer": 0, "feature": 63, "position": 0}
+    ended = lab.paths(graph="graph", root=silent).wait()
+    assert ended.error is not None
+    assert "not active" in ended.error.detail
 
 
 def test_what_cannot_be_steered_is_refused_or_fails_with_its_reason(thread: RunningLab, graph: GraphDocument) -> None:
@@ -127,3 +280,19 @@ def test_what_cannot_be_steered_is_refused_or_fails_with_its_reason(thread: Runn
     assert ended.state is JobState.FAILED
     assert ended.error is not None
     assert "is not active" in ended.error.detail
+
+
+def test_the_lines_for_a_notebook_do_what_they_say(
+    thread: RunningLab, graph: GraphDocument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs/notebook.md").read_text()
+    lines = text.split("```python")[1].split("```")[0].replace('"paris"', '"graph"')
+    monkeypatch.setenv("CLEW_CONFIG", thread.environ["CLEW_CONFIG"])
+    said: dict[str, Any] = {}
+    exec(compile(lines, "docs/notebook.md", "exec"), said)  # noqa: S102
+    assert said["graph"]._repr_svg_().startswith("<svg")
+    assert said["digraph"].number_of_nodes() == len(graph.nodes)
+    layer, feature, _ = strongest(graph)
+    assert (said["found"].layer, said["found"].feature) == (layer, feature)
+    assert {row["side"] for row in said["table"]} == {"upstream", "downstream"}
+    said["lab"].close()

@@ -10,7 +10,7 @@ from clew_api.params import PageOptions
 from clew_api.problems import declared
 from clew_lab.catalogue import queries, scope
 from clew_lab.catalogue.tables import Graph
-from clew_spec.api import GraphView, Page
+from clew_spec.api import GraphDetail, GraphView, Page
 from clew_spec.errors import NotFound
 from clew_spec.graph import GraphDocument
 from clew_spec.people import Permission
@@ -27,7 +27,8 @@ def list_graphs(lab: LabDep, actor: ActorDep, options: PageOptions) -> Page[Grap
 
 
 @router.get("/{graph_id}", responses=declared(401, 404, 422, 503))
-def get_graph(lab: LabDep, actor: ActorDep, graph_id: UUID) -> GraphView:
+def get_graph(lab: LabDep, actor: ActorDep, graph_id: UUID) -> GraphDetail:
+    """A graph, and what has been found out with it."""
     with lab.transaction() as session:
         return queries.get_graph(session, actor, graph_id)
 

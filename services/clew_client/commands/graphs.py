@@ -1,4 +1,4 @@
-"""`clew graph`: one attribution graph."""
+"""`clew graph show`, `export`: one attribution graph."""
 
 import os
 import secrets
@@ -7,21 +7,39 @@ from typing import Annotated
 
 import typer
 
-from clew_client.display import note
+from clew_client.commands.options import AsJson
+from clew_client.display import console, note, print_json, say
 from clew_client.graphs import ENDINGS, GraphForm
+from clew_client.job_display import jobs_table
 from clew_client.lab import Lab
+from clew_client.result_display import graph_table
+
+Stored = Annotated[str, typer.Argument(metavar="NAME", help="A graph's name, of which the newest is taken, or its id.")]
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True)
+    group.command()(show)
     group.command()(export)
-    app.add_typer(group, name="graph", help="Export an attribution graph.")
+    app.add_typer(group, name="graph", help="Show or export an attribution graph.")
+
+
+def show(ref: Stored, as_json: AsJson = False) -> None:
+    """Show what a graph explains and how well, and the analyses that were made of it."""
+    with Lab() as lab:
+        view = lab.graph(ref).view
+    if as_json:
+        print_json(view)
+        return
+    say(f"graph {view.name}  {view.id}")
+    console().print(graph_table(view.summary))
+    if view.analyses:
+        say("\nAnalyses")
+        console().print(jobs_table(view.analyses))
 
 
 def export(
-    ref: Annotated[
-        str, typer.Argument(metavar="NAME", help="A graph's name, of which the newest is taken, or its id.")
-    ],
+    ref: Stored,
     form: Annotated[
         GraphForm, typer.Option("--as", help="graphml and png need `pip install 'clew[exchange]'`.")
     ] = "neuronpedia",
@@ -36,11 +54,11 @@ def export(
     with Lab() as lab:
         graph = lab.graph(ref)
     path = to or Path(graph.view.name + ENDINGS[form])
-    _write(path, graph.to(form, model_name=model_name))
+    write_whole(path, graph.to(form, model_name=model_name))
     note(f"{len(graph.document.nodes)} of {graph.view.summary.n_nodes} nodes: {path}")
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """All of it or nothing."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:

@@ -45,6 +45,13 @@ class Work(Generic[S]):
         name = getattr(self.spec, "dtype", "float32")
         return cast(torch.dtype, getattr(torch, name))
 
+    def document(self, name: str, content: Spec) -> str:
+        """Hand over one JSON file of the result; returns its name."""
+        path = self.out / name
+        path.write_text(content.model_dump_json(indent=1) + "\n")
+        self.report.artifact(name, path)
+        return name
+
     def lineage(self, *, seed: int | None = None) -> Lineage:
         """Everything that determined the result, from the records the job was given."""
         records = self.job.records

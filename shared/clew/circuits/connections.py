@@ -18,6 +18,7 @@ from torch import Tensor
 
 from clew.circuits.replacement import Coder
 from clew.models import Model
+from clew.models.anatomy import Norm
 from clew_spec.errors import InvalidSpec
 
 CHUNK = 2**24
@@ -72,6 +73,19 @@ def through_head(model: Model, f_ND: Tensor, layer: int, head: int) -> Tensor:
     return block.attn_norm.fold(f_ND @ attention.W_O_DHE[:, head].to(f_ND.dtype) @ W_V_ED)
 
 
+@torch.inference_mode()
+def written_through_head(model: Model, w_ND: Tensor, layer: int, head: int) -> Tensor:
+    """[N, D]: what this head writes of what is written below it: the adjoint of `through_head`.
+
+    `W_O W_V w`; apply it again, from low layers to high, for a chain of heads.
+    """
+    block = model.anatomy.blocks[layer]
+    attention = block.attention
+    W_V_ED = attention.W_V_KED[head // attention.group].to(w_ND.dtype)
+    out_ND = _unscaled(block.attn_norm, w_ND) @ W_V_ED.T @ attention.W_O_DHE[:, head].to(w_ND.dtype).T
+    return out_ND if block.attn_post_norm is None else _unscaled(block.attn_post_norm, out_ND)
+
+
 def pullback(f_ND: Tensor, written_FD: Tensor) -> Tensor:
     """[N, F]: how much of each written vector is read: a coder's `W_dec`, `vocabulary`, or anything else."""
     return f_ND @ written_FD.to(f_ND).T
@@ -112,10 +126,21 @@ def virtual_weights(
     return strongest(f_ND, written_below(source, through[0][0] if through else target.layer), k)
 
 
-def written_below(coder: Coder, layer: int) -> Tensor:
-    """[F, D]: what each feature, at activation 1, writes in all to layers below one."""
-    later = [W_FD for written, W_FD in coder.W_later.items() if written < layer]
-    return torch.stack([coder.W_dec, *later]).sum(0) if later else coder.W_dec
+@torch.inference_mode()
+def readers(model: Model, coder: Coder, w_ND: Tensor, k: int) -> Strongest:
+    """The features of one coder that read each written vector most."""
+    return strongest(_unscaled(model.anatomy.blocks[coder.layer].mlp_norm, w_ND), coder.W_enc, k)
+
+
+def written_below(coder: Coder, layer: int, features: Sequence[int] | None = None) -> Tensor:
+    """[N, D]: what features, all by default, at activation 1 write in all to layers below one."""
+    decoders = [coder.W_dec, *(W_FD for written, W_FD in coder.W_later.items() if written < layer)]
+    if features is not None:
+        decoders = [W_FD[list(features)] for W_FD in decoders]
+    total_ND, *later = decoders
+    for W_ND in later:
+        total_ND = total_ND + W_ND
+    return total_ND
 
 
 def de_embedding(model: Model, f_ND: Tensor, k: int) -> Strongest:
@@ -129,13 +154,19 @@ def direct_logit_effect(model: Model, coder: Coder, features: Sequence[int] | No
 
     Logits before a cap, if the model has one.
     """
-    return pullback(*_logit_factors(model, coder, features))
+    return logit_effect(model, written_below(coder, model.n_layers, features))
+
+
+@torch.inference_mode()
+def logit_effect(model: Model, w_ND: Tensor) -> Tensor:
+    """[N, V]: as `direct_logit_effect`, of anything that is written."""
+    return pullback(*_logit_factors(model, w_ND))
 
 
 @torch.inference_mode()
 def promoted_tokens(model: Model, coder: Coder, k: int, features: Sequence[int] | None = None) -> Strongest:
     """The strongest of `direct_logit_effect`: tokens promoted, or with a negative value suppressed."""
-    return strongest(*_logit_factors(model, coder, features), k)
+    return strongest(*_logit_factors(model, written_below(coder, model.n_layers, features)), k)
 
 
 @torch.inference_mode()
@@ -147,7 +178,7 @@ def ov_norms(model: Model) -> Tensor:
         reads_KED = block.attn_norm.fold(attention.W_V_KED)
         writes_HED = attention.W_O_DHE.permute(1, 2, 0)
         if block.attn_post_norm is not None:
-            writes_HED = block.attn_post_norm.linear(writes_HED, torch.ones_like(writes_HED[..., :1]))
+            writes_HED = _unscaled(block.attn_post_norm, writes_HED)
         reads_KEE = reads_KED @ reads_KED.mT
         writes_HEE = writes_HED @ writes_HED.mT
         # |W_O W_V|^2 = trace of (W_O^T W_O)(W_V W_V^T)
@@ -156,12 +187,14 @@ def ov_norms(model: Model) -> Tensor:
     return torch.stack(rows)
 
 
-def _logit_factors(model: Model, coder: Coder, features: Sequence[int] | None) -> tuple[Tensor, Tensor]:
-    written_FD = written_below(coder, model.n_layers)
-    decoders = (written_FD if features is None else written_FD[list(features)]).to(model.device)
-    normed_ND = model.anatomy.final_norm.linear(decoders, torch.ones_like(decoders[:, :1]))
+def _logit_factors(model: Model, w_ND: Tensor) -> tuple[Tensor, Tensor]:
     W_U_VD = model.anatomy.W_U_VD
-    return normed_ND, W_U_VD - W_U_VD.mean(0)
+    return _unscaled(model.anatomy.final_norm, w_ND.to(model.device)), W_U_VD - W_U_VD.mean(0)
+
+
+def _unscaled(norm: Norm, w_ND: Tensor) -> Tensor:
+    """What passes a norm of what is written before it, up to the scale; without the norm's bias."""
+    return norm.linear(w_ND, torch.ones_like(w_ND[..., :1]))
 
 
 def _check_route(model: Model, source: int, target: int, through: Sequence[tuple[int, int]]) -> None:

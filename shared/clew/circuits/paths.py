@@ -30,6 +30,7 @@ def find_paths(
     root: int | None = None,
     filters: Sequence[PathFilter] = (),
     through_features: bool = False,
+    max_length: int | None = None,
 ) -> FoundPaths:
     """The `k` paths of highest score from any leaf to `root`, strongest first: any node with a row, the most probable
     target's logit if none is given.
@@ -39,7 +40,8 @@ def find_paths(
     any node without a row: token, position, error, bias, unselected feature. Fewer than `k` are returned if there are
     no more of score above 0. Exact, where the greedy search of Dunefsky et al. (2024), algorithm 1, may miss what many
     weak steps make up: the best score from each node to the root, for each set of filters that are still to be met, is
-    found from the root down, and a best-first search from the leaves up follows it. Raises InvalidSpec for a root
+    found from the root down, and a best-first search from the leaves up follows it. With `max_length`, no path has
+    more edges, and the best score is found for each number of edges that are left. Raises InvalidSpec for a root
     without a row or too many filters.
     """
     root = int(graph.start.argmax()) if root is None else root
@@ -50,14 +52,15 @@ def find_paths(
     shares = _without_direct_edges(graph, root) if through_features else graph.edges.shares
     met = _met(graph, filters)
     everything = 2 ** len(filters) - 1
-    best = _to_root(graph, root, shares, met, everything, "amax")
+    longest = max_length or 0
+    best = _to_root(graph, root, shares, met, everything, "amax", max_length)
     leaves = graph.leaves.nonzero().squeeze(1)
     found: list[Path] = []
     # (-bound, nodes, edges, what is still to be met from the last node on): the bound is the score of the best path
     # that begins with these nodes. Equal ones are tried in the order of their nodes, so each is followed to its end
     # before the next.
     queue: list[tuple[float, tuple[int, ...], tuple[int, ...], int]] = []
-    for bound, leaf in zip(*_top(best[everything, leaves], leaves, k), strict=True):
+    for bound, leaf in zip(*_top(best[longest][everything, leaves], leaves, k), strict=True):
         heapq.heappush(queue, (-bound, (leaf,), (), everything))
     while queue and len(found) < k:
         bound, nodes, edges, needed = heapq.heappop(queue)
@@ -67,13 +70,14 @@ def find_paths(
             continue
         left = needed & ~int(met[here])
         outgoing = graph.edges.out(here)
-        through = shares[outgoing] * best[left, graph.edges.target_of[outgoing]]
+        here_on, after = (best[max(0, longest - len(edges) - taken)] for taken in (0, 1))
+        through = shares[outgoing] * after[left, graph.edges.target_of[outgoing]]
         # Exactly 1 along the best continuation, so that rounding cannot make the search stray among equal paths.
-        for ratio, edge in zip(*_top(through / best[needed, here], outgoing, k), strict=True):
+        for ratio, edge in zip(*_top(through / here_on[needed, here], outgoing, k), strict=True):
             following = int(graph.edges.target_of[edge])
             heapq.heappush(queue, (bound * ratio, (*nodes, following), (*edges, edge), left))
     paths = sorted(found, key=lambda path: -path.score)
-    total = _to_root(graph, root, shares, met, everything, "sum")[everything, leaves].sum()
+    total = _to_root(graph, root, shares, met, everything, "sum", max_length)[longest][everything, leaves].sum()
     return FoundPaths(root=root, paths=paths, coverage=math.fsum(path.score for path in paths), matching=float(total))
 
 
@@ -130,19 +134,31 @@ def _without_direct_edges(graph: Graph, root: int) -> Tensor:
     return shares
 
 
-def _to_root(graph: Graph, root: int, shares: Tensor, met: Tensor, everything: int, over: str) -> Tensor:
+def _to_root(
+    graph: Graph, root: int, shares: Tensor, met: Tensor, everything: int, over: str, max_length: int | None
+) -> list[Tensor]:
     """float64[2^filters, N]: the best ("amax") or the sum ("sum") of the products of shares from each node to `root`,
-    over the paths on which the filters of the set are met, this node's own included; 0 where no path leads there."""
+    over the paths on which the filters of the set are met, this node's own included; 0 where no path leads there.
+    For at most 0, 1, ... `max_length` edges; one alone for any number."""
     edges = graph.edges
-    found = torch.zeros(everything + 1, len(graph.nodes), dtype=torch.float64)
-    found[0, root] = 1.0
-    for first, last in independent_rows(edges.targets, edges.offsets, edges.sources):
-        span = slice(int(edges.offsets[first]), int(edges.offsets[last]))
-        sources, targets = edges.sources[span].long(), edges.target_of[span]
-        for needed in range(everything + 1):
-            through = shares[span] * found[needed & ~met[sources], targets]
-            found[needed].scatter_reduce_(0, sources, through, over)
-    return found
+    start = torch.zeros(everything + 1, len(graph.nodes), dtype=torch.float64)
+    start[0, root] = 1.0
+    runs = [
+        slice(int(edges.offsets[first]), int(edges.offsets[last]))
+        for first, last in independent_rows(edges.targets, edges.offsets, edges.sources)
+    ]
+    found = [start]
+    for _ in range(max_length or 1):
+        shorter = found[-1]
+        # without a limit the runs follow one another from the root down, each on what those before it found
+        longer = shorter if max_length is None else start.clone()
+        for span in runs:
+            sources, targets = edges.sources[span].long(), edges.target_of[span]
+            for needed in range(everything + 1):
+                through = shares[span] * shorter[needed & ~met[sources], targets]
+                longer[needed].scatter_reduce_(0, sources, through, over)
+        found.append(longer)
+    return found[-1:] if max_length is None else found
 
 
 def _top(scores: Tensor, items: Tensor, k: int) -> tuple[list[float], list[int]]:

@@ -32,6 +32,7 @@ from clew_spec.api import (
     CoderView,
     DatasetView,
     EventView,
+    GraphDetail,
     GraphView,
     JobSummary,
     JobView,
@@ -44,6 +45,8 @@ from clew_spec.jobs import JobKind, JobState
 
 V = TypeVar("V", bound=View)
 
+ANALYSES = 100
+"""Jobs of a graph that are told with it."""
 EVENTS_AT_ONCE = 500
 WORKER_MEMORY = "1 hour"
 """A worker that has been silent for longer is no longer listed."""
@@ -121,8 +124,16 @@ def get_coder(session: Session, actor: Actor, id: UUID) -> CoderView:
     return _get(session, actor, Coder, views.coder_view, id)
 
 
-def get_graph(session: Session, actor: Actor, id: UUID) -> GraphView:
-    return _get(session, actor, Graph, views.graph_view, id)
+def get_graph(session: Session, actor: Actor, id: UUID) -> GraphDetail:
+    view = _get(session, actor, Graph, views.graph_view, id)
+    made_of_it = (
+        job_summaries(actor)
+        .where(Job.inputs["graph"].astext == str(id), Job.state == JobState.SUCCEEDED)
+        .order_by(Job.id.desc())
+        .limit(ANALYSES)
+    )
+    analyses = [views.job_summary(*row) for row in session.execute(made_of_it)]
+    return GraphDetail(**dict(view), analyses=analyses)
 
 
 def artifacts_of(session: Session, actor: Actor, job_id: UUID) -> Sequence[Artifact]:

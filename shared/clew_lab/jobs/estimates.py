@@ -9,11 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.scope import Actor, readable
-from clew_lab.catalogue.tables import Attempt, Coder, Dataset, Job, Model, Worker
+from clew_lab.catalogue.tables import Attempt, Coder, Dataset, Graph, Job, Model, Worker
 from clew_lab.jobs.needs import Needs, fitting, needs_of, shortfall
 from clew_spec.api import EstimateView, WorkerFit
 from clew_spec.errors import InvalidSpec
-from clew_spec.estimates import DatasetFacts, Estimate, Facts, estimate, smaller
+from clew_spec.estimates import DatasetFacts, Estimate, Facts, GraphFacts, estimate, smaller
+from clew_spec.graph import GraphSummary
 from clew_spec.jobs import POOL_OF, JobRequest, JobSpec, JobState, Pool, Requests
 from clew_spec.units import size
 
@@ -26,12 +27,14 @@ def facts_of(session: Session, inputs: Mapping[str, Any], *, prompt_tokens: int 
     """What the records that a spec was resolved to say about sizes. inputs: as `Resolved` has them."""
     model = session.get(Model, UUID(inputs["model"])) if "model" in inputs else None
     dataset = session.get(Dataset, UUID(inputs["dataset"])) if "dataset" in inputs else None
+    graph = session.get(Graph, UUID(inputs["graph"])) if "graph" in inputs else None
     coders = session.scalars(select(Coder).where(Coder.id.in_([UUID(id) for id in inputs.get("coders", [])])))
     return Facts.model_validate(
         {
             "model": model and model.config,
             "dataset": dataset and {name: getattr(dataset, name) for name in DatasetFacts.model_fields},
             "coders": [coder.config for coder in coders],
+            "graph": graph and _graph_facts(graph),
             "prompt_tokens": prompt_tokens,
         }
     )
@@ -78,6 +81,16 @@ def require_fit(request: JobRequest, facts: Facts, found: EstimateView) -> None:
         where=found.estimate.memory.largest.field,
         expected=f"at most {size(most)} of memory",
         hint=_hint(request.spec, _at(facts, largest), most),
+    )
+
+
+def _graph_facts(graph: Graph) -> GraphFacts:
+    summary = GraphSummary.model_validate(graph.summary)
+    return GraphFacts(
+        tokens=len(summary.token_ids),
+        nodes=summary.n_nodes,
+        edges=summary.n_edges,
+        rows=summary.selection.selected + len(summary.targets),
     )
 
 
@@ -146,7 +159,15 @@ def _speeds(
     )
     speeds = []
     for job, seconds in session.execute(finished):
-        flops = estimate(_spec.validate_python(job.spec), facts_of(session, job.inputs)).flops
+        facts = facts_of(session, job.inputs, prompt_tokens=_prompt_tokens(job))
+        flops = estimate(_spec.validate_python(job.spec), facts).flops
         if flops and seconds > 0:
             speeds.append(flops / float(seconds))
     return speeds
+
+
+def _prompt_tokens(job: Job) -> int | None:
+    """How many tokens the prompt of a finished job had, where its result tells."""
+    result = job.result or {}
+    tokens = result.get("tokens") or (result.get("summary") or {}).get("token_ids")
+    return len(tokens) if isinstance(tokens, list) else None

@@ -1,6 +1,17 @@
 """What a job will take, before it is submitted: memory, disk and work, from the spec's arithmetic."""
 
 from clew_spec.estimates.jobs import estimate, smaller
-from clew_spec.estimates.report import DatasetFacts, Disk, Estimate, Facts, Memory, Part, TimeRange
+from clew_spec.estimates.report import DatasetFacts, Disk, Estimate, Facts, GraphFacts, Memory, Part, TimeRange
 
-__all__ = ["DatasetFacts", "Disk", "Estimate", "Facts", "Memory", "Part", "TimeRange", "estimate", "smaller"]
+__all__ = [
+    "DatasetFacts",
+    "Disk",
+    "Estimate",
+    "Facts",
+    "GraphFacts",
+    "Memory",
+    "Part",
+    "TimeRange",
+    "estimate",
+    "smaller",
+]

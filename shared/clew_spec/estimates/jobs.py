@@ -5,8 +5,12 @@ from collections.abc import Iterator
 
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import CoderConfig
+from clew_spec.connections import ConnectionsSpec
 from clew_spec.datasets import BuildDatasetSpec
-from clew_spec.estimates.report import DatasetFacts, Disk, Estimate, Facts, Memory, Part
+from clew_spec.edges import EdgeSpec
+from clew_spec.estimates import circuits
+from clew_spec.estimates.patching import patch
+from clew_spec.estimates.report import DatasetFacts, Disk, Estimate, Facts, GraphFacts, Memory, Part
 from clew_spec.estimates.sizes import (
     FLOAT32,
     RUNTIME_BYTES,
@@ -26,7 +30,10 @@ from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobSpec
+from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.patching import PatchSpec
+from clew_spec.paths import PathsSpec
 from clew_spec.results import ModelConfig
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
@@ -34,7 +41,7 @@ from clew_spec.training import TrainSpec
 UNSEEN = "only a worker sees the model's files"
 UNWEIGHED = "it depends on whether thresholds have to be found"
 UNREAD = "it depends on text that is not read yet"
-UNCOUNTED = "how many features are active is known once the model has read the prompt"
+UNCOUNTED = "how many features ReLU and JumpReLU wake is known once the model has read the prompt"
 
 
 def estimate(spec: JobSpec, facts: Facts) -> Estimate:
@@ -56,11 +63,34 @@ def estimate(spec: JobSpec, facts: Facts) -> Estimate:
                 worker_bytes=_inputs(_model(facts), None, facts.coders) + parameters * FLOAT32,
             )
             return Estimate.of(disk=disk, unknown=dict.fromkeys(("memory", "flops", "tokens", "time_s"), UNWEIGHED))
-        case AttributeSpec() | SteerSpec() | FaithfulnessSpec():
+        case PatchSpec():
+            if facts.prompt_tokens is None:
+                every = ("memory", "disk", "flops", "tokens", "time_s")
+                return Estimate.of(unknown=dict.fromkeys(every, "it depends on the prompts' length"))
+            return patch(spec, _model(facts), facts.prompt_tokens)
+        case EdgeSpec() | MeanEdgesSpec():
             disk = Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=_inputs(_model(facts), None, facts.coders))
             unread = () if facts.prompt_tokens is not None else ("tokens",)
             unknown = dict.fromkeys(("memory", "flops", "time_s", *unread), UNCOUNTED)
             return Estimate.of(disk=disk, tokens=facts.prompt_tokens, unknown=unknown)
+        case AttributeSpec() | SteerSpec() | FaithfulnessSpec():
+            return _of_prompt(spec, _model(facts), facts)
+        case ConnectionsSpec():
+            model, coders = _model(facts), facts.coders
+            return Estimate.of(
+                memory=circuits.connections_memory(model, coders),
+                disk=Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=_inputs(model, None, coders)),
+                flops=circuits.connections_flops(spec, model, coders),
+                tokens=0,
+            )
+        case PathsSpec():
+            graph = _graph(facts)
+            return Estimate.of(
+                memory=circuits.paths_memory(spec, graph),
+                disk=Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=circuits.graph_bytes(graph)),
+                flops=circuits.paths_flops(spec, graph),
+                tokens=0,
+            )
 
 
 def smaller(spec: JobSpec, facts: Facts) -> Iterator[tuple[str, JobSpec]]:
@@ -69,6 +99,10 @@ def smaller(spec: JobSpec, facts: Facts) -> Iterator[tuple[str, JobSpec]]:
         rows = spec.rows_per_batch
         while (rows := rows // 2) >= 1:
             yield f"rows_per_batch = {rows}", spec.model_copy(update={"rows_per_batch": rows})
+    if isinstance(spec, PatchSpec):
+        prompts = spec.prompts_per_batch
+        while (prompts := prompts // 2) >= 1:
+            yield f"prompts_per_batch = {prompts}", spec.model_copy(update={"prompts_per_batch": prompts})
     if isinstance(spec, TrainSpec):
         crosses = any(coder.kind == "cross-layer-transcoder" for _, coder in spec.variants)
         context = _dataset(facts).context
@@ -136,6 +170,28 @@ def _evaluate(spec: EvaluateSpec, model: ModelConfig, dataset: DatasetFacts, cod
     )
 
 
+def _of_prompt(spec: AttributeSpec | SteerSpec | FaithfulnessSpec, model: ModelConfig, facts: Facts) -> Estimate:
+    """Of a prompt whose length is known, or of a graph's."""
+    graph, coders = facts.graph, facts.coders
+    inputs = _inputs(model, None, coders) + (circuits.graph_bytes(graph) if graph else 0)
+    disk = Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=inputs)
+    tokens = graph.tokens if graph else facts.prompt_tokens
+    if tokens is None:
+        return Estimate.of(disk=disk, unknown=dict.fromkeys(("memory", "flops", "time_s", "tokens"), UNREAD))
+    match spec:
+        case AttributeSpec():
+            memory = circuits.attribute_memory(spec, model, coders, tokens)
+            flops = circuits.attribute_flops(spec, model, coders, tokens)
+        case SteerSpec():
+            memory = circuits.steer_memory(spec, model, coders, tokens, graph)
+            flops = circuits.steer_flops(spec, model, coders, tokens, graph)
+        case FaithfulnessSpec():
+            memory = circuits.faithfulness_memory(spec, model, coders, _graph(facts))
+            flops = circuits.faithfulness_flops(spec, model, coders, _graph(facts))
+    unknown = {"memory": UNCOUNTED} if memory is None else None
+    return Estimate.of(memory=memory, disk=disk, flops=flops, tokens=tokens, unknown=unknown)
+
+
 def _inputs(model: ModelConfig, dataset: DatasetFacts | None, coders: list[CoderConfig]) -> int:
     """Bytes of the files that a worker fetches: models and coders are stored in float32."""
     packed = (dataset.train_tokens + dataset.heldout_tokens) * TOKEN_BYTES if dataset else 0
@@ -146,6 +202,12 @@ def _model(facts: Facts) -> ModelConfig:
     if facts.model is None:
         raise ValueError("nothing is known of the model")
     return facts.model
+
+
+def _graph(facts: Facts) -> GraphFacts:
+    if facts.graph is None:
+        raise ValueError("nothing is known of the graph")
+    return facts.graph
 
 
 def _dataset(facts: Facts) -> DatasetFacts:

@@ -13,14 +13,23 @@ class DatasetFacts(Spec):
     heldout_tokens: int
 
 
+class GraphFacts(Spec):
+    tokens: int
+    nodes: int
+    edges: int
+    rows: int
+    """Nodes whose incoming edges it has."""
+
+
 class Facts(Spec):
     """What the catalogue knows of the things a spec refers to; what it does not refer to is left out."""
 
     model: ModelConfig | None = None
     dataset: DatasetFacts | None = None
     coders: list[CoderConfig] = []
+    graph: GraphFacts | None = None
     prompt_tokens: int | None = None
-    """Of an attribution, its first token included."""
+    """Of an analysis of a prompt, its first token included."""
     device: str = "cuda"
     """Of the worker: `cuda` takes more at once than `cpu`, so it is what an unknown one is taken for."""
 

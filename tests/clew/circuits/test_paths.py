@@ -112,17 +112,18 @@ def meets(graph: Graph, node: int, wanted: PathFilter) -> bool:
 
 
 @many
-@given(graphs(), st.integers(1, 40), FILTERS, st.randoms())
-def test_any_root_and_filters_equal_enumeration(
-    graph: Graph, k: int, filters: list[PathFilter], random: Random
+@given(graphs(), st.integers(1, 40), FILTERS, st.none() | st.integers(1, 5), st.randoms())
+def test_any_root_filters_and_length_equal_enumeration(
+    graph: Graph, k: int, filters: list[PathFilter], length: int | None, random: Random
 ) -> None:
     root = random.choice((~graph.leaves).nonzero()[:, 0].tolist())
     every = {
         path: score
         for path, score in every_path(graph, root).items()
         if all(any(meets(graph, node, wanted) for node in path[:-1]) for wanted in filters)
+        and (length is None or len(path) - 1 <= length)
     }
-    found = find_paths(graph, k, root=root, filters=filters)
+    found = find_paths(graph, k, root=root, filters=filters, max_length=length)
     assert [path.score for path in found.paths] == pytest.approx(sorted(every.values(), reverse=True)[:k], rel=1e-12)
     assert {tuple(step.node for step in path.steps) for path in found.paths} <= every.keys()
     assert found.coverage == pytest.approx(math.fsum(path.score for path in found.paths))

@@ -29,13 +29,11 @@ def faithfulness(work: Work[FaithfulnessSpec]) -> FaithfulnessResult:
         seed=spec.seed,
         report=work.report,
     )
-    (work.out / FILE).write_text(found.model_dump_json(indent=1) + "\n")
-    work.report.artifact(FILE, work.out / FILE)
     record = work.job.records["graph"]
     return FaithfulnessResult(
         name=record["name"],
         graph_digest=record["digest"],
         faithfulness=found,
-        files=[FILE],
+        files=[work.document(FILE, found)],
         lineage=work.lineage(seed=spec.seed),
     )

@@ -136,7 +136,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get Graph */
+        /**
+         * Get Graph
+         * @description A graph, and what has been found out with it.
+         */
         get: operations["get_graph"];
         put?: never;
         post?: never;
@@ -1597,6 +1600,99 @@ export interface components {
             /** Ok */
             ok: boolean;
         };
+        /** ConnectionsSpec */
+        ConnectionsSpec: {
+            /**
+             * Coders
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            coders: string;
+            /**
+             * Downstream
+             * @description Features of each layer above to tell: those that read it most.
+             * @default 20
+             */
+            downstream?: number;
+            /** Feature */
+            feature: number;
+            /**
+             * Heads
+             * @description Heads through which features and tokens are told as well; left out, the strongest ones.
+             */
+            heads?: string[] | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "connections";
+            /** Layer */
+            layer: number;
+            /**
+             * Strongest Heads
+             * @description Without `heads`: how many on each side, by the norm of what passes.
+             * @default 5
+             */
+            strongest_heads?: number;
+            /**
+             * Tokens
+             * @description To tell at each end: read most and least, promoted and suppressed most.
+             * @default 20
+             */
+            tokens?: number;
+            /**
+             * Upstream
+             * @description Features of each layer below to tell: those it reads most, by absolute weight.
+             * @default 20
+             */
+            upstream?: number;
+        };
+        /** ConnectionsSpec */
+        ConnectionsSpecInput: {
+            /**
+             * Coders
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            coders: string;
+            /**
+             * Downstream
+             * @description Features of each layer above to tell: those that read it most.
+             * @default 20
+             */
+            downstream?: number;
+            /** Feature */
+            feature: number;
+            /**
+             * Heads
+             * @description Heads through which features and tokens are told as well; left out, the strongest ones.
+             * @default null
+             */
+            heads?: string[] | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "connections";
+            /** Layer */
+            layer: number;
+            /**
+             * Strongest Heads
+             * @description Without `heads`: how many on each side, by the norm of what passes.
+             * @default 5
+             */
+            strongest_heads?: number;
+            /**
+             * Tokens
+             * @description To tell at each end: read most and least, promoted and suppressed most.
+             * @default 20
+             */
+            tokens?: number;
+            /**
+             * Upstream
+             * @description Features of each layer below to tell: those it reads most, by absolute weight.
+             * @default 20
+             */
+            upstream?: number;
+        };
         /**
          * Conservation
          * @description How exactly edges, with what position 0 leaves out, add up, over all nodes whose incoming edges were computed,
@@ -1693,6 +1789,52 @@ export interface components {
             target: number;
             /** Weight */
             weight: number;
+        };
+        /** EdgeSpec */
+        EdgeSpec: {
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "edge";
+            /**
+             * Source
+             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
+             */
+            source: string;
+            /**
+             * Target
+             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
+             */
+            target: string;
+        };
+        /** EdgeSpec */
+        EdgeSpecInput: {
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "edge";
+            /**
+             * Source
+             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
+             */
+            source: string;
+            /**
+             * Target
+             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
+             */
+            target: string;
         };
         /**
          * ErrorParts
@@ -2064,7 +2206,7 @@ export interface components {
         };
         /**
          * FeatureEdit
-         * @description One feature at the positions `start` to `stop` - 1. Position 0 has no features.
+         * @description One feature at the positions `start` to `stop` - 1. Position 0 has features in a graph that says so, only.
          */
         FeatureEdit: {
             /** Feature */
@@ -2095,7 +2237,7 @@ export interface components {
         };
         /**
          * FeatureEdit
-         * @description One feature at the positions `start` to `stop` - 1. Position 0 has no features.
+         * @description One feature at the positions `start` to `stop` - 1. Position 0 has features in a graph that says so, only.
          */
         FeatureEditInput: {
             /** Feature */
@@ -2127,6 +2269,40 @@ export interface components {
             value?: number | null;
         };
         /**
+         * FeatureRoot
+         * @description A feature whose incoming edges the graph has.
+         */
+        FeatureRoot: {
+            /** Feature */
+            feature: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "feature";
+            /** Layer */
+            layer: number;
+            /** Position */
+            position: number;
+        };
+        /**
+         * FeatureRoot
+         * @description A feature whose incoming edges the graph has.
+         */
+        FeatureRootInput: {
+            /** Feature */
+            feature: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "feature";
+            /** Layer */
+            layer: number;
+            /** Position */
+            position: number;
+        };
+        /**
          * FrequencyHistogram
          * @description Features by log10 of the share of tokens they were active on. `never` and `counts` sum to their number.
          */
@@ -2144,16 +2320,58 @@ export interface components {
             /** Width */
             width: number;
         };
+        /** GraphDetail */
+        GraphDetail: {
+            /**
+             * Analyses
+             * @description Jobs that succeeded with the graph as it is, such as `faithfulness`, `paths` and `steer`, as far as they are
+             *     visible: the newest 100, newest first.
+             */
+            analyses: components["schemas"]["JobSummary"][];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Digest */
+            digest: string;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Job Id
+             * Format: uuid
+             */
+            job_id: string;
+            lineage: components["schemas"]["Lineage"];
+            /**
+             * Model Id
+             * Format: uuid
+             */
+            model_id: string;
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            summary: components["schemas"]["GraphSummary"];
+            /**
+             * Visibility
+             * @enum {string}
+             */
+            visibility: "project" | "lab";
+        };
         /** GraphDocument */
         GraphDocument: {
             /** Edges */
             edges: components["schemas"]["Edge"][];
             /**
              * Format
-             * @default clew-graph/2
+             * @default clew-graph/3
              * @enum {string}
              */
-            format?: "clew-graph/1" | "clew-graph/2";
+            format?: "clew-graph/1" | "clew-graph/2" | "clew-graph/3";
             /** Name */
             name: string;
             /**
@@ -2633,7 +2851,7 @@ export interface components {
              */
             reuse?: boolean;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
             /**
              * Visibility
              * @default project
@@ -2667,7 +2885,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths";
             /** Name */
             name: string;
             /**
@@ -2723,7 +2941,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths";
             /** Last Seq */
             last_seq: number;
             /** Lost Count */
@@ -2757,7 +2975,7 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"];
+            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"] | components["schemas"]["PatchSpec"] | components["schemas"]["EdgeSpec"] | components["schemas"]["MeanEdgesSpec"] | components["schemas"]["ConnectionsSpec"] | components["schemas"]["PathsSpec"];
             /** @description Of a waiting job; null of others, and until the scheduler has looked. */
             standing: components["schemas"]["Standing"] | null;
             /** Started At */
@@ -2984,6 +3202,49 @@ export interface components {
             tokens?: number | null;
         };
         /**
+         * LogitRoot
+         * @description A logit that the graph explains, or the difference of two.
+         */
+        LogitRoot: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "logit";
+            /**
+             * Minus
+             * @description A target as well: its logit is subtracted.
+             */
+            minus?: string | null;
+            /**
+             * Token
+             * @description As the graph's targets have it, or without the spaces around it.
+             */
+            token: string;
+        };
+        /**
+         * LogitRoot
+         * @description A logit that the graph explains, or the difference of two.
+         */
+        LogitRootInput: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "logit";
+            /**
+             * Minus
+             * @description A target as well: its logit is subtracted.
+             * @default null
+             */
+            minus?: string | null;
+            /**
+             * Token
+             * @description As the graph's targets have it, or without the spaces around it.
+             */
+            token: string;
+        };
+        /**
          * LogitTarget
          * @description The logit of a token, the difference of two, or a direction in what the unembedding reads.
          */
@@ -3086,6 +3347,99 @@ export interface components {
              * @default 0
              */
             sparsity_weight?: number;
+        };
+        /** MeanEdgesSpec */
+        MeanEdgesSpec: {
+            /**
+             * Capped
+             * @description Whether an edge counts at most as much as the feature is active: what would be lost without that source alone.
+             * @default false
+             */
+            capped?: boolean;
+            /**
+             * Coders
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            coders: string;
+            /**
+             * Dataset
+             * @description Whose held-out split to read; the coders' own dataset if not given.
+             */
+            dataset?: string | null;
+            /** Feature */
+            feature: number;
+            /**
+             * Firings
+             * @description Tokens at which the feature is active, after which no further row is read.
+             * @default 256
+             */
+            firings?: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "mean-edges";
+            /** Layer */
+            layer: number;
+            /**
+             * Tokens
+             * @description Read at most, rounded up to whole rows, spread evenly over the split.
+             * @default 8192
+             */
+            tokens?: number;
+            /**
+             * Top
+             * @description Sources and tokens told, by |mean|.
+             * @default 50
+             */
+            top?: number;
+        };
+        /** MeanEdgesSpec */
+        MeanEdgesSpecInput: {
+            /**
+             * Capped
+             * @description Whether an edge counts at most as much as the feature is active: what would be lost without that source alone.
+             * @default false
+             */
+            capped?: boolean;
+            /**
+             * Coders
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            coders: string;
+            /**
+             * Dataset
+             * @description Whose held-out split to read; the coders' own dataset if not given.
+             * @default null
+             */
+            dataset?: string | null;
+            /** Feature */
+            feature: number;
+            /**
+             * Firings
+             * @description Tokens at which the feature is active, after which no further row is read.
+             * @default 256
+             */
+            firings?: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "mean-edges";
+            /** Layer */
+            layer: number;
+            /**
+             * Tokens
+             * @description Read at most, rounded up to whole rows, spread evenly over the split.
+             * @default 8192
+             */
+            tokens?: number;
+            /**
+             * Top
+             * @description Sources and tokens told, by |mean|.
+             * @default 50
+             */
+            top?: number;
         };
         /** MemberChange */
         MemberChange: {
@@ -3568,6 +3922,159 @@ export interface components {
              */
             password: string;
         };
+        /** PatchSpec */
+        PatchSpec: {
+            /**
+             * Answer
+             * @description One token, written as it would follow the prompt; if not given, the most likely one after `clean`.
+             */
+            answer?: string | null;
+            /**
+             * Bos
+             * @description What stands first in both: `none`, `bos` (the tokenizer's own), or a token's text.
+             * @default none
+             */
+            bos?: string;
+            /** Clean */
+            clean: string;
+            /**
+             * Corrupt
+             * @description As many tokens as `clean`, and unlike it in what the answer depends on.
+             */
+            corrupt: string;
+            /**
+             * Direction
+             * @default denoising
+             * @enum {string}
+             */
+            direction?: "denoising" | "noising";
+            /**
+             * Head Positions
+             * @description Whether heads are patched at one position at a time; else at all of them together.
+             * @default false
+             */
+            head_positions?: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "patch";
+            /**
+             * Layers
+             * @description All of them if not given.
+             */
+            layers?: number[] | null;
+            /**
+             * Metric
+             * @default logit-difference
+             * @enum {string}
+             */
+            metric?: "logit-difference" | "probability" | "kl";
+            /**
+             * Model
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            model: string;
+            /**
+             * Places
+             * @default [
+             *       "resid",
+             *       "attn.out",
+             *       "mlp.out",
+             *       "head.out"
+             *     ]
+             */
+            places?: ("resid" | "attn.out" | "mlp.out" | "head.out" | "head.pattern" | "head.value")[];
+            /**
+             * Prompts Per Batch
+             * @description Affects speed and memory only.
+             * @default 16
+             */
+            prompts_per_batch?: number;
+            /**
+             * Wrong
+             * @description The token whose logit is subtracted; if not given, the most likely one after `corrupt`.
+             */
+            wrong?: string | null;
+        };
+        /** PatchSpec */
+        PatchSpecInput: {
+            /**
+             * Answer
+             * @description One token, written as it would follow the prompt; if not given, the most likely one after `clean`.
+             * @default null
+             */
+            answer?: string | null;
+            /**
+             * Bos
+             * @description What stands first in both: `none`, `bos` (the tokenizer's own), or a token's text.
+             * @default none
+             */
+            bos?: string;
+            /** Clean */
+            clean: string;
+            /**
+             * Corrupt
+             * @description As many tokens as `clean`, and unlike it in what the answer depends on.
+             */
+            corrupt: string;
+            /**
+             * Direction
+             * @default denoising
+             * @enum {string}
+             */
+            direction?: "denoising" | "noising";
+            /**
+             * Head Positions
+             * @description Whether heads are patched at one position at a time; else at all of them together.
+             * @default false
+             */
+            head_positions?: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "patch";
+            /**
+             * Layers
+             * @description All of them if not given.
+             * @default null
+             */
+            layers?: number[] | null;
+            /**
+             * Metric
+             * @default logit-difference
+             * @enum {string}
+             */
+            metric?: "logit-difference" | "probability" | "kl";
+            /**
+             * Model
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            model: string;
+            /**
+             * Places
+             * @default [
+             *       "resid",
+             *       "attn.out",
+             *       "mlp.out",
+             *       "head.out"
+             *     ]
+             */
+            places?: ("resid" | "attn.out" | "mlp.out" | "head.out" | "head.pattern" | "head.value")[];
+            /**
+             * Prompts Per Batch
+             * @description Affects speed and memory only.
+             * @default 16
+             */
+            prompts_per_batch?: number;
+            /**
+             * Wrong
+             * @description The token whose logit is subtracted; if not given, the most likely one after `corrupt`.
+             * @default null
+             */
+            wrong?: string | null;
+        };
         /**
          * Path
          * @description From a leaf to a logit; its score is the product of the shares.
@@ -3577,6 +4084,134 @@ export interface components {
             score: number;
             /** Steps */
             steps: components["schemas"]["PathStep"][];
+        };
+        /**
+         * PathFilter
+         * @description What some node of a path has to be; whatever is not given may be anything.
+         */
+        PathFilter: {
+            /** Features */
+            features?: number[] | null;
+            /** Layers */
+            layers?: number[] | null;
+            /** Positions */
+            positions?: number[] | null;
+            /** Types */
+            types?: ("token" | "position" | "feature" | "error" | "bias" | "logit")[] | null;
+        };
+        /**
+         * PathFilter
+         * @description What some node of a path has to be; whatever is not given may be anything.
+         */
+        PathFilterInput: {
+            /**
+             * Features
+             * @default null
+             */
+            features?: number[] | null;
+            /**
+             * Layers
+             * @default null
+             */
+            layers?: number[] | null;
+            /**
+             * Positions
+             * @default null
+             */
+            positions?: number[] | null;
+            /**
+             * Types
+             * @default null
+             */
+            types?: ("token" | "position" | "feature" | "error" | "bias" | "logit")[] | null;
+        };
+        /**
+         * PathsSpec
+         * @description Needs the stored graph alone: neither its model nor its coders.
+         */
+        PathsSpec: {
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "paths";
+            /**
+             * Max Length
+             * @description Edges of a path at most; null: any number.
+             */
+            max_length?: number | null;
+            /**
+             * Paths
+             * @default 50
+             */
+            paths?: number;
+            /**
+             * Root
+             * @description What paths lead to; left out, the logit of the most probable target.
+             */
+            root?: (components["schemas"]["FeatureRoot"] | components["schemas"]["LogitRoot"]) | null;
+            /**
+             * Through
+             * @description Each is met by some node of every path, its root apart.
+             * @default []
+             */
+            through?: components["schemas"]["PathFilter"][];
+            /**
+             * Through Features
+             * @description Only paths on which a feature stands between leaf and root.
+             * @default false
+             */
+            through_features?: boolean;
+        };
+        /**
+         * PathsSpec
+         * @description Needs the stored graph alone: neither its model nor its coders.
+         */
+        PathsSpecInput: {
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "paths";
+            /**
+             * Max Length
+             * @description Edges of a path at most; null: any number.
+             * @default null
+             */
+            max_length?: number | null;
+            /**
+             * Paths
+             * @default 50
+             */
+            paths?: number;
+            /**
+             * Root
+             * @description What paths lead to; left out, the logit of the most probable target.
+             * @default null
+             */
+            root?: (components["schemas"]["FeatureRootInput"] | components["schemas"]["LogitRootInput"]) | null;
+            /**
+             * Through
+             * @description Each is met by some node of every path, its root apart.
+             * @default []
+             */
+            through?: components["schemas"]["PathFilterInput"][];
+            /**
+             * Through Features
+             * @description Only paths on which a feature stands between leaf and root.
+             * @default false
+             */
+            through_features?: boolean;
         };
         /** PathStep */
         PathStep: {
@@ -5073,7 +5708,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GraphView"];
+                    "application/json": components["schemas"]["GraphDetail"];
                 };
             };
             /** @description A valid API key is required */
@@ -5225,7 +5860,7 @@ export interface operations {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description any of these kinds */
-                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness")[] | null;
+                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths")[] | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description any of these states */

@@ -68,6 +68,11 @@ const KINDS: Record<JobKind, true> = {
   "import-graph": true,
   steer: true,
   faithfulness: true,
+  patch: true,
+  edge: true,
+  "mean-edges": true,
+  connections: true,
+  paths: true,
 };
 export const JOB_KINDS = Object.keys(KINDS) as JobKind[];
 

@@ -21,6 +21,7 @@ import classes from "./job/job.module.css";
 import { Lineage } from "./job/Lineage";
 import { Log } from "./job/Log";
 import { Metrics } from "./job/Metrics";
+import { Patching } from "./job/Patching";
 import { Result } from "./job/Result";
 
 const route = getRouteApi("/lab/jobs/$id");
@@ -64,6 +65,7 @@ export default function Job() {
             </Card>
           )}
           <Evaluation job={job} />
+          <Patching job={job} />
           <Metrics id={id} feed={feed} startedAt={job.started_at} view={view} onView={onView} />
           <Log name={job.name} lines={feed.log} running={!isTerminal(job.state)} onWhole={onWhole} />
           <Artifacts id={id} />
