@@ -6,6 +6,7 @@ of three batch sizes, in turns with ours, and the best of them is held against o
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +18,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.bench import Bench
+from benchmarks.bench import WARM_UP, Bench
 from benchmarks.child import Child
+from benchmarks.labs import GRAPH, known_graph, lab_of
 from benchmarks.our_circuits import load_coders
 from benchmarks.prompts import CircuitSubject, prepare_circuits
 from benchmarks.rows import Row
@@ -33,6 +35,7 @@ MAX_NODES = 2000
 ALL_NODES = 100_000
 BATCH_SIZES = (64, 128, 256)
 REPETITIONS = 3
+REQUESTS = 200
 LENGTHS = (8, 16, 32, 64, 128, 256)
 SMALL_EDGE = 1e-4
 """Edges below this share of their row's sum of |edges| are not compared one by one."""
@@ -185,6 +188,31 @@ def growth(bench: Bench) -> Row:
     )
 
 
+def cached(bench: Bench) -> Row:
+    """From a request for a graph that the project has made to the answer, over REST, by the Python client."""
+    subject = prepare_circuits(bench.cache).subject
+    requests = bench.repetitions(REQUESTS)
+    bench.watch.expect(requests)
+    with lab_of(bench.cache / "lab", subject.model.parent) as lab:
+        known, seconds = known_graph(lab, subject), list[float]()
+        for _ in range(WARM_UP + requests):
+            began = time.perf_counter()
+            found = lab.submit(GRAPH)
+            seconds.append(time.perf_counter() - began)
+            assert found.id == known.id
+            bench.watch.stepped()
+    milliseconds = sorted(1000 * each for each in seconds[WARM_UP:])
+    return Row.of(
+        "circuits/cached",
+        milliseconds,
+        op="<=",
+        target=100,
+        compare="ours",
+        unit="ms",
+        note=f"p95 {milliseconds[int(0.95 * len(milliseconds))]:.1f} ms",
+    )
+
+
 MEASURES: Mapping[str, Callable[[Bench], Row]] = {
     "2000-nodes": capped,
     "uncapped": uncapped,
@@ -193,6 +221,7 @@ MEASURES: Mapping[str, Callable[[Bench], Row]] = {
     "memory": memory,
     "growth": growth,
     "conservation": conservation,
+    "cached": cached,
 }
 
 

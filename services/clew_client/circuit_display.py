@@ -6,8 +6,12 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from clew_client.display import clean, number, table
-from clew_spec.results import FaithfulnessResult, SteerResult
+from clew_spec.patching import PatchSummary
+from clew_spec.results import EdgeResult, FaithfulnessResult, MeanEdgesResult, PatchResult, SteerResult
 from clew_spec.steering import Agreement, Movement
+
+PARTS = 20
+"""Rows of a table that could be endless."""
 
 
 def steering(result: SteerResult) -> Iterator[RenderableType]:
@@ -56,6 +60,82 @@ def faithfulness(result: FaithfulnessResult) -> Iterator[RenderableType]:
         ["features>", "kept alone>", "ablated>"],
         [(number(point.features), number(point.keep), number(point.ablate)) for point in curves.points],
     )
+
+
+def patching(result: PatchResult) -> Iterator[RenderableType]:
+    """A table for each kind of place."""
+    said = result.summary
+    less = f", {said.answer!r} less {said.wrong!r}" if said.metric == "logit-difference" else f" of {said.answer!r}"
+    what = said.metric if said.metric == "kl" else said.metric + less
+    yield Text(
+        clean(f"{said.direction}, {what}: clean {number(said.clean_value)}, corrupt {number(said.corrupt_value)}")
+    )
+    for place in dict.fromkeys(each.place for each in result.strongest):
+        rows = [
+            (
+                "embedding" if each.layer < 0 else f"L{each.layer}",
+                "" if each.head is None else str(each.head),
+                "all" if each.position is None else _both(said, each.position),
+                number(each.value),
+                f"{each.score:+.3f}",
+            )
+            for each in result.strongest
+            if each.place == place
+        ]
+        yield table([place, "head>", "position", "value>", "score>"], rows)
+
+
+def edge(result: EdgeResult) -> Iterator[RenderableType]:
+    """What the edge is, then its parts by the last head, then by head of each layer where any carries much."""
+    split = result.split
+    facts = [
+        ("edge", f"{split.source.label} to {split.target.label}: {split.edge:+.4g}"),
+        ("of all into it", "-" if split.share is None else f"{split.share:.1%}"),
+        ("capped", number(split.capped)),
+        ("direct", f"{split.direct:+.4g}"),
+        ("other parts", f"{split.rest:+.2g}"),
+    ]
+    yield table(["", ""], facts)
+    yield table(
+        ["last head", "reads from", "part>"],
+        [
+            (f"L{part.layer}H{part.head}", f"{part.position} {result.tokens[part.position]!r}", f"{part.weight:+.4g}")
+            for part in split.parts[:PARTS]
+        ],
+    )
+    through = [(each.layer, head, weight) for each in split.layers for head, weight in enumerate(each.heads) if weight]
+    through.sort(key=lambda each: -abs(each[2]))
+    yield table(
+        ["passes head", "part>"], [(f"L{layer}H{head}", f"{weight:+.4g}") for layer, head, weight in through[:PARTS]]
+    )
+
+
+def mean_edges(result: MeanEdgesResult) -> Iterator[RenderableType]:
+    found = result.mean_edges
+    yield Text(
+        f"L{found.layer}/F{found.feature}: {number(found.firings)} firings on {number(found.tokens)} tokens, activation"
+        f" {number(found.mean_activation)}, edges {number(found.mean_value)}{', capped' if found.capped else ''}"
+    )
+    yield table(
+        ["source", "mean edge>", "direct>", "of firings>"],
+        [
+            (f"L{each.layer}/F{each.feature}", f"{each.mean:+.4g}", f"{each.direct:+.4g}", f"{each.share:.1%}")
+            for each in found.sources
+        ],
+    )
+    yield table(
+        ["token", "mean edge>"], [(repr(each.token), f"{each.mean:+.4g}") for each in found.token_sources[:PARTS]]
+    )
+    yield table(
+        ["all of", "layer>", "mean edge>"], [(each.type, str(each.layer), f"{each.mean:+.4g}") for each in found.parts]
+    )
+
+
+def _both(said: PatchSummary, position: int) -> str:
+    """The tokens at a position, once where they are the same."""
+    clean_token, corrupt_token = said.clean_tokens[position], said.corrupt_tokens[position]
+    other = "" if clean_token == corrupt_token else f" | {corrupt_token!r}"
+    return f"{position} {clean_token!r}{other}"
 
 
 def _agreement(found: Agreement) -> str:

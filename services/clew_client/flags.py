@@ -165,8 +165,9 @@ def _flag(path: tuple[str, ...], field: FieldInfo, members: list[Any], *, nested
     metavar = None
     if get_origin(kind) is list:
         [item] = [member for argument in get_args(kind) for member in _members(argument)]
-        read = _each(READERS[item])
-        metavar = {int: "0-9,12", float: "0.5,1"}.get(item, "TEXT")
+        chosen = get_origin(item) is Literal
+        read = _each(_one if chosen else READERS[item])
+        metavar = "|".join(get_args(item)) if chosen else {int: "0-9,12", float: "0.5,1"}.get(item, "TEXT")
         kind = list[str]
     return Flag(
         path=path,

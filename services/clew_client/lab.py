@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Literal, Self
 from uuid import UUID, uuid4
@@ -37,6 +38,7 @@ from clew_spec.base import Spec
 from clew_spec.errors import InvalidSpec, NotFound
 from clew_spec.graph import GraphDocument
 from clew_spec.jobs import JobKind, JobState, Visibility
+from clew_spec.patching import PatchDocument
 
 Priority = Literal["low", "normal", "high"]
 OnEvent = Callable[[EventView], None]
@@ -181,6 +183,26 @@ class Lab:
     def faithfulness(self, **fields: Any) -> "Job":
         """Whether the model does what a `graph` says; see `FaithfulnessSpec`."""
         return self.submit({"kind": "faithfulness", **fields})
+
+    def patch(self, **fields: Any) -> "Job":
+        """Activations of a `clean` prompt patched into a `corrupt` one, or the other way; see `PatchSpec`."""
+        return self.submit({"kind": "patch", **fields})
+
+    def patching(self, job_id: UUID | str) -> PatchDocument:
+        """What every place of a `patch` job does. Raises NotFound for a job without that."""
+        files = [file for file in self.artifacts(job_id) if file.name == "patch.json"]
+        if not files:
+            raise NotFound(f"job {job_id} has no patch.json", hint="only a patch job that succeeded has one")
+        with TemporaryDirectory() as folder:
+            return PatchDocument.model_validate_json(self.download(files[0], folder).read_bytes())
+
+    def edge(self, **fields: Any) -> "Job":
+        """An edge of a `graph`, from `source` to `target`, by head and position; see `EdgeSpec`."""
+        return self.submit({"kind": "edge", **fields})
+
+    def mean_edges(self, **fields: Any) -> "Job":
+        """The edges into a `feature` of a `layer` of `coders`, averaged over data; see `MeanEdgesSpec`."""
+        return self.submit({"kind": "mean-edges", **fields})
 
     # The catalogue, newest first
 

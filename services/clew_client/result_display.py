@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import RenderableType
 from rich.text import Text
 
-from clew_client.circuit_display import faithfulness, steering
+from clew_client.circuit_display import edge, faithfulness, mean_edges, patching, steering
 from clew_client.display import clean, number, table
 from clew_spec.evaluation import CoderMetrics, SpliceMetrics
 from clew_spec.formats import Calibration
@@ -16,11 +16,14 @@ from clew_spec.graph import GraphSummary, LogitTarget
 from clew_spec.results import (
     CodersResult,
     DatasetResult,
+    EdgeResult,
     EvaluationResult,
     ExportResult,
     FaithfulnessResult,
     GraphResult,
+    MeanEdgesResult,
     ModelResult,
+    PatchResult,
     Result,
     SteerResult,
 )
@@ -64,6 +67,12 @@ def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
             yield from faithfulness(known)
         case SteerResult():
             yield from steering(known)
+        case PatchResult():
+            yield from patching(known)
+        case EdgeResult():
+            yield from edge(known)
+        case MeanEdgesResult():
+            yield from mean_edges(known)
         case ModelResult():
             yield table(["", ""], _model(known))
         case DatasetResult():

@@ -56,11 +56,11 @@ def token_ids(
     """The ids of `targets` and of `minus`; None without targets. Raises InvalidSpec for what is not one token."""
     if spec.targets is None:
         return None
-    ids = [_one_token(text, encode(text), decode, f"/spec/targets/{i}") for i, text in enumerate(spec.targets)]
-    return ids, None if spec.minus is None else _one_token(spec.minus, encode(spec.minus), decode, "/spec/minus")
+    ids = [one_token(text, encode(text), decode, f"/spec/targets/{i}") for i, text in enumerate(spec.targets)]
+    return ids, None if spec.minus is None else one_token(spec.minus, encode(spec.minus), decode, "/spec/minus")
 
 
-def _one_token(text: str, ids: Sequence[int], decode: Callable[[list[int]], str], where: str) -> int:
+def one_token(text: str, ids: Sequence[int], decode: Callable[[list[int]], str], where: str) -> int:
     """Names the pieces of a text of several tokens, of none, or of a token that is not the text (an unknown one)."""
     pieces = [decode([token]) for token in ids]
     if len(pieces) != 1 or pieces[0].strip() != text.strip():

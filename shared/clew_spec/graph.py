@@ -16,8 +16,9 @@ NodeType = Literal["token", "position", "feature", "error", "bias", "logit"]
 """`error`: what a layer's MLP wrote and no feature accounts for (all of it without a coder, and at position 0).
 `bias`: constants: attention, norm, MLP and decoder biases. `position`: learned position embeddings."""
 
-GraphFormat = Literal["clew-graph/1", "clew-graph/2"]
-"""What is written is 2. Graphs of 1 say nothing of targets that were given or of position 0: they had no choice."""
+GraphFormat = Literal["clew-graph/1", "clew-graph/2", "clew-graph/3"]
+"""What is written is 3. Graphs of 2 do not keep the vectors of directions; those of 1 say nothing of targets that were
+given or of position 0 either: they had no choice."""
 
 Position0 = Literal["error", "features", "left-out"]
 """What the MLPs write at position 0, an attention sink that coders are as a rule not trained on, is. `error`: one error
@@ -185,7 +186,7 @@ class Balance(Spec):
 
 
 class GraphDocument(Spec):
-    format: GraphFormat = "clew-graph/2"
+    format: GraphFormat = "clew-graph/3"
     name: str
     summary: GraphSummary
     nodes: list[Node] = Field(description="the picture: the most influential nodes, all logits and tokens")

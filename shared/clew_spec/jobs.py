@@ -8,12 +8,15 @@ from pydantic import Field
 from clew_spec.attribution import AttributeSpec
 from clew_spec.base import Spec
 from clew_spec.datasets import BuildDatasetSpec
+from clew_spec.edges import EdgeSpec
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
 from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
+from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.patching import PatchSpec
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 
@@ -27,7 +30,10 @@ JobSpec = Annotated[
     | ExportCodersSpec
     | ImportGraphSpec
     | SteerSpec
-    | FaithfulnessSpec,
+    | FaithfulnessSpec
+    | PatchSpec
+    | EdgeSpec
+    | MeanEdgesSpec,
     Field(discriminator="kind"),
 ]
 JobKind = Literal[
@@ -41,6 +47,9 @@ JobKind = Literal[
     "import-graph",
     "steer",
     "faithfulness",
+    "patch",
+    "edge",
+    "mean-edges",
 ]
 Pool = Literal["train", "circuits"]
 Visibility = Literal["project", "lab"]
@@ -56,9 +65,12 @@ POOL_OF: dict[JobKind, Pool] = {
     "import-graph": "train",
     "steer": "circuits",
     "faithfulness": "circuits",
+    "patch": "circuits",
+    "edge": "circuits",
+    "mean-edges": "circuits",
 }
 
-PURE: frozenset[JobKind] = frozenset({"attribute", "steer", "faithfulness"})
+PURE: frozenset[JobKind] = frozenset({"attribute", "steer", "faithfulness", "patch", "edge", "mean-edges"})
 """Kinds whose result follows from spec and inputs alone and changes nothing else: asked again, it need not be made."""
 
 

@@ -6,10 +6,13 @@ from pydantic import Field
 
 from clew_spec.base import Digest, Spec
 from clew_spec.coders import CoderConfig
+from clew_spec.edges import EdgeSplit
 from clew_spec.evaluation import AllReplaced, CoderMetrics
 from clew_spec.faithfulness import Faithfulness
 from clew_spec.formats import Calibration, ExportFormat
 from clew_spec.graph import GraphSummary
+from clew_spec.mean_edges import MeanEdges
+from clew_spec.patching import PatchEffect, PatchSummary
 from clew_spec.steering import EditedActivation, NextToken, Prediction
 
 
@@ -168,6 +171,38 @@ class FaithfulnessResult(Spec):
     lineage: Lineage
 
 
+class PatchResult(Spec):
+    """The catalogue gets no record of it."""
+
+    kind: Literal["patching"] = "patching"
+    summary: PatchSummary
+    strongest: list[PatchEffect]
+    """Of each kind of place those whose patch moves the metric farthest."""
+    files: list[str]
+    """`patch.json`, a `PatchDocument` with every place; `patch.svg`, the same as a picture."""
+    lineage: Lineage
+
+
+class EdgeResult(Spec):
+    """The catalogue gets no record of it."""
+
+    kind: Literal["edge"] = "edge"
+    name: str
+    """Of the graph."""
+    graph_digest: Digest
+    tokens: list[str]
+    split: EdgeSplit
+    lineage: Lineage
+
+
+class MeanEdgesResult(Spec):
+    """The catalogue gets no record of it."""
+
+    kind: Literal["mean-edges"] = "mean-edges"
+    mean_edges: MeanEdges
+    lineage: Lineage
+
+
 Result = Annotated[
     ModelResult
     | DatasetResult
@@ -176,6 +211,9 @@ Result = Annotated[
     | GraphResult
     | ExportResult
     | SteerResult
-    | FaithfulnessResult,
+    | FaithfulnessResult
+    | PatchResult
+    | EdgeResult
+    | MeanEdgesResult,
     Field(discriminator="kind"),
 ]

@@ -11,12 +11,12 @@ Operation = Literal["set", "scale", "ablate", "add"]
 
 
 class FeatureEdit(Spec):
-    """One feature at the positions `start` to `stop` - 1. Position 0 has no features."""
+    """One feature at the positions `start` to `stop` - 1. Position 0 has features in a graph that says so, only."""
 
     layer: int = Field(ge=0)
     feature: int = Field(ge=0)
-    start: int = Field(default=1, ge=1)
-    stop: int | None = Field(default=None, ge=2)
+    start: int = Field(default=1, ge=0)
+    stop: int | None = Field(default=None, ge=1)
     """Null: to the end, and on through generated tokens."""
     operation: Operation
     """`set`: the activation becomes `value`; `scale`: it is multiplied by it; `add`: it grows by it; `ablate`: 0."""

@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 import torch
 from tests.clew.families import CONTEXT, FAMILIES, LAYERS, family_model
-from tests.clew.toys import toy_model
+from tests.clew.toys import toy_model, toy_tokens
 from tests.clew.training.conftest import make_dataset
 
+from clew.circuits.patching import patch
 from clew.coders import Coder
 from clew.coders.coder import shapes
 from clew.data import Dataset
 from clew.evaluation import evaluate
 from clew.models import Model, hook_activations
+from clew.reporting import Silent
 from clew.training import harvest, train
 from clew_spec.coders import BatchTopK, CoderConfig, CoderSpec
 from clew_spec.estimates import DatasetFacts, Estimate, Facts, estimate
 from clew_spec.estimates.sizes import RUNTIME_BYTES, coder_shapes, forward_bytes, stored_parameters
 from clew_spec.evaluation import EvaluateSpec
+from clew_spec.patching import PatchSpec
 from clew_spec.results import Lineage
 from clew_spec.training import TrainSpec
 
@@ -195,6 +198,22 @@ def test_evaluation_never_holds_more_than_was_said(dataset: Dataset, rows_per_ba
         lambda: evaluate(model, coders, dataset.heldout, tokens=spec.tokens, rows_per_batch=rows_per_batch)
     )
     check(said, model, weights + work)
+
+
+@pytest.mark.parametrize(
+    ("prompts_per_batch", "vocab_size", "n_tokens"), [(1, 61, 128), (16, 61, 128), (64, 61, 24), (64, 40_000, 8)]
+)
+def test_patching_never_holds_more_than_was_said(prompts_per_batch: int, vocab_size: int, n_tokens: int) -> None:
+    model = toy_model(dtype=torch.float32, vocab_size=vocab_size, **SIZES)
+    clean_T, corrupt_T = toy_tokens(n_tokens), toy_tokens(n_tokens, seed=1)
+    spec = PatchSpec(model="m", clean="c", corrupt="d", layers=[0, 3], prompts_per_batch=prompts_per_batch)
+    said = estimate(spec, Facts(model=model.config(), prompt_tokens=n_tokens, device="cpu"))
+
+    def run() -> None:
+        answers: dict[str, Any] = {"answer": 5, "wrong": 6, "layers": spec.layers, "report": Silent()}
+        patch(model, clean_T, corrupt_T, places=spec.places, prompts_per_batch=prompts_per_batch, **answers)
+
+    check(said, model, peak_bytes(run))
 
 
 def coder(layer: int) -> Coder:

@@ -24,6 +24,10 @@ ATTRIBUTE = {"kind": "attribute", "name": "g", "coders": "set", "prompt": "when 
 EDIT = {"layer": 0, "feature": 1, "operation": "ablate"}
 STEER = {"kind": "steer", "coders": "set", "prompt": "when mary and john", "edits": [EDIT]}
 
+PATCH = {"kind": "patch", "model": "m", "clean": "when mary went", "corrupt": "when john went"}
+EDGE = {"kind": "edge", "graph": "g9", "source": "L0/F1@1", "target": "logit"}
+MEAN = {"kind": "mean-edges", "coders": "set", "layer": 0, "feature": 1}
+
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown kind": ({"kind": "dance"}, "/spec/kind", "train"),
     "no kind": ({"name": "m2"}, "/spec/kind", ""),
@@ -115,7 +119,11 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "/spec/edits/0/stop",
         "is not after start = 3",
     ),
-    "an edit of the first position": (STEER | {"edits": [EDIT | {"start": 0}]}, "/spec/edits/0/start", "equal to 1"),
+    "an edit of the first position": (
+        STEER | {"edits": [EDIT | {"start": 0}]},
+        "/spec/edits/0/start",
+        "position 0 has no features",
+    ),
     "an edit of no coder": (STEER | {"edits": [EDIT, EDIT | {"layer": 3}]}, "/spec/edits/1/layer", "no coder"),
     "an edit of no feature": (STEER | {"edits": [EDIT | {"feature": 10**6}]}, "/spec/edits/0/feature", "0 to "),
     "an edit behind the prompt": (STEER | {"edits": [EDIT | {"start": 4}]}, "/spec/edits/0/start", "has 4 tokens"),
@@ -134,6 +142,21 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "/spec/paraphrases",
         "at least 3 paraphrases",
     ),
+    "prompts of different length": (
+        PATCH | {"corrupt": "john went"},
+        "/spec/corrupt",
+        "3 tokens and the corrupt one 2",
+    ),
+    "an answer of several tokens": (PATCH | {"answer": "and john"}, "/spec/answer", "'john'"),
+    "two answers that are one": (PATCH | {"answer": "and", "wrong": "and"}, "/spec/wrong", "the same token"),
+    "a patch of no layer": (PATCH | {"layers": [0, 4]}, "/spec/layers/1", "0 to 3"),
+    "a patch twice": (PATCH | {"places": ["resid", "resid"]}, "/spec/places", "given twice"),
+    "a patch of nothing known": (PATCH | {"places": ["attn"]}, "/spec/places/0", "'attn.out'"),
+    "no node": (EDGE | {"source": "L1/F2"}, "/spec/source", "pattern"),
+    "an edge of no graph": (EDGE, "/spec/graph", "no graph named g9"),
+    "data for no coder": (MEAN | {"layer": 3}, "/spec/layer", "no coder among"),
+    "data for no feature": (MEAN | {"feature": 10**6}, "/spec/feature", "0 to "),
+    "data that is not held out": (MEAN | {"dataset": "seen"}, "/spec/dataset", "holds out no text"),
     "path with a NUL": (IMPORT | {"path": "{root}/a\0b"}, "/spec/path", "NUL"),
     "path with a newline": (IMPORT | {"path": "{root}/a\nb"}, "/spec/path", "printed"),
     "path of a long name": (IMPORT | {"path": "{root}/" + "x" * 300}, "/spec/path", ""),

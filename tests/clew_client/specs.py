@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import BatchTopK, CoderSpec, JumpReLU, ReLU, TopK
 from clew_spec.datasets import BuildDatasetSpec, HubSource, JsonlSource, ParquetSource, PydocSource, TextSource
+from clew_spec.edges import EdgeSpec
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
 from clew_spec.faithfulness import FaithfulnessSpec
@@ -14,7 +15,9 @@ from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobRequest
 from clew_spec.losses import AuxK, LossSpec
+from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.patching import PatchSpec
 from clew_spec.training import OptimizerSpec, TrainSpec
 
 names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,62}", fullmatch=True)
@@ -136,6 +139,28 @@ specs: st.SearchStrategy[Any] = st.one_of(
         ablation=st.sampled_from(["zero", "mean"]),
         paraphrases=st.lists(words, min_size=3, max_size=5) | st.just([]),
         seed=seeds,
+    ),
+    st.builds(EdgeSpec, graph=refs, source=st.sampled_from(["token@3", "L1/F5@2", "77"]), target=st.just("logit@1")),
+    st.builds(
+        MeanEdgesSpec,
+        coders=refs,
+        layer=counts(0, 99),
+        feature=counts(0),
+        dataset=st.none() | refs,
+        tokens=counts(16),
+        firings=counts(1, 1000),
+        capped=st.booleans(),
+    ),
+    st.builds(
+        PatchSpec,
+        model=refs,
+        clean=words,
+        corrupt=words,
+        answer=st.none() | words,
+        places=st.lists(st.sampled_from(["resid", "head.out", "head.value"]), min_size=1, unique=True),
+        layers=st.none() | st.lists(st.integers(0, 99), min_size=1, unique=True),
+        metric=st.sampled_from(["logit-difference", "probability", "kl"]),
+        prompts_per_batch=counts(1, 4096),
     ),
     st.builds(
         AttributeSpec,

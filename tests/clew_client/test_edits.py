@@ -35,6 +35,7 @@ def test_positions_are_one_several_or_all_that_follow() -> None:
         return edit.start, edit.stop
 
     assert positions("L10/F123@3:ablate") == (3, 4)
+    assert positions("L10/F123@0:ablate") == (0, 1)
     assert positions("L10/F123@3..7:scale=0") == (3, 8)
     assert positions("L10/F123@3..:set=-1.5e2") == (3, None)
     assert positions("L10/F123:add=.5") == (1, None)
@@ -49,7 +50,6 @@ def test_positions_are_one_several_or_all_that_follow() -> None:
         "F2@3:ablate",
         "L1/F2@3:ablate=1",
         "L1/F2@3:set",
-        "L1/F2@0:ablate",
         "L1/F2@5..3:ablate",
         "L-1/F2@3:ablate",
         "L1/F2@3:scale=nan",

@@ -110,6 +110,27 @@ specs = st.one_of(
         {"kind": st.just("faithfulness"), "graph": refs},
         {"nodes": st.integers(2, 1000), "ablation": st.sampled_from(["zero", "mean"])},
     ),
+    st.fixed_dictionaries(
+        {
+            "kind": st.just("edge"),
+            "graph": refs,
+            "source": st.sampled_from(["token@3", "L1/F5@2", "L1/error@2", "77"]),
+            "target": st.sampled_from(["logit", "logit@1", "L12/F0@0"]),
+        }
+    ),
+    some(
+        {"kind": st.just("mean-edges"), "coders": refs, "layer": st.integers(0, 99), "feature": st.integers(0)},
+        {"dataset": st.none() | refs, "tokens": st.integers(16), "capped": st.booleans()},
+    ),
+    some(
+        {"kind": st.just("patch"), "model": refs, "clean": words, "corrupt": words},
+        {
+            "answer": st.none() | words,
+            "places": st.lists(st.sampled_from(["resid", "head.out"]), min_size=1, unique=True),
+            "layers": st.none() | st.lists(st.integers(0, 99), min_size=1, unique=True),
+            "direction": st.sampled_from(["denoising", "noising"]),
+        },
+    ),
     some(
         {"kind": st.just("steer"), "edits": st.lists(edits, min_size=1, max_size=3)},
         {"frozen": st.booleans(), "top": st.integers(1, 100)},

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import CoderConfig, TopK
 from clew_spec.datasets import BuildDatasetSpec
+from clew_spec.edges import EdgeSpec
 from clew_spec.estimates import DatasetFacts, Estimate, Facts, estimate, smaller
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
@@ -15,7 +16,9 @@ from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobSpec
+from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.patching import PatchSpec
 from clew_spec.results import ModelConfig
 from clew_spec.steering import FeatureEdit, SteerSpec
 from clew_spec.training import TrainSpec
@@ -124,6 +127,9 @@ def test_every_kind_of_job_is_answered_and_every_null_explained() -> None:
         ExportCodersSpec(coders="c", format="saelens"),
         ImportGraphSpec(name="g", path="/g.json", model="m", bos="none"),
         FaithfulnessSpec(graph="g"),
+        PatchSpec(model="m", clean="a", corrupt="b"),
+        EdgeSpec(graph="g", source="token@1", target="logit"),
+        MeanEdgesSpec(coders="c", layer=3, feature=5),
         SteerSpec(graph="g", edits=[FeatureEdit(layer=0, feature=0, operation="ablate")]),
     ]
     assert {type(spec) for spec in specs} == set(get_args(get_args(JobSpec)[0]))

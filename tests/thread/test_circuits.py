@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -17,7 +18,9 @@ from clew_spec.faithfulness import Faithfulness
 from clew_spec.graph import GraphDocument
 from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
-from clew_spec.results import FaithfulnessResult, SteerResult
+from clew_spec.patching import PatchDocument
+from clew_spec.patching import strongest as strongest_patches
+from clew_spec.results import EdgeResult, FaithfulnessResult, MeanEdgesResult, PatchResult, SteerResult
 from clew_spec.training import TrainSpec
 from tests.thread.conftest import RunningLab
 
@@ -112,6 +115,92 @@ def test_a_graph_is_tried_out_on_its_model(thread: RunningLab, graph: GraphDocum
     with pytest.raises(InvalidSpec) as refused:
         lab.faithfulness(graph="graph", paraphrases=["a", "b", "c" * 1000])
     assert refused.value.where == "/spec/paraphrases/2"
+
+
+def test_one_prompt_is_patched_into_another(thread: RunningLab, graph: GraphDocument, tmp_path: Path) -> None:
+    del graph  # whose coders are not needed, but the model is there then
+    lab: Lab = thread.client
+    words = [
+        "patch",
+        "toy",
+        "--clean",
+        PROMPT,
+        "--corrupt",
+        PROMPT.replace("few", "new"),
+        "--answer",
+        "a",
+        "--wrong",
+        "b",
+    ]
+    done = clew(thread, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    job = json.loads(done.stdout)
+    result = PatchResult.model_validate(job["result"])
+    files = {file.name: lab.download(file, tmp_path) for file in lab.artifacts(job["id"])}
+    found = PatchDocument.model_validate_json(files["patch.json"].read_bytes())
+    assert found.summary == result.summary
+    assert result.strongest == strongest_patches(found, 10)
+    by_place = {each.place: each for each in found.maps}
+    assert list(by_place) == ["resid", "attn.out", "mlp.out", "head.out"]
+    assert by_place["resid"].scores[-1][-1] == pytest.approx(1, abs=1e-3)
+    assert by_place["resid"].positions == list(range(len(PROMPT)))
+    root = ElementTree.fromstring(files["patch.svg"].read_text())  # noqa: S314
+    cells = [cell for cell in root if cell.tag.endswith("rect") and len(cell)]
+    shown = len(PROMPT) - found.summary.first_difference
+    assert len(cells) == (5 + 4 + 4) * shown + 4 * 4
+    assert lab.patching(job["id"]) == found
+    picture = str(tmp_path / "patch.png")
+    noising = ["--direction", "noising", "--place", "head.pattern", "--head-positions", "--picture", picture]
+    table = clew(thread, *words, *noising)
+    assert table.returncode == 0, table.stderr
+    assert "head.pattern" in table.stdout
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InvalidSpec, match=f"{len(PROMPT)} tokens and the corrupt one 5"):
+        lab.patch(model="toy", clean=PROMPT, corrupt="short")
+
+
+def test_an_edge_is_taken_apart_and_averaged_over_data(thread: RunningLab, graph: GraphDocument) -> None:
+    lab: Lab = thread.client
+    nodes = {node.id: node for node in graph.nodes}
+    logits = [node.id for node in graph.nodes if node.type == "logit"]
+    into = [e for e in graph.edges if e.target == logits[0] and nodes[e.source].type == "feature"]
+    edge = max(into, key=lambda each: abs(each.weight))
+    source = nodes[edge.source]
+    name = f"L{source.layer}/F{source.feature}@{source.position}"
+    done = clew(thread, "edge", "graph", name, "logit", "--json")
+    assert done.returncode == 0, done.stderr
+    split = EdgeResult.model_validate(json.loads(done.stdout)["result"]).split
+    assert (split.source.id, split.target.id) == (edge.source, edge.target)
+    assert split.stored == pytest.approx(edge.weight, rel=1e-5)
+    assert split.edge == pytest.approx(edge.weight, rel=1e-3)
+    parts = split.direct + sum(part.weight for part in split.parts) + split.rest
+    assert parts == pytest.approx(split.edge, rel=1e-3, abs=1e-6)
+    assert "last head" in clew(thread, "edge", "graph", name, "logit").stdout
+    with pytest.raises(InvalidSpec, match="no position 99") as refused:
+        lab.edge(graph="graph", source="token@99", target="logit")
+    assert refused.value.where == "/spec/source"
+
+    feature = f"L{source.layer}/F{source.feature}"
+    mean = clew(thread, "mean-edges", "first", feature, "--tokens", "512", "--firings", "20", "--json")
+    assert mean.returncode == 0, mean.stderr
+    found = MeanEdgesResult.model_validate(json.loads(mean.stdout)["result"]).mean_edges
+    assert found.firings > 0
+    assert sum(part.mean for part in found.parts) == pytest.approx(found.mean_value, rel=1e-3, abs=1e-4)
+    assert "mean edge" in clew(thread, "mean-edges", "first", feature, "--tokens", "512", "--firings", "20").stdout
+
+
+def test_position_0_is_steered_where_a_graph_has_features_there(thread: RunningLab, graph: GraphDocument) -> None:
+    del graph
+    lab: Lab = thread.client
+    lab.attribute(name="from-0", coders="first", prompt=PROMPT, max_nodes=200, position_0="features").wait(check=True)
+    found = lab.graph("from-0").document
+    at_0 = max((n for n in found.nodes if n.type == "feature" and n.position == 0), key=lambda node: node.influence)
+    edit = {"layer": at_0.layer, "feature": at_0.feature, "start": 0, "stop": 1, "operation": "ablate"}
+    steered = SteerResult.model_validate(lab.steer(graph="from-0", edits=[edit]).wait(check=True).result)
+    (edited,) = steered.activations
+    assert (edited.position, edited.before, edited.after) == (0, pytest.approx(at_0.value, rel=1e-4), 0)
+    with pytest.raises(InvalidSpec, match="position 0 has no features"):
+        lab.steer(graph="graph", edits=[edit])
 
 
 def test_what_cannot_be_steered_is_refused_or_fails_with_its_reason(thread: RunningLab, graph: GraphDocument) -> None:

@@ -1,16 +1,23 @@
-"""`clew attribute`, `steer`, `faithfulness`: ask for an analysis of a circuit, wait for it, show what came of it."""
+"""`clew attribute`, `steer`, `patch` and others: ask for an analysis of a circuit, wait for it, show its result."""
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
+from clew_client.commands.graphs import write_whole
 from clew_client.commands.options import AsJson
 from clew_client.display import note, print_json
 from clew_client.edits import EXPECTED, read_edit
 from clew_client.lab import Lab
 from clew_client.watching import watch
+from clew_spec.edges import NODES
+from clew_spec.errors import InvalidSpec
+from clew_spec.exchange import heatmap
 from clew_spec.jobs import JobState
+from clew_spec.patching import PatchDirection, PatchMetric, PatchPlace
 
 Coders = Annotated[str, typer.Argument(metavar="CODERS", help="A set of coders, by name or by its job's id.")]
 MaybeCoders = Annotated[
@@ -20,10 +27,11 @@ MaybeCoders = Annotated[
 OfGraph = Annotated[
     str | None, typer.Option("--graph", help="A stored graph, in place of coders and prompt.", show_default=False)
 ]
+PLACES = "|".join(get_args(PatchPlace))
 
 
 def register(app: typer.Typer) -> None:
-    for command in (attribute, steer, faithfulness):
+    for command in (attribute, steer, faithfulness, patch, edge, mean_edges):
         app.command()(command)
 
 
@@ -70,13 +78,93 @@ def faithfulness(
     _ask({"kind": "faithfulness", **asked}, as_json)
 
 
-def _ask(spec: Mapping[str, Any], as_json: bool) -> None:
+def patch(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, by name or id.")],
+    clean: Annotated[str, typer.Option("--clean", help="The prompt that has the answer.")],
+    corrupt: Annotated[str, typer.Option("--corrupt", help="One of as many tokens that has another.")],
+    answer: Annotated[
+        str | None,
+        typer.Option("--answer", help="One token; else the most likely one after CLEAN.", show_default=False),
+    ] = None,
+    wrong: Annotated[
+        str | None,
+        typer.Option("--wrong", help="One token; else the most likely one after CORRUPT.", show_default=False),
+    ] = None,
+    place: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--place", help="What is patched; give the flag again for each.", metavar=PLACES, show_default=False
+        ),
+    ] = None,
+    metric: Annotated[PatchMetric, typer.Option("--metric", help="What is measured.")] = "logit-difference",
+    direction: Annotated[
+        PatchDirection, typer.Option("--direction", help="Clean into corrupt (denoising), or corrupt into clean.")
+    ] = "denoising",
+    head_positions: Annotated[bool, typer.Option("--head-positions", help="Heads at one position at a time.")] = False,
+    bos: Annotated[str, typer.Option("--bos", help="First in both: none, bos, or a token's text.")] = "none",
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", help="Draw all places, as .svg or .png (`clew[exchange]`).", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Patch activations between two prompts, and show which places carry the answer."""
+    if picture is not None and picture.suffix not in (".svg", ".png"):
+        raise InvalidSpec(f"no picture can be written as {picture.name}", expected="a name that ends in .svg or .png")
+    asked: dict[str, Any] = {
+        "model": model,
+        "clean": clean,
+        "corrupt": corrupt,
+        "answer": answer,
+        "wrong": wrong,
+        "metric": metric,
+    }
+    asked |= {"direction": direction, "head_positions": head_positions, "bos": bos}
+    _ask({"kind": "patch", **asked, **({"places": place} if place else {})}, as_json, picture)
+
+
+def edge(
+    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="A stored graph, by name or id.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=f"A node: {NODES}.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A feature or a logit, in the same words.")],
+    as_json: AsJson = False,
+) -> None:
+    """Take an edge apart by head and by the position that the head reads from."""
+    _ask({"kind": "edge", "graph": graph, "source": source, "target": target}, as_json)
+
+
+def mean_edges(
+    coders: Coders,
+    feature: Annotated[str, typer.Argument(metavar="FEATURE", help="Layer and feature, as L8/F123.")],
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Whose held-out text; else the coders' own.", show_default=False)
+    ] = None,
+    tokens: Annotated[int, typer.Option("--tokens", help="Read at most.")] = 8192,
+    firings: Annotated[int, typer.Option("--firings", help="Enough of them.")] = 256,
+    capped: Annotated[bool, typer.Option("--capped", help="No edge counts more than the feature is active.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Average the edges into a feature over the held-out tokens on which it is active."""
+    found = re.fullmatch(r"L(\d{1,4})/F(\d{1,9})", feature, re.ASCII)
+    if found is None:
+        raise InvalidSpec(f"{feature!r} is no feature", expected="layer and feature, as L8/F123")
+    asked = {"coders": coders, "layer": int(found[1]), "feature": int(found[2]), "dataset": dataset}
+    _ask({"kind": "mean-edges", **asked, "tokens": tokens, "firings": firings, "capped": capped}, as_json)
+
+
+def _ask(spec: Mapping[str, Any], as_json: bool, picture: Path | None = None) -> None:
     """Submit the job, follow it to its end and show its result. Exit code 1 unless it succeeds."""
     with Lab() as lab:
         job = lab.submit(spec)
         if as_json:
             ended = job.wait()
             print_json(ended)
-            raise typer.Exit(0 if ended.state is JobState.SUCCEEDED else 1)
-        note(f"{job.view.kind} {job.view.name}: {job.id}")
-        raise typer.Exit(watch(lab, job.view, as_json=False))
+            failed = int(ended.state is not JobState.SUCCEEDED)
+        else:
+            note(f"{job.view.kind} {job.view.name}: {job.id}")
+            failed = watch(lab, job.view, as_json=False)
+        if picture is not None and not failed:
+            found = lab.patching(job.id)
+            write_whole(picture, heatmap.png(found) if picture.suffix == ".png" else heatmap.svg(found).encode())
+            note(f"all places: {picture}")
+        raise typer.Exit(failed)

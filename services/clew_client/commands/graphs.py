@@ -36,11 +36,11 @@ def export(
     with Lab() as lab:
         graph = lab.graph(ref)
     path = to or Path(graph.view.name + ENDINGS[form])
-    _write(path, graph.to(form, model_name=model_name))
+    write_whole(path, graph.to(form, model_name=model_name))
     note(f"{len(graph.document.nodes)} of {graph.view.summary.n_nodes} nodes: {path}")
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """All of it or nothing."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:

@@ -21,6 +21,7 @@ from clew_spec.runner import EVENTS_FILE, Cancel, File, Message, RunJob
 
 MESSAGE: TypeAdapter[RunJob | Cancel] = TypeAdapter(Message)
 PROGRESS_INTERVAL_S = 0.5
+MEDIA_TYPES = {".json": "application/json", ".svg": "image/svg+xml"}
 
 
 class Inbox:
@@ -129,7 +130,7 @@ class Outbox:
         )
 
     def artifact(self, name: str, path: Path) -> None:
-        media_type = "application/json" if path.suffix == ".json" else "application/octet-stream"
+        media_type = MEDIA_TYPES.get(path.suffix, "application/octet-stream")
         self.emit("artifact", file=self.file(name, path, media_type).model_dump(mode="json"))
 
     def checkpoint(self, step: int, folder: Path) -> None:

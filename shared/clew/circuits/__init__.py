@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from clew.circuits.attribution import attribute
     from clew.circuits.connections import virtual_weights
     from clew.circuits.interventions import Edit, compare, continuation, intervene
+    from clew.circuits.mean_edges import mean_edges
+    from clew.circuits.patching import Patcher, patch
+    from clew.circuits.splits import network_of, split_edge
     from clew.circuits.verification import EdgeCheck, verify_edges
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "Kept",
     "NodeKind",
     "Nodes",
+    "Patcher",
     "attribute",
     "balance",
     "compare",
@@ -34,11 +38,15 @@ __all__ = [
     "intervene",
     "load_document",
     "load_graph",
+    "mean_edges",
+    "network_of",
     "node_influence",
+    "patch",
     "picture",
     "prune",
     "save_graph",
     "scores",
+    "split_edge",
     "strongest_paths",
     "summarise",
     "verify_edges",
@@ -53,6 +61,11 @@ _LAZY = {
     "compare": "interventions",
     "continuation": "interventions",
     "intervene": "interventions",
+    "mean_edges": "mean_edges",
+    "Patcher": "patching",
+    "patch": "patching",
+    "network_of": "splits",
+    "split_edge": "splits",
     "EdgeCheck": "verification",
     "verify_edges": "verification",
 }

@@ -16,7 +16,7 @@ from clew.reporting import Report, StopRequested
 from clew_spec.errors import InvalidSpec
 from clew_spec.graph import Conservation, LogitTarget, Position0
 
-MAX_EDGES = 2**27
+MAX_EDGES = 2**28
 """Bound on a graph in memory: 8 bytes an edge to hold, about 50 while it is put together."""
 
 
@@ -108,7 +108,13 @@ def attribute(
         explained_share=explained_share(_flow(rows, start), features, selected),
         position_0=position_0,
         target_rule="likeliest" if targets is None else "given",
+        directions=_directions(targets or ()),
     )
+
+
+def _directions(targets: Sequence[Token | Direction]) -> Tensor | None:
+    vectors = [target.vector_D.cpu() for target in targets if isinstance(target, Direction)]
+    return torch.stack(vectors) if vectors else None
 
 
 def _most_edges(nodes: Nodes, features: Tensor, wanted: int) -> int:

@@ -62,7 +62,7 @@ class _Ablated:
     def __init__(self, model: Model, coders: Mapping[int, Coder], graph: Graph, ablation: Ablation) -> None:
         self._model, self._coders, self._nodes = model, coders, graph.nodes
         self._tokens_T = torch.tensor(graph.token_ids, device=model.device)
-        self._targets = graph.targets
+        self._graph = graph
         self._weights = graph.start[graph.nodes.where(NodeKind.LOGIT)]
         self._coded = first_coded(graph.position_0)
         self._fill: dict[int, Tensor] = {}
@@ -84,20 +84,21 @@ class _Ablated:
         return lambda layer, none_TF: ~only(layer, none_TF)
 
     def value(self, kept: Kept) -> float:
-        """The targets' values, by the targets' probabilities. Raises InvalidSpec for a graph of directions."""
-        logits_V = self._run(kept).double().cpu()
-        values = torch.stack([target_value(target, logits_V) for target in self._targets])
+        """The targets' values, by the targets' probabilities. Raises InvalidSpec for a direction that the graph
+        does not keep."""
+        logits_V, final_D = (last.double().cpu() for last in self._run(kept))
+        values = torch.stack([target_value(self._graph, k, logits_V, final_D) for k in range(len(self._graph.targets))])
         return float(values @ self._weights)
 
     def _keep_mean(self, layer: int, z_TF: Tensor) -> None:
         self._fill[layer] = z_TF[self._coded :].mean(0) if len(z_TF) > self._coded else torch.zeros_like(z_TF[0])
 
-    def _run(self, kept: Kept, seen: Callable[[int, Tensor], None] | None = None) -> Tensor:
-        """[V]: last logits before a cap."""
+    def _run(self, kept: Kept, seen: Callable[[int, Tensor], None] | None = None) -> tuple[Tensor, Tensor]:
+        """[V]: last logits before a cap; [D]: what they are read from."""
         anatomy = self._model.anatomy
         read: dict[int, Tensor] = {}
         later: dict[int, Tensor] = {}
-        logits: list[Tensor] = []
+        last: list[Tensor] = []
 
         def keep_read(layer: int) -> Any:
             def hook(_m: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
@@ -120,15 +121,15 @@ class _Ablated:
 
             return hook
 
-        def keep_logits(_m: nn.Module, _args: Any, _kwargs: Any, output: Tensor) -> None:
-            logits.append(output[0, -1])
+        def keep_last(_m: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+            last.extend((output[0, -1], read_by(args, kwargs)[0, -1]))
 
-        hooks: list[Hook] = [(anatomy.unembed, keep_logits)]
+        hooks: list[Hook] = [(anatomy.unembed, keep_last)]
         for layer, block in enumerate(anatomy.blocks):
             hooks += [(block.mlp, keep_read(layer)), (block.mlp_writer, write(layer))]
         with hooked(*hooks):
             self._model.hf(input_ids=self._tokens_T[None], use_cache=False)
-        return logits[0]
+        return last[0], last[1]
 
     def _change(self, layer: int, x_TD: Tensor, kept: Kept, seen: Callable[[int, Tensor], None] | None) -> Tensor:
         """[T, F]: of activations; 0 where coders do not apply."""

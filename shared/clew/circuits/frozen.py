@@ -1,10 +1,12 @@
 """A prompt's frozen network: the linear maps between its nodes. Shape letters as in `clew.circuits.replacement`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from clew.circuits.first_position import FirstPosition
 from clew.circuits.graph import NodeKind
 from clew.circuits.numbering import number_nodes
 from clew.circuits.replacement import (
@@ -19,6 +21,9 @@ from clew.circuits.targets import Direction, Token, likeliest, read_targets
 from clew.models import Model, record
 from clew_spec.errors import InvalidSpec
 from clew_spec.graph import Position0
+
+KEPT_BYTES = 64 * 2**20
+"""Bound on what is kept of active decoders between tiles; beyond it they are gathered each time."""
 
 
 class FrozenNetwork:
@@ -62,8 +67,14 @@ class FrozenNetwork:
             tokens_T.cpu(), self.embed_TD, self.position_TD, self.layers, self.logits, dtype
         )
         self.first_logit = int(self.nodes.where(NodeKind.LOGIT).nonzero()[0])
+        self._kept: dict[int, Iterable[tuple[Tensor, Tensor]]] = {}
+        self._room = KEPT_BYTES
         self.left_out = self.nodes.where(NodeKind.ERROR) & (self.nodes.position == 0) & (position_0 == "left-out")
         """bool[N]: nodes whose edges are not kept."""
+
+    @cached_property
+    def first_position(self) -> FirstPosition:
+        return FirstPosition(self)
 
     @property
     def n_tokens(self) -> int:
@@ -73,18 +84,43 @@ class FrozenNetwork:
     def d_model(self) -> int:
         return self.embed_TD.shape[1]
 
-    def writers(self, layer: int, n_positions: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """What is written where the MLP of `layer` writes, at the first positions: vectors [T, W, D] and their nodes
-        [T, W]. First its error and bias, then the features of each coder that writes there; each node once."""
-        T, here, columns = n_positions, self.layers[layer], self.columns[layer]
-        yield (
-            torch.stack([here.error_TD[:T], here.b_dec_TD[:T]], 1),
-            torch.stack([columns.errors_T[:T], columns.biases_T[:T]], 1),
-        )
+    @property
+    def writes_once(self) -> bool:
+        """Whether each feature writes to its own layer alone."""
+        return not any(coder.W_later for coder in self.coders.values())
+
+    def writers(self, layer: int, last: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """What is written where the MLP of `layer` writes, at positions `first:last`: vectors [T, W, D] and their nodes
+        [T, W]. Its error and bias, and the features of each coder that writes there; each node once."""
+        written = self._kept.get(layer)
+        if written is None:
+            written = self._keep(layer)
+        for vectors_TWD, nodes_TW in written:
+            yield vectors_TWD[first:last], nodes_TW[first:last]
+
+    def _keep(self, layer: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """What is written at a layer, kept for the next tile while there is room."""
+        here = self.layers[layer]
+        width = 2 + sum(self.layers[own].z_TS.shape[1] for own, _ in decoders_into(self.coders, layer))
+        size = width * here.error_TD.numel() * here.error_TD.itemsize
+        if size > self._room:
+            return self._written(layer)
+        self._room -= size
+        self._kept[layer] = [*self._written(layer)]
+        return self._kept[layer]
+
+    def _written(self, layer: int) -> Iterator[tuple[Tensor, Tensor]]:
+        here, columns = self.layers[layer], self.columns[layer]
+        vectors = [torch.stack([here.error_TD, here.b_dec_TD], 1)]
+        nodes = [torch.stack([columns.errors_T, columns.biases_T], 1)]
         for own, W_dec_FD in decoders_into(self.coders, layer):
             source = self.layers[own]
-            decoders_TSD = W_dec_FD[source.ids_TS[:T]].to(here.error_TD)
-            yield decoders_TSD * source.z_TS[:T, :, None], self.columns[own].features_TS[:T]
+            vectors.append(W_dec_FD[source.ids_TS].to(here.error_TD) * source.z_TS[:, :, None])
+            nodes.append(self.columns[own].features_TS)
+            yield torch.cat(vectors, 1), torch.cat(nodes, 1).to(self.device)
+            vectors, nodes = [], []
+        if vectors:
+            yield vectors[0], nodes[0].to(self.device)
 
     def _from_below(self, layer: int) -> Tensor | None:
         """[T, D]: what the features of lower layers write to this one; None if nothing can."""
@@ -120,18 +156,18 @@ class FrozenNetwork:
         encoders_ND = W_enc[features_N.to(W_enc.device)].to(x_ND)
         return (x_ND * encoders_ND).sum(-1).cpu()
 
-    def through_skip(self, layer: int, g_TND: Tensor) -> Tensor | None:
-        """The adjoint of a skip transcoder's linear path: [T, N, D] after the MLP to what it adds before its norm.
+    def through_skip(self, layer: int, g_TND: Tensor, first: int = 0) -> Tensor | None:
+        """The adjoint of a skip transcoder's linear path: [T, N, D] after the MLP, at the positions from `first`, to
+        what it adds before its norm.
 
         None where there is no such path.
         """
         coder = self.coders.get(layer)
         if coder is None or coder.W_skip is None:
             return None
-        T = len(g_TND)
-        scale_T11 = self.seen.layers[layer].mlp_scale_T1[:T, :, None].to(self.dtype)
+        scale_T11 = self.seen.layers[layer].mlp_scale_T1[first : first + len(g_TND), :, None].to(self.dtype)
         through_TND = self.anatomy.blocks[layer].mlp_norm.fold(g_TND @ coder.W_skip.to(g_TND)) * scale_T11
-        through_TND[: first_skipped(self.position_0)] = 0
+        through_TND[: max(0, first_skipped(self.position_0) - first)] = 0
         return through_TND
 
     def through_attention(self, layer: int, g_TND: Tensor) -> Tensor:
@@ -140,19 +176,33 @@ class FrozenNetwork:
         `sum_h A_h^T (g W_O_h^T) W_V_h^T`, the query heads of one key-value head summed before W_V, and the norms around
         it with their scales frozen.
         """
+        return self.from_values(layer, self.to_values(layer, g_TND))
+
+    def to_values(self, layer: int, g_TND: Tensor, first: int = 0) -> Tensor:
+        """Its first half, down to the values: [T, N, D] at the positions from `first`, to [first + T, N, K*E] at the
+        positions from 0."""
         block, seen = self.anatomy.blocks[layer], self.seen.layers[layer]
         attention = block.attention
         T, N, D = g_TND.shape
+        last = first + T
         K, G, E = attention.n_kv_heads, attention.group, attention.W_V_KED.shape[1]
         if block.attn_post_norm is not None and seen.attn_post_scale_T1 is not None:
-            g_TND = block.attn_post_norm.fold(g_TND) * seen.attn_post_scale_T1[:T, :, None].to(self.dtype)
-        pattern_HTT = seen.pattern_HTT[:, :T, :T].to(self.dtype)
-        to_source = pattern_HTT.view(K, G, T, T).permute(0, 3, 1, 2).reshape(K, T, G * T)
+            g_TND = block.attn_post_norm.fold(g_TND) * seen.attn_post_scale_T1[first:last, :, None].to(self.dtype)
+        pattern_HTT = seen.pattern_HTT[:, first:last, :last].to(self.dtype)
+        to_source = pattern_HTT.view(K, G, T, last).permute(0, 3, 1, 2).reshape(K, last, G * T)
         heads = (g_TND.reshape(T * N, D) @ attention.W_O_DHE.to(self.dtype).reshape(D, -1)).view(T, N, K, G, E)
         heads = heads.permute(2, 3, 0, 1, 4).reshape(K, G * T, N * E)
-        values = torch.bmm(to_source, heads).view(K, T, N, E).permute(1, 2, 0, 3).reshape(T * N, K * E)
-        W_V = block.attn_norm.fold(attention.W_V_KED.to(self.dtype).reshape(K * E, D))
-        return (values @ W_V).view(T, N, D) * seen.attn_scale_T1[:T, :, None].to(self.dtype)
+        return torch.bmm(to_source, heads).view(K, last, N, E).permute(1, 2, 0, 3).reshape(last, N, K * E)
+
+    def from_values(self, layer: int, values_TNE: Tensor, first: int = 0) -> Tensor:
+        """Its second half: [T, N, K*E] at the positions from `first`, to [T, N, D] before the norm."""
+        scale_T11 = self.seen.layers[layer].attn_scale_T1[first : first + len(values_TNE), :, None].to(self.dtype)
+        return values_TNE @ self.W_V_ED(layer) * scale_T11
+
+    def W_V_ED(self, layer: int) -> Tensor:
+        """[K*E, D]: the value matrices of a layer with the gain of the norm before them folded."""
+        block = self.anatomy.blocks[layer]
+        return block.attn_norm.fold(block.attention.W_V_KED.to(self.dtype).flatten(0, 1))
 
 
 def _check(model: Model, coders: Mapping[int, Coder], tokens_T: Tensor) -> None:

@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from clew_spec.errors import InvalidSpec
 from clew_spec.graph import Conservation, LogitTarget, NodeType, Position0, TargetRule
 
 
@@ -147,6 +148,9 @@ class Graph:
     """Influence on the logits that flows through selected features, over that of all active features."""
     position_0: Position0 = "error"
     target_rule: TargetRule = "likeliest"
+    directions: Tensor | None = None
+    """[n, D]: the vectors of the targets that are directions, in their order. None where there are none, and of graphs
+    that were stored before vectors were kept."""
 
     @cached_property
     def leaves(self) -> Tensor:
@@ -168,9 +172,18 @@ class Graph:
         start[self.nodes.where(NodeKind.LOGIT)] = probabilities / probabilities.sum()
         return start
 
-    def target(self, node: int) -> LogitTarget:
-        """What this logit node is."""
-        return self.targets[int(self.nodes.where(NodeKind.LOGIT)[:node].sum())]
+    def target(self, node: int) -> int:
+        """Which of `targets` this logit node is."""
+        return int(self.nodes.where(NodeKind.LOGIT)[:node].sum())
+
+    def direction(self, target: int) -> Tensor:
+        """[D]: what this one of `targets` reads. Raises InvalidSpec where the graph does not keep it."""
+        if self.directions is None:
+            raise InvalidSpec(
+                f"the direction {self.targets[target].token} cannot be measured: the graph does not keep its vector",
+                hint="attribute the prompt anew",
+            )
+        return self.directions[sum(each.token_id < 0 for each in self.targets[:target])]
 
     def validate(self) -> None:
         """Raise `DataError` naming the first thing that is wrong with this graph."""

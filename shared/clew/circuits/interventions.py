@@ -70,6 +70,8 @@ class State:
     """Before the model's cap on logits; the same where it has none."""
     mlp_in: dict[int, Tensor]
     """[T, D] by layer, of the layers that have a coder."""
+    final_TD: Tensor
+    """What the unembedding reads."""
 
     def features(self, coder: Coder) -> tuple[Tensor, Tensor]:
         """(indices, activations) [T, slots] of one coder, as it encodes; an activation of 0 is an empty slot."""
@@ -137,7 +139,7 @@ def compare(
     """The graph's prediction against the model. Frozen they agree to rounding; free, as far as the freeze holds.
 
     Raises InvalidSpec as `intervene`, for a feature that is not active where it is edited (it has no edges), and for a
-    graph of directions.
+    direction whose vector the graph does not keep.
     """
     tokens_T = torch.tensor(graph.token_ids)
     effect = intervene(model, coders, tokens_T, edits, frozen=frozen, position_0=graph.position_0)
@@ -149,11 +151,12 @@ def compare(
     predicted = torch.zeros(len(edges.targets), dtype=torch.float64).index_add_(0, edges.row_of, flow)
 
     logits_V = (effect.after.uncapped_TV[-1] - effect.before.uncapped_TV[-1]).double()
+    final_D = (effect.after.final_TD[-1] - effect.before.final_TD[-1]).double()
     measured = torch.empty_like(predicted)
     for row, target in enumerate(edges.targets.tolist()):
         layer, position = int(nodes.layer[target]), int(nodes.position[target])
         if nodes.kind[target] == NodeKind.LOGIT:
-            measured[row] = target_value(graph.target(target), logits_V).cpu()
+            measured[row] = target_value(graph, graph.target(target), logits_V, final_D).cpu()
         else:
             moved_D = (effect.after.mlp_in[layer] - effect.before.mlp_in[layer])[position].double()
             measured[row] = (moved_D @ coders[layer].W_enc[int(nodes.feature[target])].to(moved_D)).cpu()
@@ -220,7 +223,7 @@ def _run(
     position_0: Position0,
 ) -> State:
     """One pass with edits; with `seen`, everything but the residual stream held at what was recorded."""
-    anatomy, mlp_in, uncapped = model.anatomy, dict[int, Tensor](), list[Tensor]()
+    anatomy, mlp_in, last = model.anatomy, dict[int, Tensor](), list[Tensor]()
 
     def read(layer: int) -> Any:
         def hook(_m: nn.Module, args: Any, kwargs: Any, _output: Any) -> None:
@@ -246,10 +249,10 @@ def _run(
 
         return hook
 
-    def keep_uncapped(_m: nn.Module, _args: Any, _kwargs: Any, output: Tensor) -> None:
-        uncapped.append(output[0])
+    def keep_last(_m: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+        last.extend((output[0], read_by(args, kwargs)[0]))
 
-    hooks: list[Hook] = [(anatomy.unembed, keep_uncapped)]
+    hooks: list[Hook] = [(anatomy.unembed, keep_last)]
     for layer, block in enumerate(anatomy.blocks):
         hooks += [(block.mlp, read(layer)), (block.mlp_writer, write(layer))]
     with ExitStack() as stack:
@@ -261,7 +264,7 @@ def _run(
             stack.enter_context(pinned_patterns(model, patterns))
         stack.enter_context(hooked(*hooks))
         logits_TV = model.hf(input_ids=tokens_T[None].to(model.device), use_cache=False).logits[0]
-    return State(logits_TV, uncapped[0], {layer: mlp_in[layer] for layer in coders})
+    return State(logits_TV, last[0], {layer: mlp_in[layer] for layer in coders}, last[1])
 
 
 def _change(coder: Coder, W_dec_FD: Tensor, x_TD: Tensor, edits: Sequence[Edit], position_0: Position0) -> Tensor:

@@ -1,7 +1,8 @@
 """Graphs on disk: `graph.safetensors` holds all of a graph, `graph.json` its summary and picture.
 
 The same graph always gives the same bytes. The arrays are stored by the names of their fields (`nodes.kind`,
-`edges.weights`, ...); everything else is one JSON string in the header, under `clew-graph`.
+`edges.weights`, ...), and the vectors of targets that are directions as `directions`; everything else is one JSON
+string in the header, under `clew-graph`.
 """
 
 import os
@@ -28,7 +29,7 @@ _HEADER = "clew-graph"
 class _Header(Spec):
     """The fields of a `Graph` that are not arrays."""
 
-    format: GraphFormat = "clew-graph/2"
+    format: GraphFormat = "clew-graph/3"
     prompt: str
     tokens: list[str]
     token_ids: list[int]
@@ -44,6 +45,7 @@ class _Header(Spec):
     position_0: Position0 = "error"
 
 
+_DIRECTIONS = "directions"
 _SCALARS = [name for name in _Header.model_fields if name != "format"]
 _ARRAYS = [f"nodes.{field.name}" for field in fields(Nodes)] + [f"edges.{field.name}" for field in fields(Edges)]
 
@@ -56,6 +58,8 @@ def save_graph(folder: Path, graph: Graph, document: GraphDocument) -> None:
     graph.validate()
     header = _Header(**{name: getattr(graph, name) for name in _SCALARS})
     arrays = {name: _array(graph, name) for name in _ARRAYS}
+    if graph.directions is not None:
+        arrays[_DIRECTIONS] = graph.directions.contiguous()
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / GRAPH_FILE, save(arrays, metadata={_HEADER: header.model_dump_json()}))
     _write(folder / DOCUMENT_FILE, document.model_dump_json().encode())
@@ -68,11 +72,11 @@ def load_graph(folder: Path) -> Graph:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             names = set(file.keys())
-            if names != set(_ARRAYS) or _HEADER not in metadata:
+            if names - {_DIRECTIONS} != set(_ARRAYS) or _HEADER not in metadata:
                 raise DataError(
-                    f"{GRAPH_FILE} is not a graph of Clew", expected="the arrays and header of clew-graph/1 or 2"
+                    f"{GRAPH_FILE} is not a graph of Clew", expected="the arrays and header of clew-graph/1 to 3"
                 )
-            arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+            arrays = {name: file.get_tensor(name) for name in names}
         header = _Header.model_validate_json(metadata[_HEADER])
     except (OSError, SafetensorError) as error:
         raise DataError(f"{GRAPH_FILE} cannot be read: {error}") from error
@@ -82,6 +86,7 @@ def load_graph(folder: Path) -> Graph:
         nodes=Nodes(**{field.name: arrays[f"nodes.{field.name}"] for field in fields(Nodes)}),
         edges=Edges(**{field.name: arrays[f"edges.{field.name}"] for field in fields(Edges)}),
         **{name: getattr(header, name) for name in _SCALARS},
+        directions=arrays.get(_DIRECTIONS),
     )
     graph.validate()
     return graph

@@ -62,6 +62,11 @@ def _validate_numbers(graph: Graph) -> None:
     for target in graph.targets:
         _require(0 < target.probability <= 1, "a probability is not in (0, 1]", "targets")
         _require(math.isfinite(target.logit), "a logit is not finite", "targets")
+    if graph.directions is not None:
+        vectors = graph.directions
+        _require(vectors.dim() == 2 and vectors.is_floating_point(), "expected floats of two dimensions", "directions")
+        n = sum(target.token_id < 0 for target in graph.targets)
+        _require(len(vectors) == n and vectors.isfinite().all(), f"expected {n} finite vectors", "directions")
     residual = graph.conservation
     finite = math.isfinite(residual.max_relative_to_edges) and math.isfinite(residual.p99_relative_to_value)
     _require(finite, "a residual is not finite", "conservation")

@@ -20,8 +20,7 @@ from clew.circuits.replacement import Coder
 from clew.models import Model, prepare_model
 from clew.models.anatomy import Norm
 from clew.models.recording import Hook, hooked, read_by, written_by
-from clew_spec.errors import InvalidSpec
-from clew_spec.graph import LogitTarget, Position0
+from clew_spec.graph import Position0
 
 PINNED = "clew-pinned"
 ROWS = 16
@@ -54,8 +53,9 @@ def verify_edges(
     """Measure `n` random edges, drawn evenly from those above `min_share` of their row's sum of |edges|."""
     edges, nodes = graph.edges, graph.nodes
     unembedding_bias = nodes.where(NodeKind.BIAS) & (nodes.layer == graph.n_layers)  # nothing upstream to double
-    directions = nodes.where(NodeKind.LOGIT) & (nodes.token_id < 0)  # no logit shows their movement
-    unmeasured = unembedding_bias[edges.sources.long()] | directions[edges.target_of]
+    unmeasured = unembedding_bias[edges.sources.long()]
+    if graph.directions is None:
+        unmeasured |= (nodes.where(NodeKind.LOGIT) & (nodes.token_id < 0))[edges.target_of]
     eligible = ((edges.shares >= min_share) & ~unmeasured).nonzero()[:, 0]
     order = torch.randperm(len(eligible), generator=torch.Generator().manual_seed(seed))
     chosen = eligible[order[:n]].sort().values
@@ -79,7 +79,7 @@ def measure(
     """float64 [sources, targets]: how far each target moves when a source is doubled. Both are node indices.
 
     A source is a token, feature, error or bias (but not the unembedding's); a target a feature or a logit, of which
-    the pre-activation and the logit, less what the target subtracts, are read. Raises InvalidSpec for a direction.
+    the pre-activation and the target's value are read. Raises InvalidSpec for a direction that the graph does not keep.
     """
     pinned = _PinnedModel(model, tokens_T)
     extras = [_Extra.of(graph, coders, pinned, int(source)) for source in sources]
@@ -186,14 +186,14 @@ class _PinnedModel:
 
     def read(self, extras: Sequence[_Extra], graph: Graph, coders: Mapping[int, Coder], targets: Tensor) -> Tensor:
         """float64 [extras, targets]: target values with each extra, less those without."""
-        mlp_in, logits_BV = self._run(extras, coders, graph.position_0)
-        moved_BV = logits_BV[:-1] - logits_BV[-1]
+        mlp_in, logits_BV, final_BD = self._run(extras, coders, graph.position_0)
+        moved_BV, final_BD = logits_BV[:-1] - logits_BV[-1], final_BD[:-1] - final_BD[-1]
         moved = {layer: x_BTD[:-1] - x_BTD[-1] for layer, x_BTD in mlp_in.items()}
         nodes = graph.nodes
         effects = torch.empty(len(extras), len(targets), dtype=torch.float64)
         for i, target in enumerate(targets.tolist()):
             if nodes.kind[target] == NodeKind.LOGIT:
-                effects[:, i] = target_value(graph.target(target), moved_BV).cpu()
+                effects[:, i] = target_value(graph, graph.target(target), moved_BV, final_BD).cpu()
                 continue
             layer, position = int(nodes.layer[target]), int(nodes.position[target])
             encoder_D = coders[layer].W_enc[int(nodes.feature[target])].to(moved_BV)
@@ -202,11 +202,12 @@ class _PinnedModel:
 
     def _run(
         self, extras: Sequence[_Extra], coders: Mapping[int, Coder], position_0: Position0
-    ) -> tuple[dict[int, Tensor], Tensor]:
-        """One row of the batch for each extra and a last one without; MLP inputs by layer and last logits."""
+    ) -> tuple[dict[int, Tensor], Tensor, Tensor]:
+        """One row of the batch for each extra and a last one without; MLP inputs by layer, last logits, and what they
+        are read from."""
         B = len(extras) + 1
         mlp_in: dict[int, Tensor] = {}
-        logits: list[Tensor] = []
+        last: list[Tensor] = []
 
         def embed(_m: nn.Module, _a: Any, _k: Any, output: Tensor) -> Tensor:
             output = output.clone()
@@ -259,8 +260,8 @@ class _PinnedModel:
             y_BTD = _centred(described, read_by(args, kwargs)) * self._gains[module]
             return y_BTD if described.bias_D is None else y_BTD + described.bias_D
 
-        def uncapped(_m: nn.Module, _args: Any, _kwargs: Any, output: Tensor) -> None:
-            logits.append(output[:, -1])
+        def uncapped(_m: nn.Module, args: Any, kwargs: Any, output: Tensor) -> None:
+            last.extend((output[:, -1], read_by(args, kwargs)[:, -1]))
 
         anatomy = self.model.anatomy
         hooks: list[Hook] = [(anatomy.embed, embed)]
@@ -272,15 +273,15 @@ class _PinnedModel:
         with pinned_patterns(self.model, self._patterns), hooked(*hooks):
             tokens_BT = self.tokens_T.expand(B, -1)
             self.model.hf(input_ids=tokens_BT, use_cache=False, logits_to_keep=1)
-        return mlp_in, logits[0]
+        return mlp_in, last[0], last[1]
 
 
-def target_value(target: LogitTarget, logits_BV: Tensor) -> Tensor:
-    """[...]: the target's value, from logits [..., V] before a cap. Raises InvalidSpec for a direction."""
+def target_value(graph: Graph, which: int, logits_BV: Tensor, final_BD: Tensor) -> Tensor:
+    """[...]: the value of one of the graph's targets, from logits [..., V] before a cap and what the unembedding reads
+    [..., D], both linear in it. Raises InvalidSpec for a direction that the graph does not keep."""
+    target = graph.targets[which]
     if target.token_id < 0:
-        raise InvalidSpec(
-            f"the direction {target.token} cannot be measured", hint="a graph does not keep the vector; explain tokens"
-        )
+        return final_BD @ graph.direction(which).to(final_BD)
     other_B = logits_BV.mean(-1) if target.minus_id is None else logits_BV[..., target.minus_id]
     return logits_BV[..., target.token_id] - other_B
 

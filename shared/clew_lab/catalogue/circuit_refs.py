@@ -5,23 +5,30 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
+from tokenizers import Tokenizer
 
 from clew_lab.catalogue.finding import Resolved, coders_and_model, find, used
 from clew_lab.catalogue.queries import file_of
 from clew_lab.catalogue.scope import Actor, readable
-from clew_lab.catalogue.tables import Coder, Graph, Model
+from clew_lab.catalogue.tables import Coder, Dataset, Graph, Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS
+from clew_spec.edges import EdgeSpec, require_node
 from clew_spec.errors import InvalidSpec
 from clew_spec.faithfulness import FaithfulnessSpec
+from clew_spec.graph import GraphSummary
+from clew_spec.mean_edges import MeanEdgesSpec
+from clew_spec.patching import PatchSpec, answer_ids, require_layers, require_same_length
 from clew_spec.steering import SteerSpec
 
 CheckCoders = Callable[[Sequence[Coder]], None]
+FindHeldout = Callable[[Session, Actor, Sequence[Coder], Model, str | None], Dataset]
 
 
 def steer(session: Session, actor: Actor, spec: SteerSpec, check_coders: CheckCoders) -> Resolved:
     if spec.graph is not None:
         graph, coders, model = graph_and_makers(session, actor, spec.graph)
-        check_positions(spec, len(graph.summary["token_ids"]))
+        first = 0 if graph.summary.get("position_0") == "features" else 1
+        check_positions(spec, len(graph.summary["token_ids"]), first)
     else:
         assert spec.coders is not None
         coders, model = coders_and_model(session, actor, spec.coders)
@@ -48,6 +55,52 @@ def faithfulness(session: Session, actor: Actor, spec: FaithfulnessSpec) -> Reso
     )
 
 
+def edge(session: Session, actor: Actor, spec: EdgeSpec) -> Resolved:
+    graph, coders, model = graph_and_makers(session, actor, spec.graph)
+    summary = GraphSummary.model_validate(graph.summary)
+    require_node(spec.source, summary, "/spec/source")
+    require_node(spec.target, summary, "/spec/target")
+    return Resolved(name=graph.name, inputs=_inputs(model, coders) | {"graph": str(graph.id)})
+
+
+def mean_edges(
+    session: Session, actor: Actor, spec: MeanEdgesSpec, check_coders: CheckCoders, heldout: FindHeldout
+) -> Resolved:
+    coders, model = coders_and_model(session, actor, spec.coders)
+    check_coders(coders)
+    _check_feature(spec.layer, spec.feature, coders, "/spec")
+    dataset = heldout(session, actor, coders, model, spec.dataset)
+    return Resolved(name=coders[0].name, inputs=_inputs(model, coders) | {"dataset": str(dataset.id)})
+
+
+def patch(session: Session, actor: Actor, spec: PatchSpec) -> Resolved:
+    model = find(session, actor, Model, spec.model, "/spec/model")
+    require_layers(spec.layers, model.config["n_layers"])
+    return Resolved(
+        name=model.name,
+        inputs={"model": str(model.id)},
+        tokenizer=file_of(session, model, "tokenizer.json"),
+        max_prompt_tokens=min(MAX_PROMPT_TOKENS, model.config["max_context"]),
+        bos=spec.bos,
+    )
+
+
+def check_patch(spec: PatchSpec, tokenizer: Tokenizer, length: Callable[[str, str], int]) -> int:
+    """The length of both prompts. Raises InvalidSpec where they differ in it, or where an answer is not one token."""
+    clean = length(spec.clean, "/spec/clean")
+    require_same_length(clean, length(spec.corrupt, "/spec/corrupt"))
+    answer_ids(spec, *coding(tokenizer))
+    return clean
+
+
+def coding(tokenizer: Tokenizer) -> tuple[Callable[[str], list[int]], Callable[[list[int]], str]]:
+    """From a text to token ids, and back."""
+    return (
+        lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
+        lambda ids: tokenizer.decode(ids, skip_special_tokens=False),
+    )
+
+
 def graph_and_makers(session: Session, actor: Actor, ref: str) -> tuple[Graph, list[Coder], Model]:
     """A graph, the coders of its nodes by layer, and its model. Raises InvalidSpec where one is not to be seen."""
     graph = find(session, actor, Graph, ref, "/spec/graph")
@@ -62,35 +115,47 @@ def graph_and_makers(session: Session, actor: Actor, ref: str) -> tuple[Graph, l
     return graph, coders, used(session, actor, Model, graph.model_id, "ask its owners to show it to the lab")
 
 
-def check_positions(spec: SteerSpec, n_tokens: int) -> None:
-    """Raises InvalidSpec for an edit that reaches nothing of the prompt, nor of what is generated after it."""
+def check_positions(spec: SteerSpec, n_tokens: int, first: int = 1) -> None:
+    """Raises InvalidSpec for an edit that reaches nothing of the prompt, nor of what is generated after it; or that
+    begins before `first`, the first position that has features."""
     for index, edit in enumerate(spec.edits):
+        if edit.start < first:
+            raise InvalidSpec(
+                "position 0 has no features",
+                where=f"/spec/edits/{index}/start",
+                expected=f"positions 1 to {n_tokens - 1}",
+                hint="a graph that was attributed with position_0 = features has them there",
+            )
         last = n_tokens - 1 + (spec.tokens if edit.stop is None else 0)
         if edit.start > last or (edit.stop or 0) > n_tokens:
             raise InvalidSpec(
                 f"positions {edit.start} to {'the end' if edit.stop is None else edit.stop - 1} are not all there: "
                 f"the prompt has {n_tokens} tokens",
                 where=f"/spec/edits/{index}/{'start' if edit.start > last else 'stop'}",
-                expected=f"positions 1 to {n_tokens - 1}",
+                expected=f"positions {first} to {n_tokens - 1}",
             )
 
 
 def _check_features(spec: SteerSpec, coders: list[Coder]) -> None:
-    by_layer = {coder.layer: coder for coder in coders}
     for index, edit in enumerate(spec.edits):
-        coder = by_layer.get(edit.layer)
-        if coder is None:
-            raise InvalidSpec(
-                f"layer {edit.layer} has no coder among those of {coders[0].name}",
-                where=f"/spec/edits/{index}/layer",
-                expected=f"one of the layers {', '.join(map(str, sorted(by_layer)))}",
-            )
-        if edit.feature >= coder.config["n_features"]:
-            raise InvalidSpec(
-                f"the coder of layer {edit.layer} has no feature {edit.feature}",
-                where=f"/spec/edits/{index}/feature",
-                expected=f"0 to {coder.config['n_features'] - 1}",
-            )
+        _check_feature(edit.layer, edit.feature, coders, f"/spec/edits/{index}")
+
+
+def _check_feature(layer: int, feature: int, coders: Sequence[Coder], where: str) -> None:
+    by_layer = {coder.layer: coder for coder in coders}
+    coder = by_layer.get(layer)
+    if coder is None:
+        raise InvalidSpec(
+            f"layer {layer} has no coder among those of {coders[0].name}",
+            where=f"{where}/layer",
+            expected=f"one of the layers {', '.join(map(str, sorted(by_layer)))}",
+        )
+    if feature >= coder.config["n_features"]:
+        raise InvalidSpec(
+            f"the coder of layer {layer} has no feature {feature}",
+            where=f"{where}/feature",
+            expected=f"0 to {coder.config['n_features'] - 1}",
+        )
 
 
 def _inputs(model: Model, coders: list[Coder]) -> dict[str, Any]:

@@ -13,15 +13,21 @@ from clew_spec.errors import DataError
 from clew_spec.results import (
     CodersResult,
     DatasetResult,
+    EdgeResult,
     EvaluationResult,
     ExportResult,
     FaithfulnessResult,
     GraphResult,
     Lineage,
+    MeanEdgesResult,
     ModelResult,
+    PatchResult,
     Result,
     SteerResult,
 )
+
+NO_FILES = SteerResult | EdgeResult | MeanEdgesResult
+NO_RECORD = ExportResult | FaithfulnessResult | PatchResult | NO_FILES
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def publish(session: Session, job: Job, result: Result, files: Sequence[Uploaded
     )
     if isinstance(result, EvaluationResult):
         return _evaluated(session, job, result)
-    if isinstance(result, ExportResult | SteerResult | FaithfulnessResult):
+    if isinstance(result, NO_RECORD):
         return []
     records = _records(session, job, result)
     session.add_all(records)
@@ -79,7 +85,7 @@ def published_key(session: Session, project_id: UUID, sha256: str, size: int) ->
 def _named(result: Result) -> list[str]:
     if isinstance(result, CodersResult):
         return [name for coder in result.coders for name in coder.files]
-    return [] if isinstance(result, EvaluationResult | SteerResult) else result.files
+    return [] if isinstance(result, EvaluationResult | NO_FILES) else result.files
 
 
 def _records(

@@ -11,7 +11,16 @@ from typing import Any
 from sqlalchemy.orm import Session
 from tokenizers import Tokenizer
 
-from clew_lab.catalogue.circuit_refs import check_positions, faithfulness, steer
+from clew_lab.catalogue.circuit_refs import (
+    check_patch,
+    check_positions,
+    coding,
+    edge,
+    faithfulness,
+    mean_edges,
+    patch,
+    steer,
+)
 from clew_lab.catalogue.finding import NO_BOS, OWN_BOS, Resolved, coders_and_model, find, same_bos, used
 from clew_lab.catalogue.import_paths import check_import_path
 from clew_lab.catalogue.queries import file_of
@@ -20,6 +29,7 @@ from clew_lab.catalogue.tables import Coder, Dataset, Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, require_every_layer, token_ids
 from clew_spec.coders import CoderConfig
 from clew_spec.datasets import BuildDatasetSpec, FileSource
+from clew_spec.edges import EdgeSpec
 from clew_spec.errors import InvalidSpec
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
@@ -28,7 +38,9 @@ from clew_spec.formats import needs_threshold, require_set_sayable
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import GRAPH_ENDINGS, ImportGraphSpec
 from clew_spec.jobs import JobSpec
+from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.patching import PatchSpec
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 
@@ -66,6 +78,12 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
             return steer(session, actor, spec, _stand_in_for_mlps)
         case FaithfulnessSpec():
             return faithfulness(session, actor, spec)
+        case PatchSpec():
+            return patch(session, actor, spec)
+        case EdgeSpec():
+            return edge(session, actor, spec)
+        case MeanEdgesSpec():
+            return mean_edges(session, actor, spec, _stand_in_for_mlps, _heldout_of)
 
 
 def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int | None:
@@ -82,14 +100,12 @@ def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int |
     if isinstance(spec, FaithfulnessSpec):
         for index, text in enumerate(spec.paraphrases):
             _prompt_length(text, resolved, tokenizer, f"/spec/paraphrases/{index}")
+    if isinstance(spec, PatchSpec):
+        return check_patch(spec, tokenizer, lambda text, where: _prompt_length(text, resolved, tokenizer, where))
     if not isinstance(spec, AttributeSpec | SteerSpec) or spec.prompt is None:
         return None
     if isinstance(spec, AttributeSpec):
-        token_ids(
-            spec,
-            lambda text: tokenizer.encode(text, add_special_tokens=False).ids,
-            lambda ids: tokenizer.decode(ids, skip_special_tokens=False),
-        )
+        token_ids(spec, *coding(tokenizer))
     with_bos = _prompt_length(spec.prompt, resolved, tokenizer, "/spec/prompt")
     if isinstance(spec, SteerSpec):
         check_positions(spec, with_bos)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import CoderConfig
 from clew_spec.datasets import BuildDatasetSpec
+from clew_spec.edges import EdgeSpec
+from clew_spec.estimates.patching import patch
 from clew_spec.estimates.report import DatasetFacts, Disk, Estimate, Facts, Memory, Part
 from clew_spec.estimates.sizes import (
     FLOAT32,
@@ -26,7 +28,9 @@ from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
 from clew_spec.jobs import JobSpec
+from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
+from clew_spec.patching import PatchSpec
 from clew_spec.results import ModelConfig
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
@@ -56,7 +60,12 @@ def estimate(spec: JobSpec, facts: Facts) -> Estimate:
                 worker_bytes=_inputs(_model(facts), None, facts.coders) + parameters * FLOAT32,
             )
             return Estimate.of(disk=disk, unknown=dict.fromkeys(("memory", "flops", "tokens", "time_s"), UNWEIGHED))
-        case AttributeSpec() | SteerSpec() | FaithfulnessSpec():
+        case PatchSpec():
+            if facts.prompt_tokens is None:
+                every = ("memory", "disk", "flops", "tokens", "time_s")
+                return Estimate.of(unknown=dict.fromkeys(every, "it depends on the prompts' length"))
+            return patch(spec, _model(facts), facts.prompt_tokens)
+        case AttributeSpec() | SteerSpec() | FaithfulnessSpec() | EdgeSpec() | MeanEdgesSpec():
             disk = Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=_inputs(_model(facts), None, facts.coders))
             unread = () if facts.prompt_tokens is not None else ("tokens",)
             unknown = dict.fromkeys(("memory", "flops", "time_s", *unread), UNCOUNTED)
@@ -69,6 +78,10 @@ def smaller(spec: JobSpec, facts: Facts) -> Iterator[tuple[str, JobSpec]]:
         rows = spec.rows_per_batch
         while (rows := rows // 2) >= 1:
             yield f"rows_per_batch = {rows}", spec.model_copy(update={"rows_per_batch": rows})
+    if isinstance(spec, PatchSpec):
+        prompts = spec.prompts_per_batch
+        while (prompts := prompts // 2) >= 1:
+            yield f"prompts_per_batch = {prompts}", spec.model_copy(update={"prompts_per_batch": prompts})
     if isinstance(spec, TrainSpec):
         crosses = any(coder.kind == "cross-layer-transcoder" for _, coder in spec.variants)
         context = _dataset(facts).context

@@ -34,9 +34,9 @@ def svg(document: GraphDocument) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="DejaVu Sans, Helvetica, Arial, sans-serif" '
         'font-size="10">',
-        f"<title>{_text(document.name)}</title>",
+        f"<title>{escaped(document.name)}</title>",
         '<rect width="100%" height="100%" fill="#ffffff"/>',
-        f'<text x="{LEFT}" y="20" font-size="13">{_text(_cut(document.summary.prompt, int(width / 8)))}</text>',
+        f'<text x="{LEFT}" y="20" font-size="13">{escaped(cut(document.summary.prompt, int(width / 8)))}</text>',
     ]
     for layer, y in rows.items():
         parts.append(f'<line x1="{LEFT - 10}" y1="{y}" x2="{width - 10:.1f}" y2="{y}" stroke="#f0f0f0"/>')
@@ -52,11 +52,16 @@ def svg(document: GraphDocument) -> str:
 
 def png(document: GraphDocument, *, zoom: int = 2) -> bytes:
     """The same as PNG, `zoom` pixels a unit. Letters need a font on this machine. Raises Unavailable without resvg."""
+    return rasterised(svg(document), zoom)
+
+
+def rasterised(drawn: str, zoom: int) -> bytes:
+    """An SVG file as PNG. Raises Unavailable without resvg."""
     try:
         import resvg_py
     except ImportError as error:
         raise missing("resvg-py") from error
-    return bytes(resvg_py.svg_to_bytes(svg_string=svg(document), zoom=zoom))
+    return bytes(resvg_py.svg_to_bytes(svg_string=drawn, zoom=zoom))
 
 
 def _layout(
@@ -95,7 +100,7 @@ def _edges(document: GraphDocument, places: dict[int, tuple[float, float]]) -> I
         yield (
             f'<path d="M{x1:.1f} {y1:.1f}C{x1:.1f} {middle:.1f} {x2:.1f} {middle:.1f} {x2:.1f} {y2:.1f}" fill="none" '
             f'stroke="{colour}" stroke-width="{0.4 + 3 * share:.2f}" stroke-opacity="{0.15 + 0.65 * share:.2f}">'
-            f"<title>{_text(told)}</title></path>"
+            f"<title>{escaped(told)}</title></path>"
         )
 
 
@@ -112,15 +117,14 @@ def _nodes(document: GraphDocument, places: dict[int, tuple[float, float]]) -> I
             side = 2 * RADIUS - 1
             corner = f'x="{x - side / 2:.1f}" y="{y - side / 2:.1f}" width="{side}" height="{side}"'
             shape, end = f"<rect {corner} {paint}{turn}>", "</rect>"
-        yield f"{shape}<title>{_text(told)}</title>{end}"
+        yield f"{shape}<title>{escaped(told)}</title>{end}"
         if node.type == "logit":
             yield _label(x, y - 9, node.label)
 
 
-def _label(x: float, y: float, text: str) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" transform="rotate(-30 {x:.1f} {y:.1f})">{_text(_cut(text, LABEL_CHARS))}</text>'
-    )
+def _label(x: float, y: float, said: str) -> str:
+    turn = f'transform="rotate(-30 {x:.1f} {y:.1f})"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" {turn}>{escaped(cut(said, LABEL_CHARS))}</text>'
 
 
 def _row_name(layer: int, n_layers: int) -> str:
@@ -129,9 +133,11 @@ def _row_name(layer: int, n_layers: int) -> str:
     return "logits" if layer > n_layers else "output bias" if layer == n_layers else f"layer {layer}"
 
 
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: max(length - 1, 1)] + "…"
+def cut(said: str, length: int) -> str:
+    """At most `length` characters."""
+    return said if len(said) <= length else said[: max(length - 1, 1)] + "…"
 
 
-def _text(text: str) -> str:
-    return escape(xml_text(text.translate({ord(c): " " for c in "\n\r\t"})))
+def escaped(said: str) -> str:
+    """As it may stand in an SVG file, on one line."""
+    return escape(xml_text(said.translate({ord(c): " " for c in "\n\r\t"})))

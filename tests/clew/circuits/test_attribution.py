@@ -291,8 +291,10 @@ def test_float32_adds_up_to_its_own_precision() -> None:
 
 
 def test_a_broken_sweep_would_show_in_the_conservation(monkeypatch: pytest.MonkeyPatch) -> None:
-    through = FrozenNetwork.through_attention
-    monkeypatch.setattr(FrozenNetwork, "through_attention", lambda self, layer, g: through(self, layer, g) * 1.001)
+    through = FrozenNetwork.from_values
+    monkeypatch.setattr(
+        FrozenNetwork, "from_values", lambda self, layer, values, first: through(self, layer, values, first) * 1.001
+    )
     model = toy_model()
     assert graph_of(model, toy_coders(model), toy_tokens(6)).conservation.max_relative_to_edges > 1e-5
 

@@ -201,13 +201,13 @@ def test_the_prompts_first_position_is_an_error_in_every_family(family: str) -> 
 def test_a_forgotten_post_norm_would_show_in_the_conservation(monkeypatch: pytest.MonkeyPatch) -> None:
     model = family_model("gemma2")
 
-    def without(self: Any, layer: int, g_TND: Tensor) -> Tensor:
+    def without(self: Any, layer: int, g_TND: Tensor, first: int) -> Tensor:
         scale = self.seen.layers[layer].attn_post_scale_T1
         object.__setattr__(self.seen.layers[layer], "attn_post_scale_T1", None)
-        through = original(self, layer, g_TND)
+        through = original(self, layer, g_TND, first)
         object.__setattr__(self.seen.layers[layer], "attn_post_scale_T1", scale)
         return through
 
-    original = frozen_module.FrozenNetwork.through_attention
-    monkeypatch.setattr(frozen_module.FrozenNetwork, "through_attention", without)
+    original = frozen_module.FrozenNetwork.to_values
+    monkeypatch.setattr(frozen_module.FrozenNetwork, "to_values", without)
     assert graph_of(model, toy_coders(model), TOKENS_T).conservation.max_relative_to_edges > 1e-3

@@ -52,20 +52,22 @@ def test_round_trip_is_exact_and_repeatable(graph: Graph, dtype: torch.dtype, sh
         assert set(digests(first)) == {GRAPH_FILE, DOCUMENT_FILE}
 
 
-def test_graphs_of_the_first_format_are_read(tmp_path: Path) -> None:
-    """Files as they were written before targets could be given and position 0 had rules."""
+@pytest.mark.parametrize("format", ["clew-graph/1", "clew-graph/2"])
+def test_graphs_of_earlier_formats_are_read(format: str, tmp_path: Path) -> None:
+    """Files as they were written before directions were kept; those of 1, before targets could be given and position 0
+    had rules."""
     graph = random_graph()
     save_graph(tmp_path, graph, document(graph, "test", 10))
     path = tmp_path / GRAPH_FILE
     with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["clew-graph"])
     made = json.loads((tmp_path / DOCUMENT_FILE).read_text())
-    assert made["format"] == header["format"] == "clew-graph/2"
-    for each in (header, made["summary"]):
+    assert made["format"] == header["format"] == "clew-graph/3"
+    for each in (header, made["summary"]) if format == "clew-graph/1" else ():
         del each["target_rule"], each["position_0"]
         for target in each["targets"]:
             del target["minus"], target["minus_id"]
-    header["format"] = made["format"] = "clew-graph/1"
+    header["format"] = made["format"] = format
     save_file(load_file(path), path, metadata={"clew-graph": json.dumps(header)})
     (tmp_path / DOCUMENT_FILE).write_text(json.dumps(made))
     assert_same(load_graph(tmp_path), graph)

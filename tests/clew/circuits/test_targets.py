@@ -1,5 +1,6 @@
 """What a graph explains: tokens, differences of two and directions, each as exact as the most likely tokens."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from tests.clew.families import family_model
 from tests.clew.toys import toy_coders, toy_model, toy_tokens
 
 from clew.circuits import document, load_document, load_graph, save_graph
+from clew.circuits.faithfulness_curves import curves
 from clew.circuits.graph import NodeKind
 from clew.circuits.interventions import Edit, compare
 from clew.circuits.targets import Direction, Token
 from clew.circuits.verification import measure, verify_edges
 from clew.models import record
+from clew.reporting import Silent
 from clew_spec.errors import InvalidSpec
 
 pytestmark = pytest.mark.science
@@ -85,12 +88,27 @@ def test_a_direction_is_any_vector_the_unembedding_could_read(tmp_path: Path) ->
     assert load_graph(tmp_path).targets == load_document(tmp_path).summary.targets == graph.targets
     labels = [node.label for node in load_document(tmp_path).nodes if node.type == "logit"]
     assert labels == ["<9> − <30>", "nine less thirty", "any"]
-    with pytest.raises(InvalidSpec, match="direction nine less thirty cannot be measured"):
-        measure(model, coders, graph, TOKENS_T, torch.tensor([0]), graph.edges.targets)
-    checks = verify_edges(model, coders, graph, TOKENS_T, n=10_000)
-    measured = {check.target for check in checks} & set(graph.nodes.where(NodeKind.LOGIT).nonzero()[:, 0].tolist())
-    assert len(measured) == 1
-    assert max(check.relative_error for check in checks) < 1e-7
+    kept, old = load_graph(tmp_path), replace(graph, directions=None)
+    logits = set(graph.nodes.where(NodeKind.LOGIT).nonzero()[:, 0].tolist())
+    for stored, n in ((kept, 3), (old, 1)):
+        checks = verify_edges(model, coders, stored, TOKENS_T, n=10_000)
+        assert len({check.target for check in checks} & logits) == n
+        assert max(check.relative_error for check in checks) < 1e-7
+    node = int((graph.nodes.where(NodeKind.FEATURE) & (graph.nodes.layer == 1)).nonzero()[3])
+    edit = Edit(1, int(graph.nodes.feature[node]), int(graph.nodes.position[node]), "scale", 3.0)
+    found = compare(model, coders, kept, [edit], frozen=True)
+    torch.testing.assert_close(found.measured, found.predicted, atol=1e-10, rtol=0)
+    assert found.predicted[-2:].abs().min() > 1e-4, "the directions move"
+    whole = curves(model, coders, kept, "zero", Silent()).whole
+    start = torch.tensor([target.probability for target in graph.targets], dtype=torch.float64)
+    values = torch.tensor([target.logit for target in graph.targets], dtype=torch.float64)
+    assert whole == pytest.approx(float(values @ start / start.sum()), abs=1e-9)
+    for again in (
+        lambda: measure(model, coders, old, TOKENS_T, torch.tensor([0]), graph.edges.targets),
+        lambda: compare(model, coders, old, [edit], frozen=True),
+    ):
+        with pytest.raises(InvalidSpec, match="direction nine less thirty cannot be measured"):
+            again()
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,15 @@ from clew_spec.runner import RunJob
 from clew_worker.runner.channel import Outbox
 from clew_worker.runner.handlers.attribute import attribute
 from clew_worker.runner.handlers.build_dataset import build_dataset
+from clew_worker.runner.handlers.edge import edge
 from clew_worker.runner.handlers.evaluate import evaluate
 from clew_worker.runner.handlers.export_coders import export_coders
 from clew_worker.runner.handlers.faithfulness import faithfulness
 from clew_worker.runner.handlers.import_coders import import_coders
 from clew_worker.runner.handlers.import_graph import import_graph
 from clew_worker.runner.handlers.import_model import import_model
+from clew_worker.runner.handlers.mean_edges import mean_edges
+from clew_worker.runner.handlers.patch import patch
 from clew_worker.runner.handlers.steer import steer
 from clew_worker.runner.handlers.train import train
 from clew_worker.runner.inputs import lay_out
@@ -34,6 +37,9 @@ HANDLERS: dict[JobKind, Callable[[Work[Any]], Result]] = {
     "import-graph": import_graph,
     "steer": steer,
     "faithfulness": faithfulness,
+    "patch": patch,
+    "edge": edge,
+    "mean-edges": mean_edges,
 }
 
 

@@ -8,7 +8,7 @@ from clew_spec.attribution import AttributeSpec, require_every_layer, token_ids
 from clew_spec.results import GraphResult
 from clew_worker.runner.handlers.coders import load_coders
 from clew_worker.runner.handlers.graphs import store_graph
-from clew_worker.runner.handlers.prompts import prompt_tokens, trained_bos
+from clew_worker.runner.handlers.prompts import coding, prompt_tokens, trained_bos
 from clew_worker.runner.warm import warm_model
 from clew_worker.runner.work import Work
 
@@ -38,11 +38,5 @@ def attribute(work: Work[AttributeSpec]) -> GraphResult:
 
 def _targets(model: Model, spec: AttributeSpec) -> list[Token] | None:
     """None for the most likely tokens."""
-    tokenizer = model.tokenizer
-    assert tokenizer is not None
-    found = token_ids(
-        spec,
-        lambda text: tokenizer(text, add_special_tokens=False)["input_ids"],
-        lambda ids: str(tokenizer.decode(ids)),
-    )
+    found = token_ids(spec, *coding(model))
     return None if found is None else [Token(token, found[1]) for token in found[0]]

@@ -1,5 +1,7 @@
 """A prompt as the model sees it, with the first token that the coders were trained with."""
 
+from collections.abc import Callable
+
 import torch
 
 from clew.data import bos_token_id
@@ -24,11 +26,21 @@ def trained_bos(work: Work[Spec], asked: str | None = None) -> str:
     return trained[0]
 
 
+def coding(model: Model) -> tuple[Callable[[str], list[int]], Callable[[list[int]], str]]:
+    """From a text to token ids, and back."""
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    return (
+        lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]),
+        lambda ids: str(tokenizer.decode(ids)),
+    )
+
+
 def prompt_tokens(model: Model, prompt: str, bos: str, where: str = "/spec/prompt") -> torch.Tensor:
     """int64. Raises InvalidSpec where the prompt has no tokens, or too many."""
     assert model.tokenizer is not None
-    first = bos_token_id(model.tokenizer, bos)
-    ids = model.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    encode, _ = coding(model)
+    first, ids = bos_token_id(model.tokenizer, bos), encode(prompt)
     tokens = [*([] if first is None else [first]), *ids]
     most = min(MAX_PROMPT_TOKENS, model.max_context)
     if not ids or len(tokens) > most:

@@ -1654,6 +1654,52 @@ export interface components {
             /** Weight */
             weight: number;
         };
+        /** EdgeSpec */
+        EdgeSpec: {
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "edge";
+            /**
+             * Source
+             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
+             */
+            source: string;
+            /**
+             * Target
+             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
+             */
+            target: string;
+        };
+        /** EdgeSpec */
+        EdgeSpecInput: {
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "edge";
+            /**
+             * Source
+             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
+             */
+            source: string;
+            /**
+             * Target
+             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
+             */
+            target: string;
+        };
         /**
          * ErrorParts
          * @description What `error_share` is made of; the four add up to it.
@@ -2024,7 +2070,7 @@ export interface components {
         };
         /**
          * FeatureEdit
-         * @description One feature at the positions `start` to `stop` - 1. Position 0 has no features.
+         * @description One feature at the positions `start` to `stop` - 1. Position 0 has features in a graph that says so, only.
          */
         FeatureEdit: {
             /** Feature */
@@ -2055,7 +2101,7 @@ export interface components {
         };
         /**
          * FeatureEdit
-         * @description One feature at the positions `start` to `stop` - 1. Position 0 has no features.
+         * @description One feature at the positions `start` to `stop` - 1. Position 0 has features in a graph that says so, only.
          */
         FeatureEditInput: {
             /** Feature */
@@ -2110,10 +2156,10 @@ export interface components {
             edges: components["schemas"]["Edge"][];
             /**
              * Format
-             * @default clew-graph/2
+             * @default clew-graph/3
              * @enum {string}
              */
-            format: "clew-graph/1" | "clew-graph/2";
+            format: "clew-graph/1" | "clew-graph/2" | "clew-graph/3";
             /** Name */
             name: string;
             /**
@@ -2584,7 +2630,7 @@ export interface components {
              */
             reuse: boolean;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["MeanEdgesSpecInput"];
             /**
              * Visibility
              * @default project
@@ -2618,7 +2664,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges";
             /** Name */
             name: string;
             /**
@@ -2665,7 +2711,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges";
             /** Last Seq */
             last_seq: number;
             /** Lost Count */
@@ -2699,7 +2745,7 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"];
+            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"] | components["schemas"]["PatchSpec"] | components["schemas"]["EdgeSpec"] | components["schemas"]["MeanEdgesSpec"];
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -3014,6 +3060,99 @@ export interface components {
              * @default 0
              */
             sparsity_weight: number;
+        };
+        /** MeanEdgesSpec */
+        MeanEdgesSpec: {
+            /**
+             * Capped
+             * @description Whether an edge counts at most as much as the feature is active: what would be lost without that source alone.
+             * @default false
+             */
+            capped: boolean;
+            /**
+             * Coders
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            coders: string;
+            /**
+             * Dataset
+             * @description Whose held-out split to read; the coders' own dataset if not given.
+             */
+            dataset?: string | null;
+            /** Feature */
+            feature: number;
+            /**
+             * Firings
+             * @description Tokens at which the feature is active, after which no further row is read.
+             * @default 256
+             */
+            firings: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "mean-edges";
+            /** Layer */
+            layer: number;
+            /**
+             * Tokens
+             * @description Read at most, rounded up to whole rows, spread evenly over the split.
+             * @default 8192
+             */
+            tokens: number;
+            /**
+             * Top
+             * @description Sources and tokens told, by |mean|.
+             * @default 50
+             */
+            top: number;
+        };
+        /** MeanEdgesSpec */
+        MeanEdgesSpecInput: {
+            /**
+             * Capped
+             * @description Whether an edge counts at most as much as the feature is active: what would be lost without that source alone.
+             * @default false
+             */
+            capped: boolean;
+            /**
+             * Coders
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            coders: string;
+            /**
+             * Dataset
+             * @description Whose held-out split to read; the coders' own dataset if not given.
+             * @default null
+             */
+            dataset: string | null;
+            /** Feature */
+            feature: number;
+            /**
+             * Firings
+             * @description Tokens at which the feature is active, after which no further row is read.
+             * @default 256
+             */
+            firings: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "mean-edges";
+            /** Layer */
+            layer: number;
+            /**
+             * Tokens
+             * @description Read at most, rounded up to whole rows, spread evenly over the split.
+             * @default 8192
+             */
+            tokens: number;
+            /**
+             * Top
+             * @description Sources and tokens told, by |mean|.
+             * @default 50
+             */
+            top: number;
         };
         /** MemberChange */
         MemberChange: {
@@ -3495,6 +3634,159 @@ export interface components {
              * @description The present one.
              */
             password: string;
+        };
+        /** PatchSpec */
+        PatchSpec: {
+            /**
+             * Answer
+             * @description One token, written as it would follow the prompt; if not given, the most likely one after `clean`.
+             */
+            answer?: string | null;
+            /**
+             * Bos
+             * @description What stands first in both: `none`, `bos` (the tokenizer's own), or a token's text.
+             * @default none
+             */
+            bos: string;
+            /** Clean */
+            clean: string;
+            /**
+             * Corrupt
+             * @description As many tokens as `clean`, and unlike it in what the answer depends on.
+             */
+            corrupt: string;
+            /**
+             * Direction
+             * @default denoising
+             * @enum {string}
+             */
+            direction: "denoising" | "noising";
+            /**
+             * Head Positions
+             * @description Whether heads are patched at one position at a time; else at all of them together.
+             * @default false
+             */
+            head_positions: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "patch";
+            /**
+             * Layers
+             * @description All of them if not given.
+             */
+            layers?: number[] | null;
+            /**
+             * Metric
+             * @default logit-difference
+             * @enum {string}
+             */
+            metric: "logit-difference" | "probability" | "kl";
+            /**
+             * Model
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            model: string;
+            /**
+             * Places
+             * @default [
+             *       "resid",
+             *       "attn.out",
+             *       "mlp.out",
+             *       "head.out"
+             *     ]
+             */
+            places: ("resid" | "attn.out" | "mlp.out" | "head.out" | "head.pattern" | "head.value")[];
+            /**
+             * Prompts Per Batch
+             * @description Affects speed and memory only.
+             * @default 16
+             */
+            prompts_per_batch: number;
+            /**
+             * Wrong
+             * @description The token whose logit is subtracted; if not given, the most likely one after `corrupt`.
+             */
+            wrong?: string | null;
+        };
+        /** PatchSpec */
+        PatchSpecInput: {
+            /**
+             * Answer
+             * @description One token, written as it would follow the prompt; if not given, the most likely one after `clean`.
+             * @default null
+             */
+            answer: string | null;
+            /**
+             * Bos
+             * @description What stands first in both: `none`, `bos` (the tokenizer's own), or a token's text.
+             * @default none
+             */
+            bos: string;
+            /** Clean */
+            clean: string;
+            /**
+             * Corrupt
+             * @description As many tokens as `clean`, and unlike it in what the answer depends on.
+             */
+            corrupt: string;
+            /**
+             * Direction
+             * @default denoising
+             * @enum {string}
+             */
+            direction: "denoising" | "noising";
+            /**
+             * Head Positions
+             * @description Whether heads are patched at one position at a time; else at all of them together.
+             * @default false
+             */
+            head_positions: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "patch";
+            /**
+             * Layers
+             * @description All of them if not given.
+             * @default null
+             */
+            layers: number[] | null;
+            /**
+             * Metric
+             * @default logit-difference
+             * @enum {string}
+             */
+            metric: "logit-difference" | "probability" | "kl";
+            /**
+             * Model
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            model: string;
+            /**
+             * Places
+             * @default [
+             *       "resid",
+             *       "attn.out",
+             *       "mlp.out",
+             *       "head.out"
+             *     ]
+             */
+            places: ("resid" | "attn.out" | "mlp.out" | "head.out" | "head.pattern" | "head.value")[];
+            /**
+             * Prompts Per Batch
+             * @description Affects speed and memory only.
+             * @default 16
+             */
+            prompts_per_batch: number;
+            /**
+             * Wrong
+             * @description The token whose logit is subtracted; if not given, the most likely one after `corrupt`.
+             * @default null
+             */
+            wrong: string | null;
         };
         /**
          * Path
@@ -4997,7 +5289,7 @@ export interface operations {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description any of these kinds */
-                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness")[] | null;
+                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges")[] | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description any of these states */

@@ -50,6 +50,9 @@ export const JOB_KINDS: readonly JobKind[] = [
   "import-graph",
   "steer",
   "faithfulness",
+  "patch",
+  "edge",
+  "mean-edges",
 ];
 
 export function isTerminal(state: JobState): boolean {

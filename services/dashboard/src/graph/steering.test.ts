@@ -11,16 +11,17 @@ const group = graph.nodes[graph.rowOf.get(2) ?? -1];
 const asked = { operation: "scale", value: 3, onward: false, tokens: 5 } as const;
 
 describe("what is asked of a steer job", () => {
-  test("the features of a group are edited, what is no feature or stands at position 0 is not", () => {
-    expect(sitesOf(group).map(({ feature, position }) => [feature, position])).toEqual([[7, 2], [7, 1]]);
+  test("the features of a group are edited, what is no feature is not", () => {
+    expect(sitesOf(group).map(({ feature, position }) => [feature, position])).toEqual([[7, 2], [7, 1], [8, 0]]);
     expect(sitesOf(nodes[0])).toEqual([]);
     expect(sitesOf(undefined)).toEqual([]);
   });
 
   test("there alone is one position, from there on is one edit a feature from where it first is", () => {
-    expect(steerSpec("g", sitesOf(group), asked).edits.map(({ start, stop }) => [start, stop])).toEqual([[2, 3], [1, 2]]);
+    expect(steerSpec("g", sitesOf(group), asked).edits.map(({ start, stop }) => [start, stop])).toEqual([[2, 3], [1, 2], [0, 1]]);
     expect(steerSpec("g", sitesOf(group), { ...asked, onward: true }).edits).toEqual([
       { layer: 1, feature: 7, start: 1, stop: null, operation: "scale", value: 3 },
+      { layer: 1, feature: 8, start: 0, stop: null, operation: "scale", value: 3 },
     ]);
   });
 

@@ -35,11 +35,11 @@ export interface Site {
   position: number;
 }
 
-/** The features of a node that can be edited: its own, or those of a group's members. Position 0 has none. */
+/** The features of a node that can be edited: its own, or those of a group's members. */
 export function sitesOf(node: PictureNode | undefined): Site[] {
   const nodes = node?.type === "group" ? node.members : node ? [node] : [];
   return nodes.flatMap(({ type, layer, position, feature }) =>
-    type === "feature" && position > 0 && feature !== null && feature !== undefined ? [{ layer, position, feature }] : [],
+    type === "feature" && feature !== null && feature !== undefined ? [{ layer, position, feature }] : [],
   );
 }
 

@@ -17,6 +17,7 @@ import classes from "./job/job.module.css";
 import { Json } from "./job/Json";
 import { Log } from "./job/Log";
 import { Metrics } from "./job/Metrics";
+import { Patching } from "./job/Patching";
 import { Result } from "./job/Result";
 
 const route = getRouteApi("/lab/jobs/$id");
@@ -51,6 +52,7 @@ export default function Job() {
             </Card>
           )}
           <Evaluation job={job} />
+          <Patching job={job} />
           <Metrics id={id} feed={feed} />
           <Log lines={feed.log} running={!isTerminal(job.state)} />
           <Artifacts id={id} />

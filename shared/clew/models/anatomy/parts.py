@@ -72,13 +72,16 @@ class Attention:
         """Query heads per key-value head; query head h reads key-value head h // group."""
         return self.n_heads // self.n_kv_heads
 
-    def apply(self, x_TD: Tensor, pattern_HTT: Tensor) -> Tensor:
-        """What is written for what is read, with the pattern given."""
+    def mixed(self, x_TD: Tensor, pattern_HTT: Tensor) -> Tensor:
+        """[H, T, E]: what the heads make of what is read before W_O, with the pattern given."""
         v_KTE = torch.einsum("td,ked->kte", x_TD, self.W_V_KED)
         if self.b_V_KE is not None:
             v_KTE = v_KTE + self.b_V_KE[:, None]
-        mixed_HTE = pattern_HTT @ v_KTE.repeat_interleave(self.group, 0)
-        out_TD = torch.einsum("hte,dhe->td", mixed_HTE, self.W_O_DHE)
+        return pattern_HTT @ v_KTE.repeat_interleave(self.group, 0)
+
+    def apply(self, x_TD: Tensor, pattern_HTT: Tensor) -> Tensor:
+        """What is written for what is read, with the pattern given."""
+        out_TD = torch.einsum("hte,dhe->td", self.mixed(x_TD, pattern_HTT), self.W_O_DHE)
         return out_TD if self.b_O_D is None else out_TD + self.b_O_D
 
     def constant_TD(self, pattern_HTT: Tensor, x_D: Tensor | None) -> Tensor | None:
@@ -113,6 +116,11 @@ class Block:
     attn_post_norm: Norm | None = None
     mlp_post_norm: Norm | None = None
     parallel: bool = False
+
+    @property
+    def attn_writer(self) -> nn.Module:
+        """The module whose output is added to the residual stream: the attention, or the norm after it."""
+        return self.attention.module if self.attn_post_norm is None else self.attn_post_norm.module
 
     @property
     def mlp_writer(self) -> nn.Module:

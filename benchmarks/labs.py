@@ -1,0 +1,60 @@
+"""A whole lab on this machine, and what is asked of it over REST."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from benchmarks.prompts import PROMPT
+from benchmarks.subject import Subject
+from clew_client import Lab
+from clew_client.lab import Job
+from clew_spec.attribution import AttributeSpec
+from clew_spec.base import Spec
+from clew_spec.coders import CoderSpec, TopK
+from clew_spec.datasets import BuildDatasetSpec
+from clew_spec.jobs import JobState
+from clew_spec.models import ImportModelSpec
+from clew_spec.training import TrainSpec
+
+GRAPH = AttributeSpec(name="known", coders="known", prompt=PROMPT, max_nodes=500)
+
+
+@contextmanager
+def lab_of(data: Path, import_root: Path) -> Iterator[Lab]:
+    """The lab whose data are below `data`, started for the while and signed in to."""
+    credentials = data / "credentials.json"
+    data.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"CLEW_IMPORT_ROOTS": str(import_root), "CLEW_CONFIG": str(credentials)}
+    clew, folder = str(Path(sys.executable).with_name("clew")), str(data / "lab")
+    subprocess.run([clew, "up", "--detach", "--data", folder], env=environment, check=True, capture_output=True)
+    try:
+        known = json.loads(credentials.read_text())
+        with Lab(known["url"], known["key"]) as lab:
+            yield lab
+    finally:
+        subprocess.run([clew, "down", "--data", folder], check=True, capture_output=True)
+
+
+def known_graph(lab: Lab, subject: Subject) -> Job:
+    """A graph of the real model that the lab has made; some two minutes the first time."""
+    _done(lab, ImportModelSpec(name="smollm2-135m", path=str(subject.model)))
+    _done(lab, BuildDatasetSpec(name="pydoc", model="smollm2-135m", max_tokens=20_000))
+    coder = CoderSpec(n_features=256, activation=TopK(k=16))
+    training = TrainSpec(
+        name="known", model="smollm2-135m", dataset="pydoc", layers=[9], coder=coder, steps=2, tokens_per_step=512
+    )
+    _done(lab, training)
+    return _done(lab, GRAPH)
+
+
+def _done(lab: Lab, spec: Spec) -> Job:
+    """The job, made the first time and found again later."""
+    job = lab.submit(spec, idempotency_key=sha256(spec.model_dump_json().encode()).hexdigest()[:32])
+    view = job.wait(check=True)
+    assert view.state is JobState.SUCCEEDED
+    return job

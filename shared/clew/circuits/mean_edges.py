@@ -1,0 +1,186 @@
+"""Edges into one feature, averaged over the tokens of a dataset on which it is active.
+
+On every text the network is frozen as it is there, so each firing's edges add up to its value, and so do their means.
+A text is what tokens attend within: a row, or a document's part of it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from clew.circuits.attribution import text_of
+from clew.circuits.connections import pullback, reading, written_below
+from clew.circuits.frozen import FrozenNetwork
+from clew.circuits.graph import NODE_TYPES, NodeKind
+from clew.circuits.replacement import Coder
+from clew.circuits.sweep import merge, sweep, tiles
+from clew.data import Rows
+from clew.models import Model
+from clew.reporting import Report, StopRequested
+from clew_spec.errors import InvalidSpec
+from clew_spec.mean_edges import MeanEdges, MeanPart, MeanSource, MeanToken
+
+
+def capped(edges: Tensor, activations: Tensor) -> Tensor:
+    """Edges into active features, each at most its target's activation.
+
+    For an edge c into a feature of pre-activation h > 0 that is `ReLU(h) - ReLU(h - c)`: what the feature loses where
+    that source alone is taken away. Inhibition is left as it is (Dunefsky et al. 2024, zero-ablation attribution).
+    """
+    return torch.minimum(edges, activations)
+
+
+def texts(rows: Rows, numbers: Iterable[int]) -> Iterator[Tensor]:
+    """Token ids int64 [T] of each text of these rows."""
+    for number in numbers:
+        batch = rows.batch([number])
+        tokens_T = batch.tokens_BT[0]
+        if batch.positions_BT is None:
+            yield tokens_T
+        else:
+            begins = (batch.positions_BT[0] == 0).nonzero()[1:, 0].tolist()
+            yield from tokens_T.tensor_split(begins)
+
+
+@torch.inference_mode()
+def mean_edges(
+    model: Model,
+    coders: Mapping[int, Coder],
+    rows: Rows,
+    layer: int,
+    feature: int,
+    *,
+    tokens: int,
+    firings: int,
+    cap: bool = False,
+    top: int = 50,
+    dtype: torch.dtype,
+    report: Report,
+) -> MeanEdges:
+    """Over rows that hold `tokens`, until so many `firings`.
+
+    Raises InvalidSpec for a feature that does not exist or is active on none of the tokens; StopRequested between
+    texts.
+    """
+    if layer not in coders or not 0 <= feature < len(coders[layer].W_enc):
+        raise InvalidSpec(
+            f"no coder has a feature {feature} at layer {layer}",
+            where="/spec/feature" if layer in coders else "/spec/layer",
+            expected=f"layers {', '.join(map(str, sorted(coders)))}",
+        )
+    if not any(coder.W_later for coder in coders.values()):  # those above have no part in it
+        coders = {at: coder for at, coder in coders.items() if at <= layer}
+    found = _Sums(model, coders, layer, feature, cap)
+    chosen = rows.spread(tokens)
+    read = 0
+    for tokens_T in texts(rows, chosen):
+        if report.stop_requested():
+            raise StopRequested
+        if found.firings >= firings:
+            break
+        read += len(tokens_T)
+        if len(tokens_T) > 1:
+            found.add(tokens_T, dtype)
+        report.progress("mean edges", read, len(chosen) * rows.context, "tokens")
+    if not found.firings:
+        raise InvalidSpec(
+            f"feature {feature} of layer {layer} is active on none of {found.tokens} tokens",
+            where="/spec/feature",
+            expected="a feature that is active there",
+            hint="read more tokens; the evaluation of the coders tells how many of their features are dead",
+        )
+    return found.means(top)
+
+
+class _Sums:
+    """Of edges into one feature, by source, float64 on the CPU."""
+
+    def __init__(self, model: Model, coders: Mapping[int, Coder], layer: int, feature: int, cap: bool) -> None:
+        self._model, self._coders, self._layer, self._feature, self._cap = model, coders, layer, feature, cap
+        self.firings = self.tokens = 0
+        self._activation = self._value = 0.0
+        self._below = [at for at in coders if at < layer]
+
+        def zeros() -> dict[int, Tensor]:
+            return {at: torch.zeros(len(coders[at].W_enc), dtype=torch.float64) for at in self._below}
+
+        self._edges, self._active, self._direct = zeros(), zeros(), zeros()
+        self._tokens_V = torch.zeros(model.vocab_size, dtype=torch.float64)
+        self._parts: dict[tuple[NodeKind, int], float] = {}
+
+    def add(self, tokens_T: Tensor, dtype: torch.dtype) -> None:
+        network = FrozenNetwork(self._model, self._coders, tokens_T, max_logits=1, desired_logit_prob=1.0, dtype=dtype)
+        self.tokens += len(tokens_T) - 1
+        nodes = network.nodes
+        here = nodes.where(NodeKind.FEATURE) & (nodes.layer == self._layer) & (nodes.feature == self._feature)
+        targets = here.nonzero()[:, 0]
+        if not len(targets):
+            return
+        rows = merge([sweep(network, tile) for tile in tiles(network, targets)])
+        activations_R = nodes.value[rows.targets].double()
+        self.firings += len(targets)
+        self._activation += float(activations_R.sum())
+        self._value += float(rows.values.sum())
+
+        row_E = torch.arange(len(targets)).repeat_interleave(rows.offsets.diff())
+        weights_E = rows.weights.double()
+        if self._cap:
+            weights_E = capped(weights_E, activations_R[row_E])
+        sources = rows.sources.long()
+        kind_E, layer_E, feature_E = nodes.kind[sources], nodes.layer[sources], nodes.feature[sources].long()
+        for kind in NodeKind:
+            for at in {*layer_E[kind_E == kind].tolist()}:
+                whole = float(weights_E[(kind_E == kind) & (layer_E == at)].sum())
+                self._parts[kind, at] = self._parts.get((kind, at), 0.0) + whole
+        of_token = kind_E == NodeKind.TOKEN
+        self._tokens_V.index_add_(0, nodes.token_id[sources[of_token]].long(), weights_E[of_token])
+        positions = nodes.position[rows.targets].long()
+        scale_R = network.seen.layers[self._layer].mlp_scale_T1.cpu()[positions, 0].double()
+        for at in self._below:
+            of_layer = (kind_E == NodeKind.FEATURE) & (layer_E == at)
+            ids = feature_E[of_layer]
+            self._edges[at].index_add_(0, ids, weights_E[of_layer])
+            pairs = torch.unique(torch.stack([row_E[of_layer], ids]), dim=1)  # at several positions it contributes once
+            self._active[at] += torch.bincount(pairs[1], minlength=len(self._active[at]))
+            replaced = network.layers[at]
+            z_RS = replaced.z_TS.cpu()[positions].double() * scale_R[:, None]
+            self._direct[at].index_add_(0, replaced.ids_TS.cpu()[positions].flatten(), z_RS.flatten())
+
+    def means(self, top: int) -> MeanEdges:
+        sources = []
+        f_ND = reading(self._model, self._coders[self._layer], [self._feature])
+        for at in self._below:
+            virtual_F = pullback(f_ND, written_below(self._coders[at], self._layer).to(f_ND))[0].double().cpu()
+            strongest = self._edges[at].abs().topk(min(top, len(virtual_F))).indices
+            columns = (self._edges[at], self._direct[at] * virtual_F, self._active[at])
+            sources += [
+                MeanSource(layer=at, feature=id, mean=mean, direct=direct, share=share)
+                for id, mean, direct, share in zip(
+                    strongest.tolist(),
+                    *((column[strongest] / self.firings).tolist() for column in columns),
+                    strict=True,
+                )
+                if mean
+            ]
+        tokens_V = self._tokens_V / self.firings
+        likely = tokens_V.abs().topk(min(top, len(tokens_V))).indices.tolist()
+        return MeanEdges(
+            layer=self._layer,
+            feature=self._feature,
+            tokens=self.tokens,
+            firings=self.firings,
+            mean_activation=self._activation / self.firings,
+            mean_value=self._value / self.firings,
+            capped=self._cap,
+            sources=sorted(sources, key=lambda each: -abs(each.mean))[:top],
+            token_sources=[
+                MeanToken(token=text_of(self._model, [id]), token_id=id, mean=float(tokens_V[id]))
+                for id in likely
+                if tokens_V[id]
+            ],
+            parts=[
+                MeanPart(type=NODE_TYPES[kind], layer=at, mean=whole / self.firings)
+                for (kind, at), whole in sorted(self._parts.items())
+            ],
+        )
