@@ -1,6 +1,7 @@
 """A browser's session: a key, or a name and its password, traded once for a cookie that scripts cannot read."""
 
 from typing import Annotated
+from urllib.parse import quote
 from uuid import UUID
 
 import structlog
@@ -118,7 +119,7 @@ def _checked(lab: Lab, request: Request, name: str, password: SecretStr) -> UUID
         found = passwords.password_of(session, name)
     # Computed between transactions: it takes long on purpose.
     if not passwords.right(password, found and found[1]) or found is None:
-        log.warning("session.refused", name=name, address=address)
+        log.warning("session.refused", name=quote(name), address=address)
         raise NotAuthenticated("the name or the password is wrong", hint="an admin of the lab can set a new password")
     with lab.transaction() as session:
         passwords.forgive_attempts(session, name, address)
