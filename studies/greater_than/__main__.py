@@ -6,6 +6,7 @@ out what it found. What is finished is kept below `--cache`, so a run that was i
 
 import argparse
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -79,7 +80,9 @@ def at_last(model: Model, contexts: list[Context]) -> tuple[Prompts, LastPositio
     return prompts, LastPosition(model, prompts.tokens_BT)
 
 
-def study_model(finding: tuple[Prompts, LastPosition], confirming: tuple[Prompts, LastPosition]) -> OfModel:
+def study_model(
+    finding: tuple[Prompts, LastPosition], confirming: tuple[Prompts, LastPosition], layers: Sequence[int] = LAYERS
+) -> OfModel:
     start = time.monotonic()
     places = find_places(*finding)
     return OfModel(
@@ -87,7 +90,7 @@ def study_model(finding: tuple[Prompts, LastPosition], confirming: tuple[Prompts
         confirming=behaviour(*confirming),
         places=places,
         head=try_head(*confirming, places),
-        without_coded_mlps=level_mlps(*confirming, LAYERS),
+        without_coded_mlps=level_mlps(*confirming, layers),
         seconds=time.monotonic() - start,
     )
 

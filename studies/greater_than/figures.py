@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
-import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -17,7 +16,7 @@ BLUE, ORANGE, GREY, GREEN = "#1c7ed6", "#e8590c", "#868e96", "#2f9e44"
 def behaviour_figure(of_model: OfModel, path: Path) -> None:
     """What comes next by start decade, and what each layer has to do with it."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", width_ratios=(1, 1.5))
-    image = left.imshow(torch.tensor(of_model.confirming.probabilities), cmap="Blues", vmin=0, vmax=1, origin="lower")
+    image = left.imshow(of_model.confirming.probabilities, cmap="Blues", vmin=0, vmax=1, origin="lower")
     left.set_xticks(range(DECADES))
     left.set_yticks(range(DECADES))
     left.set_xlabel("next digit")

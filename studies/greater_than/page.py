@@ -156,8 +156,8 @@ def summary(results: Results) -> str:
   without what it says of the decade, {percent(head.outcome.decade_effect / whole)} of the decade effect is left.
 - Without what {FOUND} found features of {len(LAYERS)} layers say of it, {spread([x / whole for x in left])} of the
   decade effect is left (mean ± standard deviation over {len(circuits)} seeds); with other active features and changes
-  of the same norm, {spread([x / whole for x in control])}. In {below} of {len(circuits)} seeds less is left than with any
-  of the {len(found_trial(circuits[0]).other_features)} controls.
+  of the same norm, {spread([x / whole for x in control])}. In {below} of {len(circuits)} seeds less is left than with
+  any of the {len(found_trial(circuits[0]).other_features)} controls.
 - Error nodes have {spread([each.error_share for each in graphs])} of the influence in attribution graphs of the logit
   difference, of which {spread([each.coder_error for each in graphs])} are errors of the coders and
   {spread([each.no_coder for each in graphs])} MLPs of the {model_layers(results) - len(LAYERS)} layers without one."""

@@ -1,11 +1,14 @@
 """What the study adds up adds up, what it changes is what it says, and what it tries out on was never learnt from."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from studies.greater_than import page
+from studies.greater_than.__main__ import study_model
 from studies.greater_than.circuit import FOUND, Trained, agreeing, study_circuit
 from studies.greater_than.contributions import (
     activations,
@@ -30,12 +33,14 @@ from studies.greater_than.interventions import (
 )
 from studies.greater_than.last_position import LastPosition, over_decades, set_heads, set_mlp
 from studies.greater_than.prompts import Context, Prompts, digit_weights, logit_difference, probability_difference
+from studies.greater_than.results import Results
 from studies.greater_than.text import HELD_OUT_NOUNS, HELD_OUT_ONES, confirming_contexts, finding_contexts, sentences
+from studies.greater_than.training import Quality, TrainedSet
 from tests.clew.toys import VOCAB, ToyCoder, toy_coders, toy_model, toy_tokens
 
 from clew.circuits import NodeKind, attribute
 from clew.circuits.targets import Direction
-from clew.data import Rows
+from clew.data import Dataset, Rows
 from clew.models import Model
 from clew.reporting import Silent
 
@@ -218,6 +223,37 @@ def test_levelling_everything_leaves_what_levelling_each_mlp_would(prompts: Prom
     # the last MLP reaches the logits directly alone: what goes with it is what it writes, but for the norm's scale
     assert whole - places.without_mlp[-1] == pytest.approx(places.direct_mlp[-1], abs=0.05)
     assert places.heads == sorted(places.heads, key=lambda each: each[2])
+
+
+def test_the_page_tells_what_was_measured(
+    prompts: Prompts,
+    last: LastPosition,
+    coders: dict[int, ToyCoder],
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trained = Trained(coders, (prompts, last), (prompts, last))
+    quality = [
+        Quality(text="text", layer=layer, fvu=0.1, l0=6.0, dead=0, ce_original=1.0, ce_spliced=1.25, ce_mean=2.0)
+        for layer in (1, 2, None)
+    ]
+    results = Results(
+        model=study_model((prompts, last), (prompts, last), layers=(1, 2)),
+        sets=[TrainedSet(seconds=60.0, quality=quality)] * 2,
+        circuits=[study_circuit(trained, dataset.heldout, seed) for seed in (0, 1)],
+        agreement=[7],
+    )
+    monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(page, "PICTURES", tmp_path / "pictures")
+    page.write(results, dataset.manifest)
+    text = (tmp_path / "page.md").read_text()
+    assert "nan" not in text
+    assert "7 have one with a decoder" in text
+    assert f"{results.model.confirming.decade_effect:.2f} nats" in text
+    assert text.count("0.250 ± 0.000") == 3
+    for picture in re.findall(r"\]\((pictures/[^)]+)\)", text):
+        assert (tmp_path / picture).stat().st_size > 1000
 
 
 @given(st.integers(1, 8), st.integers(0, 9))
