@@ -39,6 +39,8 @@ from studies.greater_than.results import Circuit, Coded, Feature, GraphError, Tr
 FOUND = 16
 """Features that the study calls found, over all layers."""
 COUNTS = (1, 4, 16, 64)
+FEWER_CONTROLS = 5
+"""For numbers of features other than `FOUND`."""
 SHIFTS = (5,)
 """Decades between a prompt and the one whose features it is given."""
 GRAPHS = 8
@@ -178,7 +180,7 @@ def try_out(trained: Trained, n: int, generator: torch.Generator) -> Trial:
                 prompts,
                 changed(last, of_same_norm(changes, levelled(trained.coders, trained.active, others()))),
             )
-            for _ in range(CONTROLS)
+            for _ in range(CONTROLS if n == FOUND else FEWER_CONTROLS)
         ],
         directions=[
             outcome(prompts, changed(last, random_directions(changes, generator)))
