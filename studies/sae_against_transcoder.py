@@ -97,14 +97,20 @@ def main() -> None:
 
 def prepare(cache: Path) -> tuple[Path, Dataset]:
     """SmolLM2-135M and docstrings below `cache`; some minutes the first time."""
-    model, folder = cache / "model", cache / "dataset"
-    if not model.exists():
-        file = fetch_model(cache / "download")
-        import_model(file, model, roots=[file.parent], report=Silent())
+    model, folder = prepare_model(cache), cache / "dataset"
     if not folder.exists():
         spec = BuildDatasetSpec(name="pydoc", model="smollm2-135m", context=CONTEXT, max_tokens=MAX_TOKENS)
         build_dataset(spec, load_tokenizer(model), tokenizer_digest=tokenizer_digest(model), out=folder)
     return model, Dataset.open(folder)
+
+
+def prepare_model(cache: Path) -> Path:
+    """The folder of SmolLM2-135M below `cache`."""
+    model = cache / "model"
+    if not model.exists():
+        file = fetch_model(cache / "download")
+        import_model(file, model, roots=[file.parent], report=Silent())
+    return model
 
 
 def variants() -> list[CoderVariant]:
