@@ -8,7 +8,7 @@ ONLY ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python dashboard chromium lint types unit test test-full demo demo-verify bench study gpu-check clean
+.PHONY: help setup python dashboard chromium lint types unit test test-full demo demo-verify bench study finding gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## Show this.
@@ -96,6 +96,9 @@ bench: python ## Measure against other projects; prints a table. ONLY=group for 
 
 study: python ## SAE against transcoder on a real model: writes docs/sae-against-transcoder.md; about 50 minutes.
 	@$(PY) -m studies.sae_against_transcoder $(ARGS)
+
+finding: python ## Greater-than in a real model, coders trained for it: writes docs/greater-than.md; about an hour.
+	@$(PY) -m studies.greater_than $(ARGS)
 
 gpu-check: python ## Try what training needs of a GPU, and print what passed; ARGS="--device cpu" tries it without one.
 	@$(PY) -m deploy.gpu_check $(ARGS)
