@@ -95,9 +95,9 @@ def test_a_view_is_saved_under_a_name(tab: Tab, scene: Scene) -> None:
 def test_many_jobs_are_cancelled_and_run_again_at_once(tab: Tab, scene: Scene) -> None:
     # Such a folder is not one that the lab imports from, so the lab refuses to make them again.
     tab.expected += ["422"]
+    model = scene.model()
     for number in range(3):
         scene.queue({"kind": "import-model", "name": f"m{number}", "path": "/models/m"})
-    model = scene.model()
     dataset = scene.queue({"kind": "build-dataset", "name": "text", "model": str(model)}, {"model": str(model)})
     tab.sign_in(scene.key, "/?state=queued")
     page = tab.page

@@ -6,8 +6,10 @@ const graphite: MantineColorsTuple = [
 
 export const theme = createTheme({
   primaryColor: "indigo",
-  primaryShade: { light: 6, dark: 4 },
+  // Text on and in these reads at 4.5 : 1 and more.
+  primaryShade: { light: 7, dark: 4 },
   autoContrast: true,
+  luminanceThreshold: 0.2,
   defaultRadius: "sm",
   cursorType: "pointer",
   fontFamily: 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif',
