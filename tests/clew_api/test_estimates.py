@@ -69,6 +69,19 @@ def test_the_answer_is_the_specs_arithmetic_and_nothing_is_stored(api: TestClien
         assert session.scalars(select(func.count()).select_from(Job)).one() == before
 
 
+def test_an_export_is_weighed_whether_it_needs_the_model_or_not(api: TestClient, world: World, alice: Tenant) -> None:
+    model, dataset = world.model(alice), world.dataset(alice)
+    world.coders(alice, model, dataset)
+    export = {"kind": "export-coders", "coders": "set"}
+    plain, calibrated = (weighed(api, {**export, "format": name}).estimate.disk for name in ("clew", "circuit-tracer"))
+    assert plain
+    assert calibrated
+    assert plain.published_bytes == calibrated.published_bytes
+    fetched = calibrated.worker_bytes - plain.worker_bytes
+    assert fetched == 4 * model.config["n_parameters"]
+    assert api.post(f"{V1}/jobs", json={"spec": {**export, "format": "clew"}}).status_code == 202
+
+
 def test_a_bad_job_is_told_so_as_at_its_submission(api: TestClient, world: World, alice: Tenant) -> None:
     world.model(alice)
     for spec in (TRAIN | {"layers": [99]}, TRAIN | {"model": "no"}, TRAIN | {"steps": 0}, {"kind": "dance"}):

@@ -60,7 +60,8 @@ def estimate(spec: JobSpec, facts: Facts) -> Estimate:
             disk = Disk(
                 published_bytes=parameters * FLOAT32,
                 checkpoint_bytes=0,
-                worker_bytes=_inputs(_model(facts), None, facts.coders) + parameters * FLOAT32,
+                # The model is fetched where thresholds have to be found, and only then known here.
+                worker_bytes=_inputs(facts.model, None, facts.coders) + parameters * FLOAT32,
             )
             return Estimate.of(disk=disk, unknown=dict.fromkeys(("memory", "flops", "tokens", "time_s"), UNWEIGHED))
         case PatchSpec():
@@ -192,10 +193,11 @@ def _of_prompt(spec: AttributeSpec | SteerSpec | FaithfulnessSpec, model: ModelC
     return Estimate.of(memory=memory, disk=disk, flops=flops, tokens=tokens, unknown=unknown)
 
 
-def _inputs(model: ModelConfig, dataset: DatasetFacts | None, coders: list[CoderConfig]) -> int:
+def _inputs(model: ModelConfig | None, dataset: DatasetFacts | None, coders: list[CoderConfig]) -> int:
     """Bytes of the files that a worker fetches: models and coders are stored in float32."""
     packed = (dataset.train_tokens + dataset.heldout_tokens) * TOKEN_BYTES if dataset else 0
-    return (model.n_parameters + sum(map(stored_parameters, coders))) * FLOAT32 + packed
+    parameters = (model.n_parameters if model else 0) + sum(map(stored_parameters, coders))
+    return parameters * FLOAT32 + packed
 
 
 def _model(facts: Facts) -> ModelConfig:
