@@ -94,10 +94,10 @@ demo-verify: python ## Confirm 50 random edges of the demo's graph by doubling t
 bench: python ## Measure against other projects; prints a table. ONLY=group for one group.
 	@$(PY) -m benchmarks $(ONLY) $(ARGS)
 
-study: python ## SAE against transcoder on a real model: writes docs/sae-against-transcoder.md; about 50 minutes.
+study: python ## SAE against transcoder on a real model: writes docs/sae-against-transcoder.md; about an hour on two free cores.
 	@$(PY) -m studies.sae_against_transcoder $(ARGS)
 
-finding: python ## Greater-than in a real model, coders trained for it: writes docs/greater-than.md; about an hour.
+finding: python ## Greater-than in a real model, coders trained for it: writes docs/greater-than.md; one to two hours.
 	@$(PY) -m studies.greater_than $(ARGS)
 
 gpu-check: python ## Try what training needs of a GPU, and print what passed; ARGS="--device cpu" tries it without one.

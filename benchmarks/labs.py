@@ -1,13 +1,11 @@
 """A whole lab on this machine, and what is asked of it over REST."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+
+from demo.lab import start_lab, stop_lab
 
 from benchmarks.prompts import PROMPT
 from benchmarks.subject import Subject
@@ -27,17 +25,12 @@ GRAPH = AttributeSpec(name="known", coders="known", prompt=PROMPT, max_nodes=500
 @contextmanager
 def lab_of(data: Path, import_root: Path) -> Iterator[Lab]:
     """The lab whose data are below `data`, started for the while and signed in to."""
-    credentials = data / "credentials.json"
     data.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"CLEW_IMPORT_ROOTS": str(import_root), "CLEW_CONFIG": str(credentials)}
-    clew, folder = str(Path(sys.executable).with_name("clew")), str(data / "lab")
-    subprocess.run([clew, "up", "--detach", "--data", folder], env=environment, check=True, capture_output=True)
     try:
-        known = json.loads(credentials.read_text())
-        with Lab(known["url"], known["key"]) as lab:
+        with start_lab(data, import_root) as lab:
             yield lab
     finally:
-        subprocess.run([clew, "down", "--data", folder], check=True, capture_output=True)
+        stop_lab(data)
 
 
 def known_graph(lab: Lab, subject: Subject) -> Job:

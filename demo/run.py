@@ -7,10 +7,6 @@ of the first one by their idempotency keys and reuses them.
 
 import argparse
 import hashlib
-import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -27,6 +23,7 @@ from clew_spec.evaluation import EvaluateSpec
 from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
 from clew_spec.training import TrainSpec
+from demo.lab import start_lab, stop_lab
 from demo.model import fetch_model
 from demo.tables import coder_table, fvu_clearly_fell, graph_tables
 
@@ -51,21 +48,8 @@ def main() -> None:
         tell_the_story(lab, model_file, arguments.steps)
     finally:
         if arguments.stop:
-            subprocess.run([*clew(), "down", "--data", str(arguments.data / "lab")], check=True)
+            stop_lab(arguments.data)
     console.print(f"\nDone in {(time.monotonic() - began) / 60:.1f} minutes.")
-
-
-def clew() -> list[str]:
-    return [str(Path(sys.executable).with_name("clew"))]
-
-
-def start_lab(data: Path, import_root: Path) -> Lab:
-    """Start the lab, or find it running, and sign in with the key that it made."""
-    environment = os.environ | {"CLEW_IMPORT_ROOTS": str(import_root), "CLEW_CONFIG": str(data / "credentials.json")}
-    command = [*clew(), "up", "--detach", "--data", str(data / "lab")]
-    subprocess.run(command, env=environment, check=True)
-    credentials = json.loads((data / "credentials.json").read_text())
-    return Lab(credentials["url"], credentials["key"])
 
 
 def tell_the_story(lab: Lab, model_file: Path, steps: int) -> None:

@@ -2,7 +2,8 @@
 
 `make study` trains, at each of several k, a TopK transcoder of a layer's MLP and a TopK SAE of the same MLP's output,
 from one stream of activations, with several seeds; splices each into the model on held-out text; and writes a table and
-a plot to `docs/`. What is finished is kept, so a run that was interrupted goes on. About 50 minutes on two cores.
+a plot to `docs/`. What is finished is kept, so a run that was interrupted goes on. About an hour on two cores
+that do nothing else.
 """
 
 import argparse
@@ -234,13 +235,17 @@ def plot(points: Sequence[Point], path: Path) -> None:
     plt.close(figure)
 
 
+def gaps_at(points: Sequence[Point], k: int, field: str) -> list[float]:
+    """Transcoder minus SAE, seed by seed."""
+    found = {(point.kind, point.seed): getattr(point, field) for point in points if point.k == k}
+    return [found["transcoder", seed] - found["sae", seed] for seed in sorted({point.seed for point in points})]
+
+
 def verdict(points: Sequence[Point]) -> str:
     """What the numbers say, k by k: by the sign that the difference of every pair of one seed has."""
     said = []
     for k in KS:
-        of_seed = {(point.kind, point.seed): point for point in points if point.k == k}
-        seeds = sorted({point.seed for point in points})
-        gaps = [of_seed["transcoder", seed].ce_spliced - of_seed["sae", seed].ce_spliced for seed in seeds]
+        gaps = gaps_at(points, k, "ce_spliced")
         lower = sum(gap < 0 for gap in gaps)
         said.append(f"| {k} | {spread(gaps, 4)} | {lower} of {len(gaps)} |")
     return "\n".join(["| k | CE of transcoder minus SAE | seeds in which it is lower |", "|---|---|---|", *said])
@@ -253,8 +258,7 @@ def always_lower(points: Sequence[Point]) -> str:
     for name, field in measures.items():
         where: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
         for k in KS:
-            found = {(p.kind, p.seed): getattr(p, field) for p in points if p.k == k}
-            gaps = [found["transcoder", seed] - found["sae", seed] for seed in {p.seed for p in points}]
+            gaps = gaps_at(points, k, field)
             if max(gaps) < 0:
                 where["transcoder"].append(str(k))
             elif min(gaps) > 0:

@@ -106,14 +106,19 @@ def edge(result: EdgeResult) -> Iterator[RenderableType]:
     yield table(
         ["last head", "reads from", "part>"],
         [
-            (f"L{part.layer}H{part.head}", f"{part.position} {result.tokens[part.position]!r}", f"{part.weight:+.4g}")
+            (
+                head_name(part.layer, part.head),
+                f"{part.position} {result.tokens[part.position]!r}",
+                f"{part.weight:+.4g}",
+            )
             for part in split.parts[:PARTS]
         ],
     )
     through = [(each.layer, head, weight) for each in split.layers for head, weight in enumerate(each.heads) if weight]
     through.sort(key=lambda each: -abs(each[2]))
     yield table(
-        ["passes head", "part>"], [(f"L{layer}H{head}", f"{weight:+.4g}") for layer, head, weight in through[:PARTS]]
+        ["passes head", "part>"],
+        [(head_name(layer, head), f"{weight:+.4g}") for layer, head, weight in through[:PARTS]],
     )
 
 

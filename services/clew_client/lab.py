@@ -206,12 +206,11 @@ class Lab:
         return self.submit({"kind": "patch", **fields})
 
     def patching(self, job_id: UUID | str) -> PatchDocument:
-        """What every place of a `patch` job does. Raises NotFound for a job without that."""
-        files = [file for file in self.artifacts(job_id) if file.name == "patch.json"]
-        if not files:
-            raise NotFound(f"job {job_id} has no patch.json", hint="only a patch job that succeeded has one")
-        with TemporaryDirectory() as folder:
-            return PatchDocument.model_validate_json(self.download(files[0], folder).read_bytes())
+        """What every place of a `patch` job does: its `document`. Raises NotFound for a job of another kind."""
+        found = self.document(job_id)
+        if not isinstance(found, PatchDocument):
+            raise NotFound(f"job {job_id} has no patch.json", hint="only a patch job has one")
+        return found
 
     def edge(self, **fields: Any) -> "Job":
         """An edge of a `graph`, from `source` to `target`, by head and position; see `EdgeSpec`."""

@@ -9,7 +9,7 @@ from clew_spec.paths import FeatureRoot, LogitRoot
 FEATURE = "L8/F123, that is layer and feature"
 FILTER = "L8/F123@5 or parts of it, such as L8, L4..7, L8/F123, @5, or a kind of node, such as token"
 
-_FEATURE = re.compile(r"L(?P<layer>\d+)/F(?P<feature>\d+)", re.ASCII | re.IGNORECASE)
+_FEATURE = re.compile(r"L(?P<layer>\d{1,4})/F(?P<feature>\d{1,9})", re.ASCII | re.IGNORECASE)
 _ROOT = re.compile(_FEATURE.pattern + r"@(?P<position>\d+)", re.ASCII | re.IGNORECASE)
 _FILTER = re.compile(
     r"(?:L(?P<first>\d+)(?:\.\.(?P<last>\d+))?)?(?:(?:^|/)F(?P<feature>\d+))?(?:@(?P<position>\d+))?",

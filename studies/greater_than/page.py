@@ -318,8 +318,9 @@ def limits(results: Results) -> str:
     return f"""- The route is the one known of GPT-2 small: one head reads the start's tens digit, MLPs above it raise
   the digits from there on. Here it ends in a comparison of single digits, not of pairs.
 - The found features carry a part of it. With the {len(LAYERS)} MLPs levelled whole, {percent(coded / whole)} of the
-  decade effect is left, with all features of their coders {percent(all_left / whole)}: {percent(errors)} of it the
-  coders' errors keep. The rest is in MLPs without a coder, and in heads.
+  decade effect is left, with all features of their coders {percent(all_left / whole)}. The difference,
+  {percent(errors)} of the effect, is what the coders' errors say; below 0, it is the contrary of what
+  the features do. The rest is in MLPs without a coder, and in heads.
 - Levelling takes out what depends on the start decade, and nothing else; it is a smaller cut than an ablation to zero,
   and no feature is punished for what it does whatever the start.
 - The coders learnt from {STEPS * TOKENS_PER_STEP:,} tokens, mostly of sentences like the prompts: they are far from

@@ -1,6 +1,5 @@
 """`clew attribute`, `steer`, `patch` and others: ask for an analysis of a circuit, wait for it, show its result."""
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -129,7 +128,7 @@ def patch(
 
 
 def edge(
-    graph: Annotated[str, typer.Argument(metavar="GRAPH", help="A stored graph, by name or id.")],
+    graph: Stored,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=f"A node: {NODES}.")],
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A feature or a logit, in the same words.")],
     as_json: AsJson = False,
@@ -140,7 +139,7 @@ def edge(
 
 def mean_edges(
     coders: Coders,
-    feature: Annotated[str, typer.Argument(metavar="FEATURE", help="Layer and feature, as L8/F123.")],
+    feature: Annotated[str, typer.Argument(metavar="FEATURE", help=f"{FEATURE}.")],
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="Whose held-out text; else the coders' own.", show_default=False)
     ] = None,
@@ -150,10 +149,8 @@ def mean_edges(
     as_json: AsJson = False,
 ) -> None:
     """Average the edges into a feature over the held-out tokens on which it is active."""
-    found = re.fullmatch(r"L(\d{1,4})/F(\d{1,9})", feature, re.ASCII)
-    if found is None:
-        raise InvalidSpec(f"{feature!r} is no feature", expected="layer and feature, as L8/F123")
-    asked = {"coders": coders, "layer": int(found[1]), "feature": int(found[2]), "dataset": dataset}
+    layer, index = read_feature(feature)
+    asked = {"coders": coders, "layer": layer, "feature": index, "dataset": dataset}
     _ask({"kind": "mean-edges", **asked, "tokens": tokens, "firings": firings, "capped": capped}, as_json)
 
 

@@ -47,8 +47,12 @@ class Work(Generic[S]):
 
     def document(self, name: str, content: Spec) -> str:
         """Hand over one JSON file of the result; returns its name."""
+        return self.file(name, content.model_dump_json(indent=1) + "\n")
+
+    def file(self, name: str, content: str) -> str:
+        """Hand over one file of the result; returns its name."""
         path = self.out / name
-        path.write_text(content.model_dump_json(indent=1) + "\n")
+        path.write_text(content, encoding="utf-8")
         self.report.artifact(name, path)
         return name
 

@@ -20,7 +20,7 @@ from clew.circuits.connections import (
     written_through_head,
 )
 from clew.circuits.frozen import check_coders
-from clew.circuits.replacement import Coder
+from clew.circuits.replacement import Coder, require_feature
 from clew.models import Model
 from clew.reporting import Report, StopRequested
 from clew_spec.connections import (
@@ -114,19 +114,8 @@ class _Feature:
         downstream: int,
         tokens: int,
     ) -> None:
-        if layer not in coders:
-            raise InvalidSpec(
-                f"layer {layer} has no coder",
-                where="/spec/layer",
-                expected=f"one of the layers {', '.join(map(str, sorted(coders)))}",
-            )
+        require_feature(coders, layer, feature, "/spec")
         self._coder = coders[layer]
-        if feature >= len(self._coder.W_enc):
-            raise InvalidSpec(
-                f"the coder of layer {layer} has no feature {feature}",
-                where="/spec/feature",
-                expected=f"0 to {len(self._coder.W_enc) - 1}",
-            )
         self._model, self._layer, self._feature = model, layer, feature
         self._coders = [coder for _, coder in sorted(coders.items())]
         self._upstream, self._downstream, self._tokens = upstream, downstream, tokens

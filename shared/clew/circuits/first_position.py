@@ -16,6 +16,8 @@ from clew.circuits.replacement import first_skipped
 if TYPE_CHECKING:
     from clew.circuits.frozen import FrozenNetwork
 
+FIRST = slice(0, 1)
+
 
 class FirstPosition:
     """S nodes at position 0, ascending, and how much of each every layer's values hold there."""
@@ -26,11 +28,11 @@ class FirstPosition:
         here[network.first_logit :] = False
         self.nodes_S = here.nonzero()[:, 0]
         layers_S = nodes.layer[self.nodes_S]
-        self.below = [int((layers_S < layer).sum()) for layer in range(len(network.layers))]
-        """How many of them are written below each layer's attention: the first ones."""
+        # how many of them are written below each layer's attention: the first ones
+        below = [int((layers_S < layer).sum()) for layer in range(len(network.layers))]
         row_of = torch.full((len(nodes) + 1,), len(self.nodes_S))
         row_of[self.nodes_S] = torch.arange(len(self.nodes_S))
-        self.values = list(_values(network, row_of.to(network.device), len(self.nodes_S), self.below))
+        self.values = list(_values(network, row_of.to(network.device), len(self.nodes_S), below))
         """For each layer [below, K*E]: in units of what the layer's W_V makes of it, its norm folded and frozen."""
 
 
@@ -42,7 +44,7 @@ def _values(network: "FrozenNetwork", row_of: Tensor, n_nodes: int, below: list[
         x_SD[row_of[network.n_tokens]] = network.position_TD[0]
     for layer, n in enumerate(below):
         block = network.anatomy.blocks[layer]
-        values_SE = x_SD[:n] @ network.W_V_ED(layer).T * network.seen.layers[layer].attn_scale_T1[0].to(x_SD)
+        values_SE = network.values(layer, x_SD[:n], FIRST)
         yield values_SE
         skipped_SD = _through_skip(network, layer, x_SD[:n]) if block.parallel else None
         x_SD[:n] += _out_of_values(network, layer, values_SE)
@@ -59,20 +61,12 @@ def _values(network: "FrozenNetwork", row_of: Tensor, n_nodes: int, below: list[
 
 def _out_of_values(network: "FrozenNetwork", layer: int, values_SE: Tensor) -> Tensor:
     """[S, K*E] values at position 0 to what its attention to itself adds, [S, D]."""
-    block, seen = network.anatomy.blocks[layer], network.seen.layers[layer]
-    attention = block.attention
+    attention = network.anatomy.blocks[layer].attention
     heads_SHE = values_SE.view(len(values_SE), attention.n_kv_heads, -1).repeat_interleave(attention.group, 1)
-    heads_SHE = heads_SHE * seen.pattern_HTT[:, 0, 0, None].to(heads_SHE)
-    out_SD = heads_SHE.flatten(1) @ attention.W_O_DHE.to(heads_SHE).flatten(1).T
-    if block.attn_post_norm is None or seen.attn_post_scale_T1 is None:
-        return out_SD
-    return block.attn_post_norm.linear(out_SD, seen.attn_post_scale_T1[0].to(out_SD))
+    itself_H1 = network.seen.layers[layer].pattern_HTT[:, 0, 0, None].to(heads_SHE)
+    return network.written_by_heads(layer, heads_SHE * itself_H1, FIRST)
 
 
 def _through_skip(network: "FrozenNetwork", layer: int, x_SD: Tensor) -> Tensor | None:
     """What a skip transcoder's linear path adds at position 0; None where there is none."""
-    coder = network.coders.get(layer)
-    if coder is None or coder.W_skip is None or first_skipped(network.position_0) > 0:
-        return None
-    scale = network.seen.layers[layer].mlp_scale_T1[0].to(x_SD)
-    return network.anatomy.blocks[layer].mlp_norm.linear(x_SD, scale) @ coder.W_skip.to(x_SD).T
+    return None if first_skipped(network.position_0) > 0 else network.skipped(layer, x_SD, FIRST)

@@ -199,6 +199,28 @@ class FrozenNetwork:
         scale_T11 = self.seen.layers[layer].attn_scale_T1[first : first + len(values_TNE), :, None].to(self.dtype)
         return values_TNE @ self.W_V_ED(layer) * scale_T11
 
+    def values(self, layer: int, x_ND: Tensor, at: slice) -> Tensor:
+        """[N, K*E]: what the values of a layer's attention hold of what it reads at the positions `at`, without biases:
+        N of them, or one for all of x."""
+        return x_ND @ self.W_V_ED(layer).T * self.seen.layers[layer].attn_scale_T1[at].to(x_ND)
+
+    def written_by_heads(self, layer: int, heads_NHE: Tensor, at: slice) -> Tensor:
+        """[N, D]: what attention adds, at the positions `at`, for what its heads mixed, without biases."""
+        block, seen = self.anatomy.blocks[layer], self.seen.layers[layer]
+        out_ND = heads_NHE.flatten(1) @ block.attention.W_O_DHE.to(heads_NHE).flatten(1).T
+        if block.attn_post_norm is None or seen.attn_post_scale_T1 is None:
+            return out_ND
+        return block.attn_post_norm.linear(out_ND, seen.attn_post_scale_T1[at].to(out_ND))
+
+    def skipped(self, layer: int, x_ND: Tensor, at: slice) -> Tensor | None:
+        """[N, D]: what a skip transcoder's linear path adds, at the positions `at`, for what is there before its norm,
+        whose bias is left out. None where there is no such path."""
+        coder = self.coders.get(layer)
+        if coder is None or coder.W_skip is None:
+            return None
+        scale_T1 = self.seen.layers[layer].mlp_scale_T1[at].to(x_ND)
+        return self.anatomy.blocks[layer].mlp_norm.linear(x_ND, scale_T1) @ coder.W_skip.to(x_ND).T
+
     def W_V_ED(self, layer: int) -> Tensor:
         """[K*E, D]: the value matrices of a layer with the gain of the norm before them folded."""
         block = self.anatomy.blocks[layer]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from clew.circuits.graph import Graph, NodeKind
-from clew.circuits.replacement import Coder, decoders_into, first_coded, first_skipped
+from clew.circuits.replacement import Coder, decoders_into, first_coded, first_skipped, require_feature
 from clew.circuits.verification import pinned_patterns, target_value
 from clew.models import Model, Recording, record
 from clew.models.recording import Hook, hooked, read_by, written_by
@@ -207,10 +207,7 @@ def _changes(graph: Graph, edits: Sequence[Edit]) -> dict[int, float]:
 
 def _check(coders: Mapping[int, Coder], edits: Sequence[Edit], n_tokens: int, position_0: Position0) -> None:
     for edit in edits:
-        if edit.layer not in coders:
-            raise InvalidSpec(f"layer {edit.layer} has no coder whose feature could be changed")
-        if not 0 <= edit.feature < len(coders[edit.layer].W_enc):
-            raise InvalidSpec(f"the coder of layer {edit.layer} has no feature {edit.feature}")
+        require_feature(coders, edit.layer, edit.feature)
         edit.positions(n_tokens, position_0)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clew.models import Anatomy, Recording
+from clew_spec.errors import InvalidSpec
 from clew_spec.graph import Position0
 
 
@@ -34,6 +35,23 @@ class Coder(Protocol):
     def W_later(self) -> Mapping[int, Tensor]: ...
 
     def encode(self, x_ND: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def require_feature(coders: Mapping[int, Coder], layer: int, feature: int, where: str | None = None) -> None:
+    """Raises InvalidSpec, below the field `where` if one is named, for a feature that does not exist."""
+    if layer not in coders:
+        raise InvalidSpec(
+            f"layer {layer} has no coder",
+            where=where and f"{where}/layer",
+            expected=f"one of the layers {', '.join(map(str, sorted(coders)))}",
+        )
+    n_features = len(coders[layer].W_enc)
+    if not 0 <= feature < n_features:
+        raise InvalidSpec(
+            f"the coder of layer {layer} has no feature {feature}",
+            where=where and f"{where}/feature",
+            expected=f"0 to {n_features - 1}",
+        )
 
 
 def first_coded(position_0: Position0) -> int:

@@ -23,6 +23,7 @@ from clew.models import Model
 from clew_spec.edges import EdgeLayer, EdgePart, EdgeSplit, NamedNode
 from clew_spec.errors import DataError, InvalidSpec
 
+EVERY = slice(None)
 MAX_PARTS = 50
 """Parts of a stored graph's edge that are told one by one."""
 
@@ -160,29 +161,22 @@ def _carried_up(network: FrozenNetwork, written: _Source, reader: int) -> dict[i
 
 def _values(network: FrozenNetwork, layer: int, x_TD: Tensor) -> Tensor:
     """[H, T, E]: what the heads mix, without the biases."""
-    block, seen = network.anatomy.blocks[layer], network.seen.layers[layer]
-    normed_TD = block.attn_norm.linear(x_TD, seen.attn_scale_T1.to(x_TD))
-    v_KTE = torch.einsum("td,ked->kte", normed_TD, block.attention.W_V_KED.to(x_TD))
-    return v_KTE.repeat_interleave(block.attention.group, 0)
+    attention = network.anatomy.blocks[layer].attention
+    v_TKE = network.values(layer, x_TD, EVERY).view(len(x_TD), attention.n_kv_heads, -1)
+    return v_TKE.transpose(0, 1).repeat_interleave(attention.group, 0)
 
 
 def _attended(network: FrozenNetwork, layer: int, x_TD: Tensor) -> Tensor:
     """[T, D]: what the attention sublayer adds for what it reads, without the biases."""
-    block, seen = network.anatomy.blocks[layer], network.seen.layers[layer]
-    mixed_HTE = seen.pattern_HTT.to(x_TD) @ _values(network, layer, x_TD)
-    out_TD = torch.einsum("hte,dhe->td", mixed_HTE, block.attention.W_O_DHE.to(x_TD))
-    if block.attn_post_norm is None or seen.attn_post_scale_T1 is None:
-        return out_TD
-    return block.attn_post_norm.linear(out_TD, seen.attn_post_scale_T1.to(x_TD))
+    mixed_HTE = network.seen.layers[layer].pattern_HTT.to(x_TD) @ _values(network, layer, x_TD)
+    return network.written_by_heads(layer, mixed_HTE.transpose(0, 1), EVERY)
 
 
 def _skipped(network: FrozenNetwork, layer: int, x_TD: Tensor) -> Tensor:
     """[T, D]: what a skip path adds for what the block has before its MLP, without the norm's bias."""
-    coder = network.coders.get(layer)
-    if coder is None or coder.W_skip is None:
+    out_TD = network.skipped(layer, x_TD, EVERY)
+    if out_TD is None:
         return torch.zeros_like(x_TD)
-    scale_T1 = network.seen.layers[layer].mlp_scale_T1.to(x_TD)
-    out_TD = network.anatomy.blocks[layer].mlp_norm.linear(x_TD, scale_T1) @ coder.W_skip.to(x_TD).T
     out_TD[: first_skipped(network.position_0)] = 0
     return out_TD
 

@@ -13,6 +13,7 @@ from clew_spec.connections import ConnectionsSpec
 from clew_spec.estimates.report import GraphFacts, Memory, Part
 from clew_spec.estimates.sizes import (
     FLOAT32,
+    FLOAT64,
     RUNTIME_BYTES,
     encoding_bytes,
     encoding_flops,
@@ -27,7 +28,6 @@ from clew_spec.paths import PathsSpec
 from clew_spec.results import ModelConfig
 from clew_spec.steering import SteerSpec
 
-FLOAT64 = 8
 BUSY_PROMPT = 2
 """BatchTopK: how many times the mean of k the tokens of a prompt are taken to have."""
 ROWS_PINNED = 17

@@ -1,11 +1,10 @@
 """What patching one prompt into another takes."""
 
 from clew_spec.estimates.report import Disk, Estimate, Memory, Part
-from clew_spec.estimates.sizes import FLOAT32, RUNTIME_BYTES, forward_bytes, forward_flops, unembedding_flops
+from clew_spec.estimates.sizes import FLOAT32, FLOAT64, RUNTIME_BYTES, forward_bytes, forward_flops, unembedding_flops
 from clew_spec.patching import PatchPlace, PatchSpec
 from clew_spec.results import ModelConfig
 
-FLOAT64 = 8
 CELL_BYTES = 400
 """Of a place in the two files that are published, its rectangle and title in the picture included."""
 

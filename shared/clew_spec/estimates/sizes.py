@@ -12,6 +12,7 @@ from clew_spec.coders import Activation, BatchTopK, CoderConfig, CoderSpec, Jump
 from clew_spec.results import ModelConfig
 
 FLOAT32 = 4
+FLOAT64 = 8
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 RUNTIME_BYTES = 640 * 2**20
 """A runner before it has loaded anything, Python with torch and transformers or a CUDA context; and what its allocator

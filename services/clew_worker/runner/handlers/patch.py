@@ -32,9 +32,5 @@ def patch(work: Work[PatchSpec]) -> PatchResult:
         bos=spec.bos,
         report=work.report,
     )
-    for name, content in ((FILE, found.model_dump_json() + "\n"), (PICTURE, heatmap.svg(found))):
-        (work.out / name).write_text(content, encoding="utf-8")
-        work.report.artifact(name, work.out / name)
-    return PatchResult(
-        summary=found.summary, strongest=strongest(found, TOP), files=[FILE, PICTURE], lineage=work.lineage()
-    )
+    files = [work.file(FILE, found.model_dump_json() + "\n"), work.file(PICTURE, heatmap.svg(found))]
+    return PatchResult(summary=found.summary, strongest=strongest(found, TOP), files=files, lineage=work.lineage())
