@@ -9,10 +9,12 @@ from fastapi.routing import APIRoute
 from starlette.middleware.gzip import GZipMiddleware
 
 from clew_api import dashboard, openapi, problems
+from clew_api.auth import refuse_undeclared
 from clew_api.context import RequestContext
 from clew_api.lab import Lab
 from clew_api.routers import (
     artifacts,
+    audit,
     coders,
     datasets,
     estimates,
@@ -20,15 +22,21 @@ from clew_api.routers import (
     graphs,
     health,
     jobs,
+    keys,
     metrics,
     models,
+    projects,
     session,
+    users,
     workers,
 )
 from clew_lab.settings import Settings
 
 PREFIX = "/api/v1"
 ROUTERS = (jobs, estimates, events, metrics, artifacts, models, datasets, coders, graphs, workers, health, session)
+PEOPLE = (users, projects, keys, audit)
+PUBLIC = frozenset({"get_health", "open_session"})
+"""Routes that ask for neither key nor session."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -70,8 +78,9 @@ def routes_alone() -> FastAPI:
 
 
 def _install_routes(app: FastAPI) -> None:
-    for module in ROUTERS:
+    for module in (*ROUTERS, *PEOPLE):
         app.include_router(module.router, prefix=PREFIX)
+        refuse_undeclared(module.router.routes, PUBLIC)
     problems.install(app)
     openapi.install(app)
 

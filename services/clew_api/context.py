@@ -1,9 +1,13 @@
-"""Around every request: its id, its line in the log, headers that make browsers careful, and the last safety net."""
+"""Around every request: its id, its line in the log, headers that make browsers careful, and the last safety net.
+
+Paths are logged in percent-encoding: what a stranger writes there moves no terminal.
+"""
 
 import re
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from urllib.parse import quote
 from uuid import uuid4
 
 import structlog
@@ -72,7 +76,9 @@ class RequestContext:
             try:
                 await self._app(_head_as_get(scope), receive, send_with_headers)
             except Exception as error:
-                log.exception("request.crashed", method=scope["method"], path=scope["path"], error=type(error).__name__)
+                log.exception(
+                    "request.crashed", method=scope["method"], path=quote(scope["path"]), error=type(error).__name__
+                )
                 if status == 0:
                     await self._failed()(scope, receive, send_with_headers)
             finally:
@@ -80,9 +86,10 @@ class RequestContext:
                 log.info(
                     "request",
                     project=caller and caller.actor.project_name,
+                    user=caller and caller.actor.user_name,
                     key=caller and caller.actor.key_name,
                     method=scope["method"],
-                    path=scope["path"],
+                    path=quote(scope["path"]),
                     status=status,
                     ms=round(1000 * (time.perf_counter() - began), 1),
                 )

@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 from clew_api.auth import Caller
 from clew_api.bell import Ring
 from clew_api.lab import Lab
-from clew_lab.catalogue import keys, queries
+from clew_lab.catalogue import identity, queries
 from clew_lab.catalogue.scope import Actor
 from clew_spec.api import EventView, JobSummary
 from clew_spec.errors import NotFound
+from clew_spec.people import Permission
 
 log = structlog.get_logger()
 P = ParamSpec("P")
@@ -32,7 +33,7 @@ PAUSE_S = 0.05
 """...and at most this often."""
 HEARTBEAT_S = 15.0
 CHECK_S = 15.0
-"""How long a stream may outlive its key or its session, however much it has to say."""
+"""How long a stream may outlive its key, its session or the right to read, however much it has to say."""
 CHANGES_WINDOW_S = 15.0
 """How far before its last look a stream of changes looks; longer than any transaction that changes a job."""
 
@@ -85,7 +86,7 @@ class Rhythm:
         if time.monotonic() - self._checked_at >= CHECK_S:
             self._checked_at = time.monotonic()
             caller = self._caller
-            if await look(self._lab, keys.is_live, caller.actor.key_id, caller.session_digest) is False:
+            if await look(self._lab, identity.still, caller.credential, caller.actor, Permission.JOB_READ) is False:
                 return None
         if time.monotonic() - self._said_at < HEARTBEAT_S:
             return b""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 from uuid import UUID, uuid4
 
 import httpx2
@@ -15,9 +15,10 @@ from clew_client.documents import DOCUMENTS, Document
 from clew_client.download import download
 from clew_client.errors import JobFailed
 from clew_client.graphs import LabGraph
+from clew_client.people import People
 from clew_client.requests import job_request
 from clew_client.stream import job_events
-from clew_client.transport import Params, Retry, Transport, parse, problem_of
+from clew_client.transport import Item, Params, Retry, Transport, parse, problem_of
 from clew_spec.api import (
     ArtifactView,
     CoderView,
@@ -33,7 +34,6 @@ from clew_spec.api import (
     ModelView,
     Page,
     SessionView,
-    View,
     WorkerView,
 )
 from clew_spec.base import Spec
@@ -44,11 +44,6 @@ from clew_spec.patching import PatchDocument
 
 Priority = Literal["low", "normal", "high"]
 OnEvent = Callable[[EventView], None]
-
-Item = TypeVar("Item", bound=View)
-
-PAGE = 100
-"""Items asked for at once."""
 
 
 class Lab:
@@ -76,6 +71,11 @@ class Lab:
     @property
     def url(self) -> str:
         return self._transport.url
+
+    @property
+    def people(self) -> People:
+        """Who works in the lab: users, projects, members and keys."""
+        return People(self._transport)
 
     # Jobs
 
@@ -289,16 +289,7 @@ class Lab:
         return answer
 
     def _pages(self, page_of: TypeAdapter[Page[Item]], path: str, params: Params, limit: int | None) -> Iterator[Item]:
-        cursor: str | None = None
-        left = limit
-        while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
-            page: Page[Item] = self._transport.get(page_of, path, {**params, "limit": size, "cursor": cursor})
-            yield from page.items[:left]
-            cursor = page.next_cursor
-            if cursor is None:
-                return
-            left = None if left is None else left - len(page.items)
+        return self._transport.pages(page_of, path, params, limit)
 
 
 class Job:

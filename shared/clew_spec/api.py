@@ -1,4 +1,5 @@
-"""What the API answers. Requests are the specs themselves; see `clew_spec.jobs.JobRequest`."""
+"""What the API answers. Requests are the specs themselves; see `clew_spec.jobs.JobRequest` and
+`clew_spec.people`."""
 
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
@@ -12,6 +13,7 @@ from clew_spec.estimates import Estimate
 from clew_spec.evaluation import CoderMetrics
 from clew_spec.graph import GraphSummary
 from clew_spec.jobs import JobKind, JobSpec, JobState, Pool, Visibility
+from clew_spec.people import Permission, Role
 from clew_spec.results import Lineage, ModelConfig
 
 T = TypeVar("T")
@@ -204,11 +206,95 @@ class EstimateView(View):
     """Why it does not fit, or why that cannot be told."""
 
 
-class SessionRequest(View):
-    key: str
+class ProjectRole(View):
+    project: str
+    project_id: UUID
+    role: Role
 
 
 class SessionView(View):
-    project: str
-    key_name: str
+    """Who is asking, and what they may do in the project they act in."""
+
+    project: str | None
+    """Null where the person is in no project, or no longer in the one they acted in."""
+    project_id: UUID | None
+    user: str | None
+    """Name of the person; null where a key of the project's own speaks."""
+    display_name: str | None
+    user_id: UUID | None
+    key_id: UUID | None
+    key_name: str | None
+    """Null where the person signed in with a password."""
+    role: Role | None
+    """In the project."""
+    admin: bool
+    """Of the platform."""
+    permissions: list[Permission]
+    projects: list[ProjectRole]
+    """That `PATCH /api/v1/session` can change to; of a key, its own alone."""
     expires_at: datetime | None
+
+
+class UserView(View):
+    id: UUID
+    name: str
+    display_name: str
+    admin: bool
+    disabled: bool
+    has_password: bool
+    projects: list[ProjectRole]
+    created_at: datetime
+
+
+class ProjectView(View):
+    id: UUID
+    name: str
+    weight: float
+    members: int
+    role: Role | None
+    """Yours."""
+    created_at: datetime
+
+
+class MemberView(View):
+    user_id: UUID
+    name: str
+    display_name: str
+    role: Role
+    disabled: bool
+    since: datetime
+
+
+class KeyView(View):
+    id: UUID
+    name: str
+    hint: str
+    """Its last four characters."""
+    user: str | None
+    """Whose it is; null of the project's own."""
+    scopes: list[Permission] | None
+    """Null: all that its owner may."""
+    live: bool
+    """Neither revoked nor expired, and its owner may still use it."""
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class NewKeyView(KeyView):
+    key: str
+    """In plain text, this once."""
+
+
+class AuditView(View):
+    id: int
+    at: datetime
+    project: str | None
+    """Null of what was done to the lab itself."""
+    user: str | None
+    key: str | None
+    action: str
+    target: str
+    request_id: str | None
+    data: dict[str, Any] | None

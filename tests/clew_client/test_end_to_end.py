@@ -185,3 +185,34 @@ def _run(records: Records, job_id: UUID) -> int:
 def _log(records: Records, job_id: UUID, fence: int, n: int) -> None:
     with records.begin() as session:
         events.append(session, moves.hold(session, job_id, fence), ("log", {"level": "info", "message": str(n)}))
+
+
+def test_people_come_in_by_password_and_keys_are_made_turned_and_ended(
+    lab: Lab, clew: Clew, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(lab):
+        assert "ada is a user" in clew("users", "create", "ada", "--password", stdin="thread of ariadne\n")
+        clew("projects", "create", "maze", "--weight", "2", "--admin", "ada")
+        assert "ada is viewer of main" in clew("members", "add", "ada", "viewer")
+        assert "ada is member of main" in clew("members", "set", "ada", "member")
+        assert {one["name"] for one in json.loads(clew("members", "list", "--json"))} == {"admin", "ada"}
+        assert "member.added" in clew("audit")
+
+        assert "wrong" in clew("login", url_of(lab), "--user", "ada", stdin="thread of minos\n", code=1)
+        said = clew("login", url_of(lab), "--user", "ada", "--project", "maze", stdin="thread of ariadne\n")
+        assert "of project maze" in said
+        assert json.loads(clew("jobs", "--json")) == []
+        assert "user:manage" in clew("users", "list", code=1)
+        made = json.loads(clew("keys", "create", "nightly", "--scope", "job:read", "--days", "7", "--json"))
+        assert (made["scopes"], made["user"]) == (["job:read"], "ada")
+        turned = clew("keys", "rotate", "nightly").strip()
+        assert turned not in ("", made["key"])
+        clew("keys", "revoke", made["id"][:13])
+        assert "revoked" in clew("keys", "list")
+        monkeypatch.setenv("CLEW_URL", url_of(lab))
+        monkeypatch.setenv("CLEW_KEY", turned)
+        assert "was revoked" in clew("jobs", code=1)
+        monkeypatch.delenv("CLEW_KEY")
+        own = json.loads(clew("keys", "list", "--json"))[-1]
+        clew("keys", "rotate", own["id"])
+        assert json.loads(clew("jobs", "--json")) == [], "the key at hand was stored anew"

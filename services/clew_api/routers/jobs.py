@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response, status
 
-from clew_api.auth import ActorDep
+from clew_api.auth import ActorDep, requires
 from clew_api.body import body_of, declared_body
 from clew_api.context import request_id
 from clew_api.lab import LabDep
@@ -17,14 +17,17 @@ from clew_lab.jobs.accept import accept
 from clew_lab.jobs.cancel import cancel
 from clew_spec.api import JobSummary, JobView, Page
 from clew_spec.jobs import JobKind, JobRequest, JobState
+from clew_spec.people import Permission
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=declared(403))
+READ = [requires(Permission.JOB_READ)]
 
 
 # The actor comes before the body, so that who has no key learns nothing else.
 @router.post(
     "",
     status_code=status.HTTP_202_ACCEPTED,
+    dependencies=[requires(Permission.JOB_SUBMIT)],
     responses={
         200: {"model": JobView, "description": "The job that this key made before, or that succeeded at the same"},
         **declared(401, 403, 409, 413, 415, 422, 503),
@@ -60,7 +63,7 @@ def submit_job(
     return view
 
 
-@router.get("", responses=declared(401, 422, 503))
+@router.get("", dependencies=READ, responses=declared(401, 422, 503))
 def list_jobs(
     lab: LabDep,
     actor: ActorDep,
@@ -74,15 +77,23 @@ def list_jobs(
         return queries.list_jobs(session, actor, states=state or (), kinds=kind or (), cursor=cursor, limit=limit)
 
 
-@router.get("/{job_id}", responses=declared(401, 404, 422, 503))
+@router.get("/{job_id}", dependencies=READ, responses=declared(401, 404, 422, 503))
 def get_job(lab: LabDep, actor: ActorDep, job_id: UUID) -> JobView:
     with lab.transaction() as session:
         return queries.get_job(session, actor, job_id)
 
 
-@router.post("/{job_id}/cancel", status_code=status.HTTP_202_ACCEPTED, responses=declared(401, 403, 404, 409, 422, 503))
+@router.post(
+    "/{job_id}/cancel",
+    status_code=status.HTTP_202_ACCEPTED,
+    dependencies=[requires(Permission.JOB_CANCEL, Permission.JOB_MANAGE)],
+    responses=declared(401, 403, 404, 409, 422, 503),
+)
 def cancel_job(lab: LabDep, actor: ActorDep, job_id: UUID) -> JobView:
-    """Ask for the job to stop. Asking twice is asking once; a job that has ended cannot be cancelled."""
+    """Ask for the job to stop. Asking twice is asking once; a job that has ended cannot be cancelled.
+
+    Who does not manage the project's jobs can stop their own.
+    """
     with lab.transaction() as session:
         cancel(session, actor, job_id, request_id=request_id())
         return queries.get_job(session, actor, job_id)

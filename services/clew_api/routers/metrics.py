@@ -5,13 +5,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from clew_api.auth import ActorDep
+from clew_api.auth import ActorDep, requires
 from clew_api.lab import LabDep
 from clew_api.problems import declared
 from clew_lab.catalogue.series import MAX_POINTS, metric_series
 from clew_spec.api import MetricSeries
+from clew_spec.people import Permission
 
-router = APIRouter(tags=["metrics"])
+router = APIRouter(tags=["metrics"], dependencies=[requires(Permission.JOB_READ)], responses=declared(403))
 
 MetricName = Annotated[str, Query(max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 

@@ -2,13 +2,16 @@
 
 from fastapi import APIRouter
 
-from clew_api.auth import ActorDep
+from clew_api.auth import ActorDep, requires
 from clew_api.lab import LabDep
 from clew_api.problems import declared
 from clew_lab.catalogue import queries
 from clew_spec.api import WorkerView
+from clew_spec.people import Permission
 
-router = APIRouter(prefix="/workers", tags=["workers"])
+router = APIRouter(
+    prefix="/workers", tags=["workers"], dependencies=[requires(Permission.LAB_READ)], responses=declared(403)
+)
 
 
 @router.get("", responses=declared(401, 503))

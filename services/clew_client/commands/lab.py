@@ -1,6 +1,8 @@
 """`clew login` and `clew health`: the lab itself."""
 
+import platform
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -24,16 +26,43 @@ def register(app: typer.Typer) -> None:
     app.command()(health)
 
 
-def login(url: Annotated[str, typer.Argument(metavar="URL", help="Where the lab is.")]) -> None:
-    """Store the lab's URL and your API key, once the lab has accepted it. A key on stdin is read from there."""
+def login(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where the lab is.")],
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="NAME", help="Sign in by password: a key is made, and stored.")
+    ] = None,
+    project: Annotated[str | None, typer.Option("--project", help="With --user: another than your first.")] = None,
+    days: Annotated[int, typer.Option("--days", min=1, help="With --user: until that key expires.")] = 90,
+) -> None:
+    """Store the lab's URL and your API key, once the lab has accepted it. A key, or a password with --user, that is on
+    stdin is read from there."""
     url = clean_url(url)
     if url.startswith("http://") and urlsplit(url).hostname not in LOOPBACK:
         note("Warning: http sends your key in the clear; use https where others share the network.")
-    key = clean_key(typer.prompt("API key", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline())
+    key = clean_key(_secret("API key")) if user is None else _key_by_password(url, user, project, days)
     with Lab(url, key) as lab:
         session = lab.session()
     path = store(Credentials(url, key))
     say(f"Key {session.key_name} of project {session.project} is stored in {path}.")
+
+
+def _secret(prompt: str) -> str:
+    typed: str = typer.prompt(prompt, hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
+    return typed
+
+
+def _key_by_password(url: str, user: str, project: str | None, days: int) -> str:
+    """A fresh key of the person's own; the session that made it ends."""
+    with Lab(url, key="") as lab:
+        lab.people.sign_in(user, _secret("Password").rstrip("\n"), project)
+        until = datetime.now(UTC) + timedelta(days=days)
+        key = lab.people.create_key(f"clew login on {_host()}", expires_at=until)
+        lab.people.sign_out()
+    return key.key
+
+
+def _host() -> str:
+    return "".join(filter(str.isprintable, platform.node()))[:60] or "a computer"
 
 
 def health(as_json: AsJson = False) -> None:

@@ -12,6 +12,7 @@ from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Graph, Job, Mode
 from clew_spec.errors import DataError
 from clew_spec.results import (
     CodersResult,
+    ConnectionsResult,
     DatasetResult,
     EdgeResult,
     EvaluationResult,
@@ -22,6 +23,7 @@ from clew_spec.results import (
     MeanEdgesResult,
     ModelResult,
     PatchResult,
+    PathsResult,
     Result,
     SteerResult,
 )

@@ -5,54 +5,28 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
-    DateTime,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
-    MetaData,
-    Text,
     UniqueConstraint,
-    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
+from clew_lab.catalogue.base import Base as Base
+from clew_lab.catalogue.base import Json
+from clew_lab.catalogue.base import new_id as _new_id
+from clew_lab.catalogue.base import now as _now
+from clew_lab.catalogue.people_tables import Membership as Membership
+from clew_lab.catalogue.people_tables import Session as Session
+from clew_lab.catalogue.people_tables import SignInAttempt as SignInAttempt
+from clew_lab.catalogue.people_tables import User as User
 from clew_spec.jobs import JobState
-
-Json = dict[str, Any]
-
-
-class Base(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {
-        str: Text,
-        datetime: DateTime(timezone=True),
-        int: BigInteger,
-        Json: JSONB,
-        list[Any]: JSONB,
-    }
-
-
-def _new_id() -> Any:
-    return mapped_column(primary_key=True, server_default=text("uuidv7()"))
-
-
-def _now() -> Any:
-    return mapped_column(server_default=func.now())
 
 
 class Project(Base):
@@ -73,26 +47,17 @@ class ApiKey(Base):
 
     id: Mapped[UUID] = _new_id()
     project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    """Its owner; null of a key that is the project's own."""
     name: Mapped[str]
     hint: Mapped[str]
     digest: Mapped[str] = mapped_column(unique=True)
-    admin: Mapped[bool] = mapped_column(server_default=text("false"))
+    scopes: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """What it may do at most. Null: whatever its owner may; without an owner, nothing."""
     created_at: Mapped[datetime] = _now()
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
-
-
-class Session(Base):
-    """A browser's session, opened by a key. The cookie's value is stored as an HMAC."""
-
-    __tablename__ = "sessions"
-
-    id: Mapped[UUID] = _new_id()
-    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id"))
-    digest: Mapped[str] = mapped_column(unique=True)
-    created_at: Mapped[datetime] = _now()
-    expires_at: Mapped[datetime]
 
 
 class Worker(Base):
@@ -148,6 +113,8 @@ class Job(Base):
     content_digest: Mapped[str | None]
     """Of all that decides the result, for kinds whose result may be used again."""
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    """Whoever submitted it, where a person did."""
 
     state: Mapped[str] = mapped_column(server_default=JobState.QUEUED.value)
     fence: Mapped[int] = mapped_column(server_default=text("0"))
@@ -327,6 +294,7 @@ class Audit(Base):
     at: Mapped[datetime] = _now()
     project_id: Mapped[UUID | None] = mapped_column(ForeignKey("projects.id"))
     key_id: Mapped[UUID | None]
+    user_id: Mapped[UUID | None]
     action: Mapped[str]
     """Past tense: `job.accepted`, `job.cancel_requested`, `key.created`."""
     target: Mapped[str]
@@ -335,3 +303,4 @@ class Audit(Base):
 
 
 Index("ix_jobs_changed", Job.updated_at)
+Index("ix_audit_project", Audit.project_id, Audit.id.desc())

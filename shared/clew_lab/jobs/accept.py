@@ -57,6 +57,7 @@ def accept(
             request_digest=digest,
             content_digest=content,
             created_by=actor.key_id,
+            user_id=actor.user_id,
         )
         .on_conflict_do_nothing(index_elements=[Job.project_id, Job.idempotency_key])
         .returning(Job)
@@ -68,6 +69,7 @@ def accept(
         Audit(
             project_id=actor.project_id,
             key_id=actor.key_id,
+            user_id=actor.user_id,
             action="job.accepted",
             target=str(job.id),
             request_id=request_id,

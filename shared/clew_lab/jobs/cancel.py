@@ -11,14 +11,17 @@ from clew_lab.jobs import events
 from clew_lab.jobs.moves import lock, move
 from clew_spec.errors import Conflict
 from clew_spec.jobs import JobState
+from clew_spec.people import Permission
 
 
 def cancel(session: Session, actor: Actor, job_id: UUID, *, request_id: str | None = None) -> Job:
     """A waiting job ends at once, a running one at its next step. Asking again changes nothing.
 
-    Raises `NotFound` where the job is not the actor's, `Conflict` where it has succeeded or failed already.
+    Raises `NotFound` where the job is not the project's, `Forbidden` where it is another member's and the actor does
+    not manage the project's jobs, `Conflict` where it has succeeded or failed already.
     """
-    scope.get(session, actor, Job, job_id, write=True)
+    if not actor.submitted(scope.get(session, actor, Job, job_id, write=True)):
+        actor.require(Permission.JOB_MANAGE)
     job = lock(session, job_id)
     if job.state == JobState.CANCELLED.value or job.cancel_requested:
         return job
@@ -33,6 +36,7 @@ def cancel(session: Session, actor: Actor, job_id: UUID, *, request_id: str | No
         Audit(
             project_id=job.project_id,
             key_id=actor.key_id,
+            user_id=actor.user_id,
             action="job.cancel_requested",
             target=str(job.id),
             request_id=request_id,
