@@ -47,8 +47,16 @@ def _actor(found: Annotated[Caller, Depends(caller)]) -> Actor:
     return found.actor
 
 
+def _admin(actor: Annotated[Actor, Depends(_actor)]) -> Actor:
+    if not actor.admin:
+        raise Forbidden("this is for who runs the lab", expected="an admin key")
+    return actor
+
+
 CallerDep = Annotated[Caller, Depends(caller)]
 ActorDep = Annotated[Actor, Depends(_actor)]
+AdminDep = Annotated[Actor, Depends(_admin)]
+"""Raises `Forbidden` where the key is no admin's."""
 
 
 def _by_key(lab: Lab, bearer: HTTPAuthorizationCredentials | None) -> Caller:
