@@ -28,7 +28,7 @@ _WORKERS = text("""
         count(*)
     from workers where beat_at > now() - make_interval(secs => :alive_s) group by 1, 2
 """)
-_ATTEMPTS = text("select outcome, count(*) as count from attempts where outcome is not null group by outcome")
+_ATTEMPTS = text("select outcome, count(*) as ended from attempts where outcome is not null group by outcome")
 OUTCOMES = ("succeeded", "failed", "cancelled", "preempted", "lost")
 
 
@@ -79,7 +79,7 @@ class LabCollector(Collector):
             "Attempts that have ended; `lost` ones lost their lease or their runner.",
             labels=["outcome"],
         )
-        ended = {row.outcome: row.count for row in session.execute(_ATTEMPTS)}
+        ended = {row.outcome: row.ended for row in session.execute(_ATTEMPTS)}
         for outcome in OUTCOMES:
             attempts.add_metric([outcome], ended.get(outcome, 0))
         yield attempts
