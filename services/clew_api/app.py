@@ -26,6 +26,7 @@ from clew_api.routers import (
     keys,
     metrics,
     models,
+    overview,
     projects,
     session,
     users,
@@ -34,7 +35,21 @@ from clew_api.routers import (
 from clew_lab.settings import Settings
 
 PREFIX = "/api/v1"
-ROUTERS = (jobs, estimates, events, metrics, artifacts, models, datasets, coders, graphs, workers, health, session)
+ROUTERS = (
+    jobs,
+    estimates,
+    events,
+    metrics,
+    artifacts,
+    models,
+    datasets,
+    coders,
+    graphs,
+    workers,
+    overview,
+    health,
+    session,
+)
 PEOPLE = (users, projects, keys, audit)
 PUBLIC = frozenset({"get_health", "open_session"})
 """Routes that ask for neither key nor session."""

@@ -147,8 +147,8 @@ async def changes(lab: Lab, caller: Caller, job_id: UUID | None, after: int) -> 
                 looked_at = asked_at
                 changed, events, ended = found
                 watched = None if ended else watched
-                fresh = [job for job in changed if known.get(job.id) != job]
-                known = {job.id: job for job in changed}
+                fresh = [job for job in changed if known.get(job.id) != _lasting(job)]
+                known = {job.id: _lasting(job) for job in changed}
                 for event in events:
                     yield event_frame(event, "event")
                     after = event.seq
@@ -159,6 +159,11 @@ async def changes(lab: Lab, caller: Caller, job_id: UUID | None, after: int) -> 
             if (sign := await rhythm.wait()) is None:
                 return
             yield sign
+
+
+def _lasting(job: JobSummary) -> JobSummary:
+    """Without its standing, which grows older by itself: that is no change of the job."""
+    return job.model_copy(update={"standing": None})
 
 
 def _changes_after(

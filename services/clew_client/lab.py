@@ -31,6 +31,7 @@ from clew_spec.api import (
     Health,
     JobSummary,
     JobView,
+    LabView,
     MetricSeries,
     ModelView,
     Page,
@@ -287,6 +288,11 @@ class Lab:
     def drain(self, worker: str) -> None:
         """Have a worker give back its job by a checkpoint, and end. Needs an admin key; raises Forbidden, NotFound."""
         self._transport.request("POST", f"workers/{quote(worker, safe='')}/drain", idempotent=True)
+
+    def overview(self) -> LabView:
+        """Workers, pools, and what every project may have of them and had."""
+        answer: LabView = self._transport.get(LabView, "lab")
+        return answer
 
     def session(self) -> SessionView:
         """Whose key this is."""

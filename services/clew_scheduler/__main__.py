@@ -10,6 +10,7 @@ from clew_lab.settings import settings
 from clew_lab.storage import Store
 from clew_scheduler.loop import Scheduler, log
 from clew_scheduler.retention import sweep_until
+from clew_scheduler.standing import look_until
 
 
 def main() -> None:
@@ -31,6 +32,13 @@ def main() -> None:
         args=(stop, sessions, Store.of(config)),
         kwargs={"after_s": config.keep_leftovers_s},
         name="retention",
+        daemon=True,
+    ).start()
+    threading.Thread(
+        target=look_until,
+        args=(stop, sessions),
+        kwargs={"alive_s": config.alive_s, "every_s": config.standing_s},
+        name="standing",
         daemon=True,
     ).start()
     log.info("started")

@@ -53,12 +53,17 @@ class Scheduler:
                 monitoring.LAPSED.inc()
                 log.info("lease_lapsed", job_id=job_id)
         with self._sessions.begin() as session:
-            bells = dispatch(session, lease_s=settings.dispatch_lease_s, alive_s=settings.alive_s)
+            bells = dispatch(
+                session,
+                lease_s=settings.dispatch_lease_s,
+                alive_s=settings.alive_s,
+                reserve_after_s=settings.reserve_after_s,
+            )
         for bell in bells:
             try:
                 ring(self._app, bell)
-                monitoring.DISPATCHED.labels(bell.pool).inc()
-                log.info("dispatched", job_id=bell.job_id, fence=bell.fence, pool=bell.pool)
+                monitoring.DISPATCHED.inc()
+                log.info("dispatched", job_id=bell.job_id, fence=bell.fence, worker=bell.worker)
             except Unavailable as error:
                 # The leases of these bells lapse, and they are rung again.
                 monitoring.NOT_RUNG.inc()

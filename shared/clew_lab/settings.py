@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     """How long a preempted runner may take to write a checkpoint before it is ended all the same."""
     poll_s: float = 1
     """How often the scheduler looks without being notified."""
+    reserve_after_s: float = 600
+    """How long a job that few workers can hold is passed by smaller ones before such a worker is kept for it."""
+    standing_s: float = 2
+    """How often the scheduler says of every waiting job where it stands; at most 5 seconds may lie between."""
     max_lost: int = 5
     """Workers that may be lost under one job before the job is failed."""
     upload_patience_s: float = 300

@@ -51,6 +51,24 @@ class AttemptView(View):
     error: Problem | None
 
 
+Cause = Literal["no-worker", "too-large", "quota", "kept", "share", "busy", "next"]
+
+
+class Standing(View):
+    """Where a waiting job stands, as the scheduler last saw it."""
+
+    position: int
+    """Among the waiting jobs of its pool, from 1, in the order in which they would be given to workers."""
+    eta_s: float | None
+    """Seconds from now until it starts, judged by what runs and by what jobs of these kinds took; null where that
+    cannot be told."""
+    cause: Cause
+    reason: str
+    """Why it waits, in a sentence."""
+    at: datetime
+    """When the scheduler looked; while it lives, a few seconds ago."""
+
+
 class JobSummary(View):
     id: UUID
     project: str
@@ -61,6 +79,8 @@ class JobSummary(View):
     visibility: Visibility
     cancel_requested: bool
     progress: ProgressView | None
+    standing: Standing | None
+    """Of a waiting job; null of others, and until the scheduler has looked."""
     error: Problem | None
     created_at: datetime
     started_at: datetime | None
@@ -182,9 +202,54 @@ class WorkerView(View):
     pool: Pool
     device: str
     memory_bytes: int
+    """Of its GPU, else of its machine; 0 where that is not known."""
+    cpus: int
+    """0 where that is not known."""
     draining: bool
     beat_age_s: float
     job_id: UUID | None
+
+
+class PoolView(View):
+    pool: Pool
+    workers: int
+    """That live and take work."""
+    busy: int
+    """Of these, those that were given a job."""
+    waiting: int
+    """Jobs, as the scheduler last counted them."""
+    at: datetime | None
+    """When that was; null until it has looked."""
+
+
+class ProjectShare(View):
+    """What a project may have of the workers, and what it had."""
+
+    project: str
+    weight: float
+    share: float
+    """Its weight over that of all projects."""
+    used_s: float
+    """Worker-seconds, the running jobs' included, each counting half after seven days."""
+    used_share: float
+    """Of what all projects used."""
+    in_flight: int
+    """Jobs that workers have."""
+    waiting: int
+    """Jobs, as the scheduler last counted them."""
+    max_in_flight: int | None
+    """Its quota; null without one, and of projects that are not yours."""
+    stored_bytes: int | None
+    """Of its published files; null of projects that are not yours."""
+    max_stored_bytes: int | None
+
+
+class LabView(View):
+    """Who works in the lab, and who gets how much of it."""
+
+    workers: list[WorkerView]
+    pools: list[PoolView]
+    projects: list[ProjectShare]
 
 
 class WorkerFit(View):

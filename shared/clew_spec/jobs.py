@@ -112,6 +112,18 @@ MOVES: dict[JobState, frozenset[JobState]] = {
 """Every move a job can make; nothing else may write `jobs.state`."""
 
 
+class Requests(Spec):
+    """What a worker must have, where that is not what is worked out from the spec."""
+
+    gpus: int | None = Field(default=None, ge=0, le=1)
+    """1 for a worker with a GPU. A worker has one or none; without this, either will do."""
+    gpu_memory_bytes: int | None = Field(default=None, ge=0, lt=2**50)
+    """On a worker with a GPU, in place of the estimate."""
+    cpus: int | None = Field(default=None, ge=0, le=4096)
+    memory_bytes: int | None = Field(default=None, ge=0, lt=2**50)
+    """Of the machine; on a worker without a GPU in place of the estimate."""
+
+
 class JobRequest(Spec):
     """The body of `POST /api/v1/jobs`."""
 
@@ -120,5 +132,6 @@ class JobRequest(Spec):
     max_retries: int = Field(default=0, ge=0, le=10)
     """How often a job that failed by its own fault is tried again. Lost workers and preemptions do not count."""
     visibility: Visibility = "project"
+    requests: Requests = Requests()
     reuse: bool = True
     """Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it."""

@@ -86,6 +86,7 @@ class Contract:
             visibility=request.visibility,
             cancel_requested=False,
             progress=None,
+            standing=None,
             error=None,
             created_at=datetime.now(UTC),
             started_at=None,

@@ -14,7 +14,7 @@ from clew_spec.exporting import ExportCodersSpec
 from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
-from clew_spec.jobs import JobRequest
+from clew_spec.jobs import JobRequest, Requests
 from clew_spec.losses import AuxK, LossSpec
 from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
@@ -204,6 +204,13 @@ requests = st.builds(
     max_retries=st.integers(0, 10),
     reuse=st.booleans(),
     visibility=st.sampled_from(["project", "lab"]),
+    requests=st.builds(
+        Requests,
+        gpus=st.none() | st.integers(0, 1),
+        gpu_memory_bytes=st.none() | st.integers(0, 2**40),
+        cpus=st.none() | st.integers(0, 512),
+        memory_bytes=st.none() | st.integers(0, 2**40),
+    ),
 )
 
 EVALUATE = JobRequest(spec=EvaluateSpec(coders="demo"))

@@ -16,7 +16,7 @@ from clew_lab.catalogue.engine import make_engine, session_factory
 from clew_lab.catalogue.publish import Uploaded
 from clew_lab.catalogue.tables import Artifact, Attempt
 from clew_lab.jobs import finalise
-from clew_lab.jobs.broker import make_app
+from clew_lab.jobs.broker import make_app, queue_of
 from clew_lab.storage import Store, object_key
 from clew_scheduler.loop import Scheduler
 from clew_scheduler.retention import sweep
@@ -34,8 +34,8 @@ def test_a_bell_carries_the_job_and_its_fence_and_nothing_else(queue: Queue, lab
     queue.register()
     job = queue.accept()
     (bell,) = Scheduler(lab.settings, queue.sessions, app).turn()
-    assert (bell.job_id, bell.fence, bell.pool) == (job.id, 1, "train")
-    with app.connection_for_read() as connection, connection.SimpleQueue("train") as messages:
+    assert (bell.job_id, bell.fence, bell.worker) == (job.id, 1, "w")
+    with app.connection_for_read() as connection, connection.SimpleQueue(queue_of("w")) as messages:
         message = messages.get(timeout=10)
         args, kwargs, _ = message.payload
         assert (args, kwargs) == ([str(job.id), 1], {})

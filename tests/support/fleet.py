@@ -121,7 +121,10 @@ class Fleet:
             cancel.cancel(session, self.actor, job_id)
 
     def ring(self, job_id: UUID, fence: int) -> None:
-        ring(self.app, Bell(job_id, fence, "train"))
+        """The bell of this job's worker, or of the first there is, where the job has none."""
+        job = self.job(job_id)
+        worker = self.rows(Worker, Worker.id == job.worker_id) or self.rows(Worker)
+        ring(self.app, Bell(job_id, fence, worker[0].name))
 
     def job(self, job_id: UUID) -> Job:
         with self.sessions() as session:

@@ -23,4 +23,4 @@ def estimate_job(
     lab: LabDep, actor: ActorDep, request: Annotated[JobRequest, Depends(body_of(JobRequest))]
 ) -> EstimateView:
     """Check a job as its submission would, and say what it would take. Nothing is stored."""
-    return considered(lab, actor, request.spec)
+    return considered(lab, actor, request)

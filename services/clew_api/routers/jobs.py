@@ -45,7 +45,7 @@ def submit_job(
 
     Where `reuse` is not refused and a job of the project has succeeded at exactly the same, that one is the answer.
     """
-    resolved = admitted(lab, actor, request.spec, idempotency_key)
+    resolved, needs = admitted(lab, actor, request, idempotency_key)
     with lab.transaction() as session:
         job, created = accept(
             session,
@@ -53,6 +53,7 @@ def submit_job(
             request,
             inputs=resolved.inputs,
             name=resolved.name,
+            needs=needs,
             idempotency_key=idempotency_key,
             request_id=request_id(),
             code_version=lab.settings.code_version,

@@ -1,4 +1,4 @@
-"""`clew login`, `clew health` and `clew drain`: the lab itself."""
+"""`clew login`, `clew health`, `clew shares` and `clew drain`: the lab itself."""
 
 import platform
 import sys
@@ -12,9 +12,9 @@ from rich.text import Text
 
 from clew_client.commands.options import AsJson
 from clew_client.credentials import Credentials, clean_key, clean_url, store
-from clew_client.display import console, note, print_json, say, table
+from clew_client.display import console, duration, note, number, print_json, say, since, table
 from clew_client.lab import Lab
-from clew_spec.api import Health, WorkerView
+from clew_spec.api import Health, PoolView, ProjectShare, WorkerView
 from clew_spec.errors import NotAuthenticated
 from clew_spec.units import size
 
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command()(login)
     app.command()(health)
     app.command(rich_help_panel="To run a lab")(drain)
+    app.command()(shares)
 
 
 def login(
@@ -84,6 +85,55 @@ def drain(
     with Lab() as lab:
         lab.drain(worker)
     say(f"{worker} is asked to drain; its job waits again and continues on another worker.")
+
+
+def shares(as_json: AsJson = False) -> None:
+    """Say what each project may have of the workers, what it had and has, and what waits."""
+    with Lab() as lab:
+        found = lab.overview()
+    if as_json:
+        print_json(found)
+        return
+    console().print(_pools(found.pools))
+    console().print(_projects(found.projects))
+
+
+def _pools(pools: list[PoolView]) -> Table:
+    return table(
+        ["pool", "workers>", "busy>", "waiting>", "seen>"],
+        [(pool.pool, number(pool.workers), number(pool.busy), number(pool.waiting), _seen(pool)) for pool in pools],
+    )
+
+
+def _seen(pool: PoolView) -> str:
+    return f"{since(pool.at)} ago" if pool.at else "never"
+
+
+def _projects(projects: list[ProjectShare]) -> Table:
+    return table(
+        ["project", "weight>", "share>", "used>", "of all>", "on workers>", "waiting>", "stored>"],
+        [
+            (
+                each.project,
+                number(each.weight),
+                f"{each.share:.0%}",
+                duration(each.used_s),
+                f"{each.used_share:.0%}",
+                _of(number(each.in_flight), None if each.max_in_flight is None else number(each.max_in_flight)),
+                number(each.waiting),
+                "" if each.stored_bytes is None else _of(size(each.stored_bytes), _size(each.max_stored_bytes)),
+            )
+            for each in projects
+        ],
+    )
+
+
+def _of(value: str, most: str | None) -> str:
+    return value if most is None else f"{value} of {most}"
+
+
+def _size(value: int | None) -> str | None:
+    return None if value is None else size(value)
 
 
 def _print_health(lab: Lab, found: Health) -> None:

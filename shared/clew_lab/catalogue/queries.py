@@ -1,17 +1,33 @@
 """What may be read, through the scope, in the shapes of `clew_spec.api`."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, extract, func, select, text
+from sqlalchemy import Select, and_, extract, func, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
 
 from clew_lab.catalogue import views
-from clew_lab.catalogue.pages import page
+from clew_lab.catalogue.newest import newest_jobs
+from clew_lab.catalogue.pages import decode_cursor, page
 from clew_lab.catalogue.scope import Actor, get, may_read, owned, readable
-from clew_lab.catalogue.tables import Artifact, Attempt, Coder, Dataset, Event, Graph, Job, Model, Project, Worker
+from clew_lab.catalogue.standings import standing_view
+from clew_lab.catalogue.tables import (
+    Artifact,
+    Attempt,
+    Coder,
+    Dataset,
+    Event,
+    Graph,
+    Job,
+    Model,
+    Project,
+    Queue,
+    Standing,
+    Worker,
+)
 from clew_spec.api import (
     CoderView,
     DatasetView,
@@ -45,12 +61,10 @@ def list_jobs(
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[JobSummary]:
-    statement = job_summaries(actor)
-    if states:
-        statement = statement.where(Job.state.in_(states))
-    if kinds:
-        statement = statement.where(Job.kind.in_(kinds))
-    return page(session, statement, Job, lambda row: views.job_summary(*row), cursor=cursor, limit=limit)
+    before = None if cursor is None else decode_cursor(cursor)
+    listed = newest_jobs(actor, states=states, kinds=kinds, before=before, limit=limit + 1)
+    statement = job_summaries(actor).where(Job.id.in_(listed))
+    return page(session, statement, Job, _summary, cursor=cursor, limit=limit)
 
 
 def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
@@ -66,7 +80,15 @@ def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
         _project_name(session, job.project_id),
         session.scalar(select(Worker.name).where(Worker.id == job.worker_id)),
         [views.attempt_view(*row) for row in attempts],
+        standing_view(job, *_standing(session, job)),
     )
+
+
+def _standing(session: Session, job: Job) -> tuple[Standing | None, datetime | None]:
+    if job.state != JobState.QUEUED.value:
+        return None, None
+    looked_at = session.scalar(select(Queue.at).where(Queue.pool == job.pool))
+    return session.get(Standing, job.id, populate_existing=True), looked_at
 
 
 def job_of_idempotency_key(session: Session, actor: Actor, idempotency_key: str) -> Job | None:
@@ -157,7 +179,7 @@ def jobs_changed(session: Session, actor: Actor, window_s: float, limit: int = 5
         .order_by(Job.updated_at.desc())
         .limit(limit)
     )
-    return [views.job_summary(*row) for row in reversed(session.execute(statement).all())]
+    return [_summary(row) for row in reversed(session.execute(statement).all())]
 
 
 def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
@@ -182,6 +204,7 @@ def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
                 "pool": worker.pool,
                 "device": worker.device,
                 "memory_bytes": worker.memory_bytes,
+                "cpus": worker.cpus,
                 "draining": worker.draining,
                 "beat_age_s": max(0.0, float(beat_age)),
                 "job_id": job_id,
@@ -192,14 +215,21 @@ def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
 
 
 def job_summaries(actor: Actor) -> Select[Any]:
-    """Visible jobs with their projects' names, without the columns that can be long."""
+    """Visible jobs with their projects' names and where they stand, without the columns that can be long."""
     long = (Job.spec, Job.inputs, Job.result, Job.checkpoint)
     return (
         readable(actor, Job)
         .join(Project, Project.id == Job.project_id)
-        .add_columns(Project.name)
+        .outerjoin(Standing, and_(Standing.job_id == Job.id, Job.state == JobState.QUEUED.value))
+        .outerjoin(Queue, Queue.pool == Job.pool)
+        .add_columns(Project.name, Standing, Queue.at)
         .options(*(defer(column, raiseload=True) for column in long))
     )
+
+
+def _summary(row: Any) -> JobSummary:
+    job, project, standing, looked_at = row
+    return views.job_summary(job, project, standing_view(job, standing, looked_at))
 
 
 def _list(

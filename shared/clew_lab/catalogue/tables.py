@@ -37,6 +37,9 @@ class Project(Base):
     name: Mapped[str] = mapped_column(unique=True)
     weight: Mapped[float] = mapped_column(Float(53), server_default=text("1"))
     """Its share of the workers against that of other projects."""
+    max_in_flight: Mapped[int | None] = mapped_column(Integer)
+    """Jobs that workers may have of it at once; null is no quota, here and below."""
+    max_stored_bytes: Mapped[int | None]
     created_at: Mapped[datetime] = _now()
 
 
@@ -70,6 +73,13 @@ class Worker(Base):
     pool: Mapped[str]
     device: Mapped[str]
     memory_bytes: Mapped[int]
+    """Of its GPU, else of the machine. 0 here and below: it cannot be told, and nothing is refused for it."""
+    ram_bytes: Mapped[int] = mapped_column(server_default=text("0"))
+    cpus: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    gpus: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """1 or none; of none, 0 says just that."""
+    reserved_for: Mapped[UUID | None]
+    """A waiting job that only such a worker can run, and that others may not overtake here."""
     draining: Mapped[bool] = mapped_column(server_default=text("false"))
     started_at: Mapped[datetime] = _now()
     beat_at: Mapped[datetime] = _now()
@@ -90,10 +100,17 @@ class Job(Base):
             "(state in ('succeeded', 'failed', 'cancelled')) = (finished_at is not null)", name="finished_iff_terminal"
         ),
         CheckConstraint("visibility in ('project', 'lab')", name="visibility"),
-        Index("ix_jobs_waiting", "pool", "priority", "created_at", postgresql_where=text("state = 'queued'")),
+        Index(
+            "ix_jobs_waiting",
+            *("pool", "project_id", text("priority desc"), "created_at", "id"),
+            postgresql_where=text("state = 'queued'"),
+        ),
         Index("ix_jobs_held", "lease_expires_at", postgresql_where=text("state in ('dispatched', 'running')")),
         Index("ix_jobs_listing", "project_id", text("id desc")),
+        Index("ix_jobs_newest", "project_id", "state", "kind", "id"),
+        Index("ix_jobs_shown", "state", "kind", "id", postgresql_where=text("visibility = 'lab'")),
         Index("ix_jobs_content", "project_id", "content_digest", postgresql_where=text("state = 'succeeded'")),
+        Index("ix_jobs_finished", "kind", "finished_at", postgresql_where=text("state = 'succeeded'")),
     )
 
     id: Mapped[UUID] = _new_id()
@@ -108,6 +125,15 @@ class Job(Base):
     pool: Mapped[str]
     priority: Mapped[int] = mapped_column(Integer)
     """-1 low, 0 normal, 1 high."""
+    needs_gpus: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """What a worker must have; 0 is nothing, or not known."""
+    needs_cpus: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    needs_gpu_memory: Mapped[int] = mapped_column(server_default=text("0"))
+    """Bytes of its GPU, if it has one."""
+    needs_ram: Mapped[int] = mapped_column(server_default=text("0"))
+    """Bytes of its machine, beside a GPU."""
+    needs_ram_alone: Mapped[int] = mapped_column(server_default=text("0"))
+    """Bytes of its machine, if it has no GPU."""
     idempotency_key: Mapped[str | None]
     request_digest: Mapped[str]
     content_digest: Mapped[str | None]
@@ -140,6 +166,41 @@ class Job(Base):
     dispatched_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class Usage(Base):
+    """What ended attempts of a project used. Halves are due since `at`; see `jobs.share`."""
+
+    __tablename__ = "usage"
+
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    seconds: Mapped[float] = mapped_column(Float(53))
+    at: Mapped[datetime] = _now()
+
+
+class Standing(Base):
+    """Where a waiting job stands; written by the scheduler alone, and made anew where a crash has emptied it."""
+
+    __tablename__ = "standings"
+    # Rewritten again and again: room on each page for the next version of a row, and no log.
+    __table_args__ = ({"prefixes": ["UNLOGGED"], "postgresql_with": {"fillfactor": 50}},)
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+    starts_at: Mapped[datetime | None]
+    cause: Mapped[str]
+    data: Mapped[Json | None]
+
+
+class Queue(Base):
+    """What the scheduler saw of a pool when it looked last: `standings` are of then."""
+
+    __tablename__ = "queues"
+
+    pool: Mapped[str] = mapped_column(primary_key=True)
+    waiting: Mapped[Json]
+    """Jobs by project."""
+    at: Mapped[datetime]
 
 
 class OfJob:
@@ -214,6 +275,7 @@ class Artifact(OfJob, Base):
             ForeignKeyConstraint(["project_id", "job_id"], ["jobs.project_id", "jobs.id"]),
             UniqueConstraint("job_id", "name"),
             Index("ix_artifacts_content", "project_id", "sha256"),
+            Index("ix_artifacts_stored", "project_id", "size"),
         )
 
 

@@ -16,6 +16,7 @@ from clew_spec.api import (
     JobView,
     ModelView,
     ProgressView,
+    Standing,
 )
 from clew_spec.errors import Problem
 from clew_spec.jobs import JobSpec
@@ -26,14 +27,17 @@ PRIORITIES = {-1: "low", 0: "normal", 1: "high"}
 _spec: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 
 
-def job_summary(job: Job, project: str) -> JobSummary:
-    return JobSummary.model_validate(_summary(job, project))
+def job_summary(job: Job, project: str, standing: Standing | None) -> JobSummary:
+    return JobSummary.model_validate({**_summary(job, project), "standing": standing})
 
 
-def job_view(job: Job, project: str, worker: str | None, attempts: list[AttemptView]) -> JobView:
+def job_view(
+    job: Job, project: str, worker: str | None, attempts: list[AttemptView], standing: Standing | None
+) -> JobView:
     return JobView.model_validate(
         {
             **_summary(job, project),
+            "standing": standing,
             "spec": _spec.validate_python(job.spec),
             "pool": job.pool,
             "fence": job.fence,

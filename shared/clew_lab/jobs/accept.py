@@ -12,6 +12,7 @@ from clew_lab.catalogue import queries
 from clew_lab.catalogue.scope import Actor, owned
 from clew_lab.catalogue.tables import Audit, Job
 from clew_lab.jobs import events
+from clew_lab.jobs.needs import NOTHING, Needs
 from clew_lab.jobs.notify import notify_queue
 from clew_spec.errors import Conflict
 from clew_spec.jobs import POOL_OF, PURE, JobRequest, JobState
@@ -26,6 +27,7 @@ def accept(
     *,
     inputs: dict[str, Any],
     name: str,
+    needs: Needs = NOTHING,
     idempotency_key: str | None = None,
     request_id: str | None = None,
     code_version: str = "unknown",
@@ -33,7 +35,7 @@ def accept(
     """Job, first event and audit row, in the caller's transaction: answer only after it has committed.
 
     inputs: UUIDs (as str) of the catalogue records that the spec refers to, by field: `model`, `dataset`, `coders`,
-    `graph`.
+    `graph`. needs: what a worker must have.
     Returns the job and whether it is new: the same idempotency key with the same request gives the job there is, and
     so does, under a new key, what `known` finds. Raises `Conflict` where that key came with another request.
     """
@@ -52,6 +54,7 @@ def accept(
             inputs=inputs,
             pool=POOL_OF[request.spec.kind],
             priority=PRIORITIES[request.priority],
+            **needs.columns,
             max_retries=request.max_retries,
             idempotency_key=idempotency_key,
             request_digest=digest,

@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Attempt, Coder, Dataset, Graph, Job, Model, Worker
+from clew_lab.jobs.needs import Needs, fitting, needs_of, shortfall
 from clew_spec.api import EstimateView, WorkerFit
 from clew_spec.errors import InvalidSpec
 from clew_spec.estimates import DatasetFacts, Estimate, Facts, GraphFacts, estimate, smaller
 from clew_spec.graph import GraphSummary
-from clew_spec.jobs import POOL_OF, JobSpec, JobState, Pool
+from clew_spec.jobs import POOL_OF, JobRequest, JobSpec, JobState, Pool, Requests
 from clew_spec.units import size
 
 FINISHED = 5
@@ -40,37 +41,46 @@ def facts_of(session: Session, inputs: Mapping[str, Any], *, prompt_tokens: int 
 
 
 def estimate_job(
-    session: Session, actor: Actor, spec: JobSpec, inputs: Mapping[str, Any], facts: Facts, *, alive_s: float
+    session: Session, actor: Actor, request: JobRequest, inputs: Mapping[str, Any], facts: Facts, *, alive_s: float
 ) -> EstimateView:
     """What the job will take on the largest worker, beside each that could run it.
 
     alive_s: how old a live worker's beat may be.
     """
+    spec = request.spec
     pool = POOL_OF[spec.kind]
     live = _live(session, pool, alive_s)
-    said_of = {worker.id: estimate(spec, _at(facts, worker)) for worker in live}
-    workers = {worker.id: _fit(worker, said_of[worker.id]) for worker in live}
-    said = said_of[max(live, key=_memory).id] if live else estimate(spec, facts)
-    able = [id for id, worker in workers.items() if worker.fits]
+    said = estimate(spec, _at(facts, max(live, key=_memory)) if live else facts)
+    needs = needs_of(spec, facts, request.requests)
+    able = fitting(session, needs, [worker.id for worker in live])
     if said.flops:
         said = said.timed(_speeds(session, actor, spec, inputs, able))
-    fits = bool(able) or not workers
     return EstimateView(
-        estimate=said, workers=list(workers.values()), fits=fits, reason=_reason(said, pool, list(workers.values()))
+        estimate=said,
+        workers=[_fit(worker, worker.id in able) for worker in live],
+        fits=bool(able) or not live,
+        reason=_reason(said, request, needs, live, fits=bool(able)),
     )
 
 
-def require_fit(spec: JobSpec, facts: Facts, found: EstimateView) -> None:
-    """Raises InvalidSpec, with both numbers and what would fit, where no live worker has the memory."""
-    if found.fits or found.estimate.memory is None:
+def require_fit(request: JobRequest, facts: Facts, found: EstimateView) -> None:
+    """Raises InvalidSpec, with both numbers and what would fit, where no live worker has what the job needs."""
+    if found.fits:
         return
+    if found.estimate.memory is None or request.requests != Requests():
+        raise InvalidSpec(
+            found.reason or "the job does not fit",
+            where="/requests",
+            expected="what one live worker has",
+            hint="what is left out is worked out from the spec",
+        )
     largest = max(found.workers, key=_memory)
     most = largest.memory_bytes
     raise InvalidSpec(
         found.reason or "the job does not fit",
         where=found.estimate.memory.largest.field,
         expected=f"at most {size(most)} of memory",
-        hint=_hint(spec, _at(facts, largest), most),
+        hint=_hint(request.spec, _at(facts, largest), most),
     )
 
 
@@ -99,20 +109,22 @@ def _memory(worker: Worker | WorkerFit) -> int:
     return worker.memory_bytes
 
 
-def _fit(worker: Worker, said: Estimate) -> WorkerFit:
-    known = worker.memory_bytes > 0 and said.memory_bytes is not None
+def _fit(worker: Worker, fits: bool) -> WorkerFit:
     described = {name: getattr(worker, name) for name in ("name", "pool", "device", "memory_bytes")}
-    return WorkerFit.model_validate({**described, "fits": not known or (said.memory_bytes or 0) <= worker.memory_bytes})
+    return WorkerFit.model_validate({**described, "fits": fits})
 
 
-def _reason(said: Estimate, pool: Pool, workers: Sequence[WorkerFit]) -> str | None:
+def _reason(said: Estimate, request: JobRequest, needs: Needs, live: Sequence[Worker], *, fits: bool) -> str | None:
+    pool = POOL_OF[request.spec.kind]
+    if live and not fits and request.requests != Requests():
+        return f"the job needs {shortfall(needs, live)}"
     if said.memory is None:
         return f"how much memory it needs is not known: {said.unknown['memory']}"
-    if not workers:
+    if not live:
         return f"no worker of the pool {pool} is there to compare with"
-    if any(worker.fits for worker in workers):
+    if fits:
         return None
-    largest = max(workers, key=_memory)
+    largest = max(live, key=_memory)
     return (
         f"the job needs about {size(said.memory.bytes)} of memory during {said.memory.moment}; "
         f"{largest.name}, the largest worker of the pool {pool}, has {size(largest.memory_bytes)}"

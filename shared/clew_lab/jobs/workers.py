@@ -14,12 +14,22 @@ from clew_spec.errors import Conflict, NotFound
 from clew_spec.jobs import Pool
 
 
-def register(session: Session, name: str, pool: Pool, *, device: str, memory_bytes: int) -> UUID:
+def register(
+    session: Session, name: str, pool: Pool, *, device: str, memory_bytes: int, ram_bytes: int = 0, cpus: int = 0
+) -> UUID:
     """Announce a worker. One that comes back under its name keeps its row, and is not draining any more.
 
+    memory_bytes: of its GPU, else of the machine, whose are `ram_bytes` and `cpus`; 0 where it cannot be told.
     The row is its newest holder's: whoever held it before finds another `started_at` there, and lets go.
     """
-    described = {"pool": pool, "device": device, "memory_bytes": memory_bytes}
+    described = {
+        "pool": pool,
+        "device": device,
+        "gpus": int(device.startswith("cuda")),
+        "memory_bytes": memory_bytes,
+        "ram_bytes": ram_bytes,
+        "cpus": cpus,
+    }
     fresh = {"draining": False, "started_at": func.clock_timestamp(), "beat_at": func.now()}
     statement = insert(Worker).values(name=name, **described)
     id = session.scalars(

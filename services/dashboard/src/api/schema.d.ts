@@ -4,26 +4,6 @@
  */
 
 export interface paths {
-    "/api/v1/audit": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List Audit
-         * @description In the project at hand, and to admins of the lab what was done to the lab itself; newest first.
-         */
-        get: operations["list_audit"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/coders": {
         parameters: {
             query?: never;
@@ -136,10 +116,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Get Graph
-         * @description A graph, and what has been found out with it.
-         */
+        /** Get Graph */
         get: operations["get_graph"];
         put?: never;
         post?: never;
@@ -264,8 +241,6 @@ export interface paths {
         /**
          * Cancel Job
          * @description Ask for the job to stop. Asking twice is asking once; a job that has ended cannot be cancelled.
-         *
-         *     Who does not manage the project's jobs can stop their own.
          */
         post: operations["cancel_job"];
         delete?: never;
@@ -315,7 +290,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/keys": {
+    "/api/v1/lab": {
         parameters: {
             query?: never;
             header?: never;
@@ -323,56 +298,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Keys
-         * @description Yours, newest first; all of the project's, to who manages them.
+         * Get Lab
+         * @description Workers, pools, and what every project may have of them and had.
          */
-        get: operations["list_keys"];
-        put?: never;
-        /**
-         * Create Key
-         * @description The answer shows the key, which cannot be had again.
-         */
-        post: operations["create_key"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/keys/{key_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
+        get: operations["get_lab"];
         put?: never;
         post?: never;
-        /**
-         * Revoke Key
-         * @description It is refused from now on, and so are sessions opened with it.
-         */
-        delete: operations["revoke_key"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/keys/{key_id}/rotate": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Rotate Key
-         * @description A new secret for the same key; the old one is refused at once.
-         */
-        post: operations["rotate_key"];
         delete?: never;
         options?: never;
         head?: never;
@@ -413,84 +344,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/projects": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List Projects
-         * @description The one you act in; all of them, to admins of the lab. `GET /api/v1/session` lists those you are in.
-         */
-        get: operations["list_projects"];
-        put?: never;
-        /** Create Project */
-        post: operations["create_project"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/projects/{project_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Get Project */
-        get: operations["get_project"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        /** Change Project */
-        patch: operations["change_project"];
-        trace?: never;
-    };
-    "/api/v1/projects/{project_id}/members": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** List Members */
-        get: operations["list_members"];
-        put?: never;
-        /** Add Member */
-        post: operations["add_member"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/projects/{project_id}/members/{user_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        /** Remove Member */
-        delete: operations["remove_member"];
-        options?: never;
-        head?: never;
-        /**
-         * Change Member
-         * @description Give another role. It holds at once, for their sessions and keys too.
-         */
-        patch: operations["change_member"];
-        trace?: never;
-    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -500,13 +353,13 @@ export interface paths {
         };
         /**
          * Get Session
-         * @description Who you are, and what you may.
+         * @description Who you are.
          */
         get: operations["get_session"];
         put?: never;
         /**
          * Open Session
-         * @description Sign in. The session ends by itself after 30 days, and with its key or its person's leave.
+         * @description Sign in. The session ends by itself after 30 days, and with its key.
          */
         post: operations["open_session"];
         /**
@@ -514,30 +367,6 @@ export interface paths {
          * @description Sign out.
          */
         delete: operations["close_session"];
-        options?: never;
-        head?: never;
-        /**
-         * Change Session
-         * @description Act in another of your projects. A key has one project, and so has a session opened with it.
-         */
-        patch: operations["change_session"];
-        trace?: never;
-    };
-    "/api/v1/session/password": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        /**
-         * Change Password
-         * @description Change your own, by the present one; your other sessions end.
-         */
-        put: operations["change_password"];
-        post?: never;
-        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -563,51 +392,6 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
-        trace?: never;
-    };
-    "/api/v1/users": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List Users
-         * @description Newest first.
-         */
-        get: operations["list_users"];
-        put?: never;
-        /**
-         * Create User
-         * @description A new person, who is in no project yet.
-         */
-        post: operations["create_user"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/users/{user_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Get User */
-        get: operations["get_user"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        /**
-         * Change User
-         * @description Rename, promote, disable, or set a password. Nobody is deleted: what they did stays theirs.
-         */
-        patch: operations["change_user"];
         trace?: never;
     };
     "/api/v1/workers": {
@@ -842,35 +626,6 @@ export interface components {
              * @default 300
              */
             view_nodes: number;
-        };
-        /** AuditView */
-        AuditView: {
-            /** Action */
-            action: string;
-            /**
-             * At
-             * Format: date-time
-             */
-            at: string;
-            /** Data */
-            data: {
-                [key: string]: unknown;
-            } | null;
-            /** Id */
-            id: number;
-            /** Key */
-            key: string | null;
-            /**
-             * Project
-             * @description Null of what was done to the lab itself.
-             */
-            project: string | null;
-            /** Request Id */
-            request_id: string | null;
-            /** Target */
-            target: string;
-            /** User */
-            user: string | null;
         };
         /**
          * AuxK
@@ -1560,99 +1315,6 @@ export interface components {
             /** Ok */
             ok: boolean;
         };
-        /** ConnectionsSpec */
-        ConnectionsSpec: {
-            /**
-             * Coders
-             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
-             */
-            coders: string;
-            /**
-             * Downstream
-             * @description Features of each layer above to tell: those that read it most.
-             * @default 20
-             */
-            downstream: number;
-            /** Feature */
-            feature: number;
-            /**
-             * Heads
-             * @description Heads through which features and tokens are told as well; left out, the strongest ones.
-             */
-            heads?: string[] | null;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "connections";
-            /** Layer */
-            layer: number;
-            /**
-             * Strongest Heads
-             * @description Without `heads`: how many on each side, by the norm of what passes.
-             * @default 5
-             */
-            strongest_heads: number;
-            /**
-             * Tokens
-             * @description To tell at each end: read most and least, promoted and suppressed most.
-             * @default 20
-             */
-            tokens: number;
-            /**
-             * Upstream
-             * @description Features of each layer below to tell: those it reads most, by absolute weight.
-             * @default 20
-             */
-            upstream: number;
-        };
-        /** ConnectionsSpec */
-        ConnectionsSpecInput: {
-            /**
-             * Coders
-             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
-             */
-            coders: string;
-            /**
-             * Downstream
-             * @description Features of each layer above to tell: those that read it most.
-             * @default 20
-             */
-            downstream: number;
-            /** Feature */
-            feature: number;
-            /**
-             * Heads
-             * @description Heads through which features and tokens are told as well; left out, the strongest ones.
-             * @default null
-             */
-            heads: string[] | null;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "connections";
-            /** Layer */
-            layer: number;
-            /**
-             * Strongest Heads
-             * @description Without `heads`: how many on each side, by the norm of what passes.
-             * @default 5
-             */
-            strongest_heads: number;
-            /**
-             * Tokens
-             * @description To tell at each end: read most and least, promoted and suppressed most.
-             * @default 20
-             */
-            tokens: number;
-            /**
-             * Upstream
-             * @description Features of each layer below to tell: those it reads most, by absolute weight.
-             * @default 20
-             */
-            upstream: number;
-        };
         /**
          * Conservation
          * @description How exactly edges, with what position 0 leaves out, add up, over all nodes whose incoming edges were computed,
@@ -1749,52 +1411,6 @@ export interface components {
             target: number;
             /** Weight */
             weight: number;
-        };
-        /** EdgeSpec */
-        EdgeSpec: {
-            /**
-             * Graph
-             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
-             */
-            graph: string;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "edge";
-            /**
-             * Source
-             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
-             */
-            source: string;
-            /**
-             * Target
-             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
-             */
-            target: string;
-        };
-        /** EdgeSpec */
-        EdgeSpecInput: {
-            /**
-             * Graph
-             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
-             */
-            graph: string;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "edge";
-            /**
-             * Source
-             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
-             */
-            source: string;
-            /**
-             * Target
-             * @description a node of a graph: L8/F123@4, L8/error@4, L8/bias@4, token@4, position@4, logit, logit@1 (the second target), or a node's id
-             */
-            target: string;
         };
         /**
          * ErrorParts
@@ -2166,7 +1782,7 @@ export interface components {
         };
         /**
          * FeatureEdit
-         * @description One feature at the positions `start` to `stop` - 1. Position 0 has features in a graph that says so, only.
+         * @description One feature at the positions `start` to `stop` - 1. Position 0 has no features.
          */
         FeatureEdit: {
             /** Feature */
@@ -2197,7 +1813,7 @@ export interface components {
         };
         /**
          * FeatureEdit
-         * @description One feature at the positions `start` to `stop` - 1. Position 0 has features in a graph that says so, only.
+         * @description One feature at the positions `start` to `stop` - 1. Position 0 has no features.
          */
         FeatureEditInput: {
             /** Feature */
@@ -2229,40 +1845,6 @@ export interface components {
             value: number | null;
         };
         /**
-         * FeatureRoot
-         * @description A feature whose incoming edges the graph has.
-         */
-        FeatureRoot: {
-            /** Feature */
-            feature: number;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "feature";
-            /** Layer */
-            layer: number;
-            /** Position */
-            position: number;
-        };
-        /**
-         * FeatureRoot
-         * @description A feature whose incoming edges the graph has.
-         */
-        FeatureRootInput: {
-            /** Feature */
-            feature: number;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "feature";
-            /** Layer */
-            layer: number;
-            /** Position */
-            position: number;
-        };
-        /**
          * FrequencyHistogram
          * @description Features by log10 of the share of tokens they were active on. `never` and `counts` sum to their number.
          */
@@ -2280,58 +1862,16 @@ export interface components {
             /** Width */
             width: number;
         };
-        /** GraphDetail */
-        GraphDetail: {
-            /**
-             * Analyses
-             * @description Jobs that succeeded with the graph as it is, such as `faithfulness`, `paths` and `steer`, as far as they are
-             *     visible: the newest 100, newest first.
-             */
-            analyses: components["schemas"]["JobSummary"][];
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
-            /** Digest */
-            digest: string;
-            /**
-             * Id
-             * Format: uuid
-             */
-            id: string;
-            /**
-             * Job Id
-             * Format: uuid
-             */
-            job_id: string;
-            lineage: components["schemas"]["Lineage"];
-            /**
-             * Model Id
-             * Format: uuid
-             */
-            model_id: string;
-            /** Name */
-            name: string;
-            /** Project */
-            project: string;
-            summary: components["schemas"]["GraphSummary"];
-            /**
-             * Visibility
-             * @enum {string}
-             */
-            visibility: "project" | "lab";
-        };
         /** GraphDocument */
         GraphDocument: {
             /** Edges */
             edges: components["schemas"]["Edge"][];
             /**
              * Format
-             * @default clew-graph/3
+             * @default clew-graph/2
              * @enum {string}
              */
-            format: "clew-graph/1" | "clew-graph/2" | "clew-graph/3";
+            format: "clew-graph/1" | "clew-graph/2";
             /** Name */
             name: string;
             /**
@@ -2796,13 +2336,22 @@ export interface components {
              */
             priority: "low" | "normal" | "high";
             /**
+             * @default {
+             *       "gpus": null,
+             *       "gpu_memory_bytes": null,
+             *       "cpus": null,
+             *       "memory_bytes": null
+             *     }
+             */
+            requests: components["schemas"]["RequestsInput"];
+            /**
              * Reuse
              * @description Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it.
              * @default true
              */
             reuse: boolean;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"];
             /**
              * Visibility
              * @default project
@@ -2836,7 +2385,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness";
             /** Name */
             name: string;
             /**
@@ -2847,6 +2396,8 @@ export interface components {
             progress: components["schemas"]["ProgressView"] | null;
             /** Project */
             project: string;
+            /** @description Of a waiting job; null of others, and until the scheduler has looked. */
+            standing: components["schemas"]["Standing"] | null;
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -2883,7 +2434,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness";
             /** Last Seq */
             last_seq: number;
             /** Lost Count */
@@ -2917,7 +2468,9 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"] | components["schemas"]["PatchSpec"] | components["schemas"]["EdgeSpec"] | components["schemas"]["MeanEdgesSpec"] | components["schemas"]["ConnectionsSpec"] | components["schemas"]["PathsSpec"];
+            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"];
+            /** @description Of a waiting job; null of others, and until the scheduler has looked. */
+            standing: components["schemas"]["Standing"] | null;
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -3020,75 +2573,16 @@ export interface components {
             threshold: number;
         };
         /**
-         * KeyRequest
-         * @description A key for the project at hand.
+         * LabView
+         * @description Who works in the lab, and who gets how much of it.
          */
-        KeyRequest: {
-            /**
-             * Expires At
-             * @description Null: never, or with the key that asks.
-             * @default null
-             */
-            expires_at: string | null;
-            /**
-             * Name
-             * @description 1 to 100 characters that can be seen; stored in Unicode's form NFC
-             */
-            name: string;
-            /**
-             * Scopes
-             * @description What it may do: at most what you may at this moment, and never more than you may later. Null: all that you may,
-             *     also as that changes; a key that belongs to no person needs a list.
-             * @default null
-             */
-            scopes: components["schemas"]["PermissionInput"][] | null;
-            /**
-             * Service
-             * @description Belongs to the project and to no person: it outlives whoever made it.
-             * @default false
-             */
-            service: boolean;
-        };
-        /** KeyView */
-        KeyView: {
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
-            /** Expires At */
-            expires_at: string | null;
-            /**
-             * Hint
-             * @description Its last four characters.
-             */
-            hint: string;
-            /**
-             * Id
-             * Format: uuid
-             */
-            id: string;
-            /** Last Used At */
-            last_used_at: string | null;
-            /**
-             * Live
-             * @description Neither revoked nor expired, and its owner may still use it.
-             */
-            live: boolean;
-            /** Name */
-            name: string;
-            /** Revoked At */
-            revoked_at: string | null;
-            /**
-             * Scopes
-             * @description Null: all that its owner may.
-             */
-            scopes: components["schemas"]["Permission"][] | null;
-            /**
-             * User
-             * @description Whose it is; null of the project's own.
-             */
-            user: string | null;
+        LabView: {
+            /** Pools */
+            pools: components["schemas"]["PoolView"][];
+            /** Projects */
+            projects: components["schemas"]["ProjectShare"][];
+            /** Workers */
+            workers: components["schemas"]["WorkerView"][];
         };
         /**
          * Lineage
@@ -3128,49 +2622,6 @@ export interface components {
              * @description How many tokens of the dataset's training split a coder learned from, row after row in the seed's order.
              */
             tokens?: number | null;
-        };
-        /**
-         * LogitRoot
-         * @description A logit that the graph explains, or the difference of two.
-         */
-        LogitRoot: {
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "logit";
-            /**
-             * Minus
-             * @description A target as well: its logit is subtracted.
-             */
-            minus?: string | null;
-            /**
-             * Token
-             * @description As the graph's targets have it, or without the spaces around it.
-             */
-            token: string;
-        };
-        /**
-         * LogitRoot
-         * @description A logit that the graph explains, or the difference of two.
-         */
-        LogitRootInput: {
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "logit";
-            /**
-             * Minus
-             * @description A target as well: its logit is subtracted.
-             * @default null
-             */
-            minus: string | null;
-            /**
-             * Token
-             * @description As the graph's targets have it, or without the spaces around it.
-             */
-            token: string;
         };
         /**
          * LogitTarget
@@ -3276,132 +2727,6 @@ export interface components {
              */
             sparsity_weight: number;
         };
-        /** MeanEdgesSpec */
-        MeanEdgesSpec: {
-            /**
-             * Capped
-             * @description Whether an edge counts at most as much as the feature is active: what would be lost without that source alone.
-             * @default false
-             */
-            capped: boolean;
-            /**
-             * Coders
-             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
-             */
-            coders: string;
-            /**
-             * Dataset
-             * @description Whose held-out split to read; the coders' own dataset if not given.
-             */
-            dataset?: string | null;
-            /** Feature */
-            feature: number;
-            /**
-             * Firings
-             * @description Tokens at which the feature is active, after which no further row is read.
-             * @default 256
-             */
-            firings: number;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "mean-edges";
-            /** Layer */
-            layer: number;
-            /**
-             * Tokens
-             * @description Read at most, rounded up to whole rows, spread evenly over the split.
-             * @default 8192
-             */
-            tokens: number;
-            /**
-             * Top
-             * @description Sources and tokens told, by |mean|.
-             * @default 50
-             */
-            top: number;
-        };
-        /** MeanEdgesSpec */
-        MeanEdgesSpecInput: {
-            /**
-             * Capped
-             * @description Whether an edge counts at most as much as the feature is active: what would be lost without that source alone.
-             * @default false
-             */
-            capped: boolean;
-            /**
-             * Coders
-             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
-             */
-            coders: string;
-            /**
-             * Dataset
-             * @description Whose held-out split to read; the coders' own dataset if not given.
-             * @default null
-             */
-            dataset: string | null;
-            /** Feature */
-            feature: number;
-            /**
-             * Firings
-             * @description Tokens at which the feature is active, after which no further row is read.
-             * @default 256
-             */
-            firings: number;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "mean-edges";
-            /** Layer */
-            layer: number;
-            /**
-             * Tokens
-             * @description Read at most, rounded up to whole rows, spread evenly over the split.
-             * @default 8192
-             */
-            tokens: number;
-            /**
-             * Top
-             * @description Sources and tokens told, by |mean|.
-             * @default 50
-             */
-            top: number;
-        };
-        /** MemberChange */
-        MemberChange: {
-            role: components["schemas"]["RoleInput"];
-        };
-        /** MemberRequest */
-        MemberRequest: {
-            role: components["schemas"]["RoleInput"];
-            /**
-             * User
-             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
-             */
-            user: string;
-        };
-        /** MemberView */
-        MemberView: {
-            /** Disabled */
-            disabled: boolean;
-            /** Display Name */
-            display_name: string;
-            /** Name */
-            name: string;
-            role: components["schemas"]["Role"];
-            /**
-             * Since
-             * Format: date-time
-             */
-            since: string;
-            /**
-             * User Id
-             * Format: uuid
-             */
-            user_id: string;
-        };
         /**
          * Memory
          * @description What the runner holds at its fullest moment, on its device, or in the machine where it has none.
@@ -3481,52 +2806,6 @@ export interface components {
              * @enum {string}
              */
             visibility: "project" | "lab";
-        };
-        /** NewKeyView */
-        NewKeyView: {
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
-            /** Expires At */
-            expires_at: string | null;
-            /**
-             * Hint
-             * @description Its last four characters.
-             */
-            hint: string;
-            /**
-             * Id
-             * Format: uuid
-             */
-            id: string;
-            /**
-             * Key
-             * @description In plain text, this once.
-             */
-            key: string;
-            /** Last Used At */
-            last_used_at: string | null;
-            /**
-             * Live
-             * @description Neither revoked nor expired, and its owner may still use it.
-             */
-            live: boolean;
-            /** Name */
-            name: string;
-            /** Revoked At */
-            revoked_at: string | null;
-            /**
-             * Scopes
-             * @description Null: all that its owner may.
-             */
-            scopes: components["schemas"]["Permission"][] | null;
-            /**
-             * User
-             * @description Whose it is; null of the project's own.
-             */
-            user: string | null;
         };
         /** Node */
         Node: {
@@ -3689,16 +2968,6 @@ export interface components {
              */
             weight_decay: number;
         };
-        /** Page[AuditView] */
-        Page_AuditView_: {
-            /** Items */
-            items: components["schemas"]["AuditView"][];
-            /**
-             * Next Cursor
-             * @description pass it as `cursor` for the next page; null at the end
-             */
-            next_cursor: string | null;
-        };
         /** Page[CoderView] */
         Page_CoderView_: {
             /** Items */
@@ -3739,40 +3008,10 @@ export interface components {
              */
             next_cursor: string | null;
         };
-        /** Page[KeyView] */
-        Page_KeyView_: {
-            /** Items */
-            items: components["schemas"]["KeyView"][];
-            /**
-             * Next Cursor
-             * @description pass it as `cursor` for the next page; null at the end
-             */
-            next_cursor: string | null;
-        };
         /** Page[ModelView] */
         Page_ModelView_: {
             /** Items */
             items: components["schemas"]["ModelView"][];
-            /**
-             * Next Cursor
-             * @description pass it as `cursor` for the next page; null at the end
-             */
-            next_cursor: string | null;
-        };
-        /** Page[ProjectView] */
-        Page_ProjectView_: {
-            /** Items */
-            items: components["schemas"]["ProjectView"][];
-            /**
-             * Next Cursor
-             * @description pass it as `cursor` for the next page; null at the end
-             */
-            next_cursor: string | null;
-        };
-        /** Page[UserView] */
-        Page_UserView_: {
-            /** Items */
-            items: components["schemas"]["UserView"][];
             /**
              * Next Cursor
              * @description pass it as `cursor` for the next page; null at the end
@@ -3835,174 +3074,6 @@ export interface components {
             /** Name */
             name: string;
         };
-        /** PasswordChange */
-        PasswordChange: {
-            /**
-             * New Password
-             * Format: password
-             * @description 12 to 1024 characters, 5 of them different
-             */
-            new_password: string;
-            /**
-             * Password
-             * Format: password
-             * @description The present one.
-             */
-            password: string;
-        };
-        /** PatchSpec */
-        PatchSpec: {
-            /**
-             * Answer
-             * @description One token, written as it would follow the prompt; if not given, the most likely one after `clean`.
-             */
-            answer?: string | null;
-            /**
-             * Bos
-             * @description What stands first in both: `none`, `bos` (the tokenizer's own), or a token's text.
-             * @default none
-             */
-            bos: string;
-            /** Clean */
-            clean: string;
-            /**
-             * Corrupt
-             * @description As many tokens as `clean`, and unlike it in what the answer depends on.
-             */
-            corrupt: string;
-            /**
-             * Direction
-             * @default denoising
-             * @enum {string}
-             */
-            direction: "denoising" | "noising";
-            /**
-             * Head Positions
-             * @description Whether heads are patched at one position at a time; else at all of them together.
-             * @default false
-             */
-            head_positions: boolean;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "patch";
-            /**
-             * Layers
-             * @description All of them if not given.
-             */
-            layers?: number[] | null;
-            /**
-             * Metric
-             * @default logit-difference
-             * @enum {string}
-             */
-            metric: "logit-difference" | "probability" | "kl";
-            /**
-             * Model
-             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
-             */
-            model: string;
-            /**
-             * Places
-             * @default [
-             *       "resid",
-             *       "attn.out",
-             *       "mlp.out",
-             *       "head.out"
-             *     ]
-             */
-            places: ("resid" | "attn.out" | "mlp.out" | "head.out" | "head.pattern" | "head.value")[];
-            /**
-             * Prompts Per Batch
-             * @description Affects speed and memory only.
-             * @default 16
-             */
-            prompts_per_batch: number;
-            /**
-             * Wrong
-             * @description The token whose logit is subtracted; if not given, the most likely one after `corrupt`.
-             */
-            wrong?: string | null;
-        };
-        /** PatchSpec */
-        PatchSpecInput: {
-            /**
-             * Answer
-             * @description One token, written as it would follow the prompt; if not given, the most likely one after `clean`.
-             * @default null
-             */
-            answer: string | null;
-            /**
-             * Bos
-             * @description What stands first in both: `none`, `bos` (the tokenizer's own), or a token's text.
-             * @default none
-             */
-            bos: string;
-            /** Clean */
-            clean: string;
-            /**
-             * Corrupt
-             * @description As many tokens as `clean`, and unlike it in what the answer depends on.
-             */
-            corrupt: string;
-            /**
-             * Direction
-             * @default denoising
-             * @enum {string}
-             */
-            direction: "denoising" | "noising";
-            /**
-             * Head Positions
-             * @description Whether heads are patched at one position at a time; else at all of them together.
-             * @default false
-             */
-            head_positions: boolean;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "patch";
-            /**
-             * Layers
-             * @description All of them if not given.
-             * @default null
-             */
-            layers: number[] | null;
-            /**
-             * Metric
-             * @default logit-difference
-             * @enum {string}
-             */
-            metric: "logit-difference" | "probability" | "kl";
-            /**
-             * Model
-             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
-             */
-            model: string;
-            /**
-             * Places
-             * @default [
-             *       "resid",
-             *       "attn.out",
-             *       "mlp.out",
-             *       "head.out"
-             *     ]
-             */
-            places: ("resid" | "attn.out" | "mlp.out" | "head.out" | "head.pattern" | "head.value")[];
-            /**
-             * Prompts Per Batch
-             * @description Affects speed and memory only.
-             * @default 16
-             */
-            prompts_per_batch: number;
-            /**
-             * Wrong
-             * @description The token whose logit is subtracted; if not given, the most likely one after `corrupt`.
-             * @default null
-             */
-            wrong: string | null;
-        };
         /**
          * Path
          * @description From a leaf to a logit; its score is the product of the shares.
@@ -4012,134 +3083,6 @@ export interface components {
             score: number;
             /** Steps */
             steps: components["schemas"]["PathStep"][];
-        };
-        /**
-         * PathFilter
-         * @description What some node of a path has to be; whatever is not given may be anything.
-         */
-        PathFilter: {
-            /** Features */
-            features?: number[] | null;
-            /** Layers */
-            layers?: number[] | null;
-            /** Positions */
-            positions?: number[] | null;
-            /** Types */
-            types?: ("token" | "position" | "feature" | "error" | "bias" | "logit")[] | null;
-        };
-        /**
-         * PathFilter
-         * @description What some node of a path has to be; whatever is not given may be anything.
-         */
-        PathFilterInput: {
-            /**
-             * Features
-             * @default null
-             */
-            features: number[] | null;
-            /**
-             * Layers
-             * @default null
-             */
-            layers: number[] | null;
-            /**
-             * Positions
-             * @default null
-             */
-            positions: number[] | null;
-            /**
-             * Types
-             * @default null
-             */
-            types: ("token" | "position" | "feature" | "error" | "bias" | "logit")[] | null;
-        };
-        /**
-         * PathsSpec
-         * @description Needs the stored graph alone: neither its model nor its coders.
-         */
-        PathsSpec: {
-            /**
-             * Graph
-             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
-             */
-            graph: string;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "paths";
-            /**
-             * Max Length
-             * @description Edges of a path at most; null: any number.
-             */
-            max_length?: number | null;
-            /**
-             * Paths
-             * @default 50
-             */
-            paths: number;
-            /**
-             * Root
-             * @description What paths lead to; left out, the logit of the most probable target.
-             */
-            root?: (components["schemas"]["FeatureRoot"] | components["schemas"]["LogitRoot"]) | null;
-            /**
-             * Through
-             * @description Each is met by some node of every path, its root apart.
-             * @default []
-             */
-            through: components["schemas"]["PathFilter"][];
-            /**
-             * Through Features
-             * @description Only paths on which a feature stands between leaf and root.
-             * @default false
-             */
-            through_features: boolean;
-        };
-        /**
-         * PathsSpec
-         * @description Needs the stored graph alone: neither its model nor its coders.
-         */
-        PathsSpecInput: {
-            /**
-             * Graph
-             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
-             */
-            graph: string;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "paths";
-            /**
-             * Max Length
-             * @description Edges of a path at most; null: any number.
-             * @default null
-             */
-            max_length: number | null;
-            /**
-             * Paths
-             * @default 50
-             */
-            paths: number;
-            /**
-             * Root
-             * @description What paths lead to; left out, the logit of the most probable target.
-             * @default null
-             */
-            root: (components["schemas"]["FeatureRootInput"] | components["schemas"]["LogitRootInput"]) | null;
-            /**
-             * Through
-             * @description Each is met by some node of every path, its root apart.
-             * @default []
-             */
-            through: components["schemas"]["PathFilterInput"][];
-            /**
-             * Through Features
-             * @description Only paths on which a feature stands between leaf and root.
-             * @default false
-             */
-            through_features: boolean;
         };
         /** PathStep */
         PathStep: {
@@ -4156,18 +3099,34 @@ export interface components {
              */
             share?: number | null;
         };
-        /**
-         * Permission
-         * @description What a route asks for: `resource:action`. Whoever was not given it is refused.
-         * @enum {string}
-         */
-        Permission: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
-        /**
-         * Permission
-         * @description What a route asks for: `resource:action`. Whoever was not given it is refused.
-         * @enum {string}
-         */
-        PermissionInput: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
+        /** PoolView */
+        PoolView: {
+            /**
+             * At
+             * @description When that was; null until it has looked.
+             */
+            at: string | null;
+            /**
+             * Busy
+             * @description Of these, those that were given a job.
+             */
+            busy: number;
+            /**
+             * Pool
+             * @enum {string}
+             */
+            pool: "train" | "circuits";
+            /**
+             * Waiting
+             * @description Jobs, as the scheduler last counted them.
+             */
+            waiting: number;
+            /**
+             * Workers
+             * @description That live and take work.
+             */
+            workers: number;
+        };
         /**
          * Problem
          * @description An error as JSON (`application/problem+json`), in HTTP answers and in failed jobs alike.
@@ -4231,65 +3190,49 @@ export interface components {
             unit: string;
         };
         /**
-         * ProjectChange
-         * @description What is not given stays as it is.
+         * ProjectShare
+         * @description What a project may have of the workers, and what it had.
          */
-        ProjectChange: {
+        ProjectShare: {
             /**
-             * Weight
-             * @default null
+             * In Flight
+             * @description Jobs that workers have.
              */
-            weight: number | null;
-        };
-        /** ProjectRequest */
-        ProjectRequest: {
+            in_flight: number;
             /**
-             * Admin
-             * @description The name of the person who is its first admin.
-             * @default null
+             * Max In Flight
+             * @description Its quota; null without one, and of projects that are not yours.
              */
-            admin: string | null;
-            /**
-             * Name
-             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
-             */
-            name: string;
-            /**
-             * Weight
-             * @description Its share of the workers against that of other projects.
-             * @default 1
-             */
-            weight: number;
-        };
-        /** ProjectRole */
-        ProjectRole: {
+            max_in_flight: number | null;
+            /** Max Stored Bytes */
+            max_stored_bytes: number | null;
             /** Project */
             project: string;
             /**
-             * Project Id
-             * Format: uuid
+             * Share
+             * @description Its weight over that of all projects.
              */
-            project_id: string;
-            role: components["schemas"]["Role"];
-        };
-        /** ProjectView */
-        ProjectView: {
+            share: number;
             /**
-             * Created At
-             * Format: date-time
+             * Stored Bytes
+             * @description Of its published files; null of projects that are not yours.
              */
-            created_at: string;
+            stored_bytes: number | null;
             /**
-             * Id
-             * Format: uuid
+             * Used S
+             * @description Worker-seconds, the running jobs' included, each counting half after seven days.
              */
-            id: string;
-            /** Members */
-            members: number;
-            /** Name */
-            name: string;
-            /** @description Yours. */
-            role: components["schemas"]["Role"] | null;
+            used_s: number;
+            /**
+             * Used Share
+             * @description Of what all projects used.
+             */
+            used_share: number;
+            /**
+             * Waiting
+             * @description Jobs, as the scheduler last counted them.
+             */
+            waiting: number;
             /** Weight */
             weight: number;
         };
@@ -4360,17 +3303,34 @@ export interface components {
             kind: "relu";
         };
         /**
-         * Role
-         * @description Of a person in a project. Each may do what those before it may.
-         * @enum {string}
+         * Requests
+         * @description What a worker must have, where that is not what is worked out from the spec.
          */
-        Role: "viewer" | "member" | "maintainer" | "admin";
-        /**
-         * Role
-         * @description Of a person in a project. Each may do what those before it may.
-         * @enum {string}
-         */
-        RoleInput: "viewer" | "member" | "maintainer" | "admin";
+        RequestsInput: {
+            /**
+             * Cpus
+             * @default null
+             */
+            cpus: number | null;
+            /**
+             * Gpu Memory Bytes
+             * @description On a worker with a GPU, in place of the estimate.
+             * @default null
+             */
+            gpu_memory_bytes: number | null;
+            /**
+             * Gpus
+             * @description 1 for a worker with a GPU. A worker has one or none; without this, either will do.
+             * @default null
+             */
+            gpus: number | null;
+            /**
+             * Memory Bytes
+             * @description Of the machine; on a worker without a GPU in place of the estimate.
+             * @default null
+             */
+            memory_bytes: number | null;
+        };
         /** Selection */
         Selection: {
             /**
@@ -4395,79 +3355,52 @@ export interface components {
              */
             selected: number;
         };
-        /** SessionChange */
-        SessionChange: {
-            /**
-             * Project
-             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
-             */
+        /** SessionRequest */
+        SessionRequest: {
+            /** Key */
+            key: string;
+        };
+        /** SessionView */
+        SessionView: {
+            /** Expires At */
+            expires_at: string | null;
+            /** Key Name */
+            key_name: string;
+            /** Project */
             project: string;
         };
         /**
-         * SessionRequest
-         * @description Sign in: with a key, or with a name and its password.
+         * Standing
+         * @description Where a waiting job stands, as the scheduler last saw it.
          */
-        SessionRequest: {
+        Standing: {
             /**
-             * Key
-             * @default null
+             * At
+             * Format: date-time
+             * @description When the scheduler looked; while it lives, a few seconds ago.
              */
-            key: string | null;
+            at: string;
             /**
-             * Name
-             * @default null
+             * Cause
+             * @enum {string}
              */
-            name: string | null;
+            cause: "no-worker" | "too-large" | "quota" | "kept" | "share" | "busy" | "next";
             /**
-             * Password
-             * @default null
+             * Eta S
+             * @description Seconds from now until it starts, judged by what runs and by what jobs of these kinds took; null where that
+             *     cannot be told.
              */
-            password: string | null;
-        };
-        /**
-         * SessionView
-         * @description Who is asking, and what they may do in the project they act in.
-         */
-        SessionView: {
+            eta_s: number | null;
             /**
-             * Admin
-             * @description Of the platform.
+             * Position
+             * @description Among the waiting jobs of its pool, from 1, in the order in which they would be given to workers.
              */
-            admin: boolean;
-            /** Display Name */
-            display_name: string | null;
-            /** Expires At */
-            expires_at: string | null;
-            /** Key Id */
-            key_id: string | null;
+            position: number;
             /**
-             * Key Name
-             * @description Null where the person signed in with a password.
+             * Reason
+             * @description Why it waits, in a sentence.
              */
-            key_name: string | null;
-            /** Permissions */
-            permissions: components["schemas"]["Permission"][];
-            /**
-             * Project
-             * @description Null where the person is in no project, or no longer in the one they acted in.
-             */
-            project: string | null;
-            /** Project Id */
-            project_id: string | null;
-            /**
-             * Projects
-             * @description That `PATCH /api/v1/session` can change to; of a key, its own alone.
-             */
-            projects: components["schemas"]["ProjectRole"][];
-            /** @description In the project. */
-            role: components["schemas"]["Role"] | null;
-            /**
-             * User
-             * @description Name of the person; null where a key of the project's own speaks.
-             */
-            user: string | null;
-            /** User Id */
-            user_id: string | null;
+            reason: string;
         };
         /** SteerSpec */
         SteerSpec: {
@@ -4863,88 +3796,6 @@ export interface components {
              */
             tokens_per_step: number;
         };
-        /**
-         * UserChange
-         * @description What is not given stays as it is.
-         */
-        UserChange: {
-            /**
-             * Admin
-             * @default null
-             */
-            admin: boolean | null;
-            /**
-             * Disabled
-             * @description Ends every session and every key of theirs at once; their keys are good again if they come back.
-             * @default null
-             */
-            disabled: boolean | null;
-            /**
-             * Display Name
-             * @default null
-             */
-            display_name: string | null;
-            /**
-             * Password
-             * @description Ends their sessions.
-             * @default null
-             */
-            password: string | null;
-        };
-        /**
-         * UserRequest
-         * @description A person new to the lab.
-         */
-        UserRequest: {
-            /**
-             * Admin
-             * @description Of the platform: its people, projects and workers; no project's data.
-             * @default false
-             */
-            admin: boolean;
-            /**
-             * Display Name
-             * @description The name itself, if not given.
-             * @default null
-             */
-            display_name: string | null;
-            /**
-             * Name
-             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
-             */
-            name: string;
-            /**
-             * Password
-             * @description Without one, only keys open the lab.
-             * @default null
-             */
-            password: string | null;
-        };
-        /** UserView */
-        UserView: {
-            /** Admin */
-            admin: boolean;
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
-            /** Disabled */
-            disabled: boolean;
-            /** Display Name */
-            display_name: string;
-            /** Has Password */
-            has_password: boolean;
-            /**
-             * Id
-             * Format: uuid
-             */
-            id: string;
-            /** Name */
-            name: string;
-            /** Projects */
-            projects: components["schemas"]["ProjectRole"][];
-        };
         /** WorkerFit */
         WorkerFit: {
             /** Device */
@@ -4968,13 +3819,21 @@ export interface components {
         WorkerView: {
             /** Beat Age S */
             beat_age_s: number;
+            /**
+             * Cpus
+             * @description 0 where that is not known.
+             */
+            cpus: number;
             /** Device */
             device: string;
             /** Draining */
             draining: boolean;
             /** Job Id */
             job_id: string | null;
-            /** Memory Bytes */
+            /**
+             * Memory Bytes
+             * @description Of its GPU, else of its machine; 0 where that is not known.
+             */
             memory_bytes: number;
             /** Name */
             name: string;
@@ -4993,67 +3852,6 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    list_audit: {
-        parameters: {
-            query?: {
-                /** @description `next_cursor` of the page before */
-                cursor?: string | null;
-                /** @description items on a page */
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_AuditView_"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     list_coders: {
         parameters: {
             query?: {
@@ -5085,15 +3883,6 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5143,15 +3932,6 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5224,15 +4004,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description The request is not valid */
             422: {
                 headers: {
@@ -5275,15 +4046,6 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5434,15 +4196,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description The request is not valid */
             422: {
                 headers: {
@@ -5480,20 +4233,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["GraphDetail"];
+                    "application/json": components["schemas"]["GraphView"];
                 };
             };
             /** @description A valid API key is required */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5552,15 +4296,6 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5632,7 +4367,7 @@ export interface operations {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description any of these kinds */
-                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths")[] | null;
+                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness")[] | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description any of these states */
@@ -5655,15 +4390,6 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5819,15 +4545,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description No such thing, or not visible to you */
             404: {
                 headers: {
@@ -5879,15 +4596,6 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6035,15 +4743,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description No such thing, or not visible to you */
             404: {
                 headers: {
@@ -6106,15 +4805,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description No such thing, or not visible to you */
             404: {
                 headers: {
@@ -6144,14 +4834,9 @@ export interface operations {
             };
         };
     };
-    list_keys: {
+    get_lab: {
         parameters: {
-            query?: {
-                /** @description `next_cursor` of the page before */
-                cursor?: string | null;
-                /** @description items on a page */
-                limit?: number;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
@@ -6164,248 +4849,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_KeyView_"];
+                    "application/json": components["schemas"]["LabView"];
                 };
             };
             /** @description A valid API key is required */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    create_key: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["KeyRequest"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["NewKeyView"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is of another type than is understood */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    revoke_key: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                key_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not visible to you */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    rotate_key: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                key_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["NewKeyView"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not visible to you */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request contradicts the present state */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6453,15 +4901,6 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6518,642 +4957,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description No such thing, or not visible to you */
             404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    list_projects: {
-        parameters: {
-            query?: {
-                /** @description `next_cursor` of the page before */
-                cursor?: string | null;
-                /** @description items on a page */
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_ProjectView_"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    create_project: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["ProjectRequest"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProjectView"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request contradicts the present state */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is of another type than is understood */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    get_project: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                project_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProjectView"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not visible to you */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    change_project: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                project_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["ProjectChange"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["ProjectView"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not visible to you */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is of another type than is understood */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    list_members: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                project_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["MemberView"][];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not visible to you */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    add_member: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                project_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["MemberRequest"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["MemberView"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not visible to you */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request contradicts the present state */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is of another type than is understood */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    remove_member: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                project_id: string;
-                user_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not visible to you */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    change_member: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                project_id: string;
-                user_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["MemberChange"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["MemberView"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not visible to you */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is of another type than is understood */
-            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7208,15 +5013,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description A server that Clew needs does not answer */
             503: {
                 headers: {
@@ -7259,15 +5055,6 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description The request is too large */
             413: {
                 headers: {
@@ -7288,15 +5075,6 @@ export interface operations {
             };
             /** @description The request is not valid */
             422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description This was asked for too often */
-            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7360,178 +5138,6 @@ export interface operations {
             };
         };
     };
-    change_session: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["SessionChange"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SessionView"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not visible to you */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is of another type than is understood */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    change_password: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["PasswordChange"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is of another type than is understood */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description This was asked for too often */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     stream_changes: {
         parameters: {
             query?: {
@@ -7566,332 +5172,8 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
             /** @description No such thing, or not visible to you */
             404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    list_users: {
-        parameters: {
-            query?: {
-                /** @description `next_cursor` of the page before */
-                cursor?: string | null;
-                /** @description items on a page */
-                limit?: number;
-                /** @description only the one of this name */
-                name?: string | null;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Page_UserView_"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    create_user: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["UserRequest"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["UserView"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request contradicts the present state */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is of another type than is understood */
-            415: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    get_user: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                user_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["UserView"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not visible to you */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is not valid */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A server that Clew needs does not answer */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    change_user: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                user_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["UserChange"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["UserView"];
-                };
-            };
-            /** @description A valid API key is required */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description No such thing, or not visible to you */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request contradicts the present state */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The request is too large */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The body is of another type than is understood */
-            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7939,15 +5221,6 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Your key does not allow this */
-            403: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -6,7 +6,7 @@ import { patchPages, type JobPages } from "./cache";
 function job(id: string, state: JobSummary["state"], minute: number): JobSummary {
   return {
     id, state, project: "main", kind: "train", name: id, priority: "normal", visibility: "project", cancel_requested: false,
-    progress: null, error: null, created_at: new Date(60_000 * minute).toISOString(), started_at: null, finished_at: null,
+    progress: null, standing: null, error: null, created_at: new Date(60_000 * minute).toISOString(), started_at: null, finished_at: null,
   };
 }
 function pages(next: string | null, ...items: JobSummary[]): JobPages {
