@@ -12,6 +12,7 @@ from clew_api import dashboard, openapi, problems
 from clew_api.auth import refuse_undeclared
 from clew_api.context import RequestContext
 from clew_api.lab import Lab
+from clew_api.monitoring import Monitoring
 from clew_api.routers import (
     artifacts,
     audit,
@@ -57,13 +58,16 @@ PUBLIC = frozenset({"get_health", "open_session"})
 def create_app(settings: Settings) -> FastAPI:
     """The API of one lab, and its dashboard where it was built. Servers are asked only when they are needed."""
 
+    monitoring = Monitoring(settings)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         lab = Lab.of(settings)
         app.state.lab = lab
         lab.bell.start(settings.database_url.get_secret_value())
         try:
-            yield
+            with monitoring.of(lab):
+                yield
         finally:
             lab.bell.close()
             lab.close()
@@ -79,9 +83,10 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     _install_routes(app)
+    monitoring.install(app)
     dashboard.install(app, settings.dashboard_dir)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)
-    app.add_middleware(RequestContext, failed=problems.internal_error)
+    app.add_middleware(RequestContext, failed=problems.internal_error, answered=monitoring.observe)
     return app
 
 

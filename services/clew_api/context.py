@@ -43,11 +43,15 @@ class RequestContext:
 
     Args:
         failed: makes the answer for an exception that nobody caught.
+        answered: is told of each request that ends by itself, with its status and the seconds it took.
     """
 
-    def __init__(self, app: ASGIApp, failed: Callable[[], Response]) -> None:
+    def __init__(
+        self, app: ASGIApp, failed: Callable[[], Response], answered: Callable[[Scope, int, float], None]
+    ) -> None:
         self._app = app
         self._failed = failed
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,6 +63,7 @@ class RequestContext:
         began = time.perf_counter()
         status = 0
         state = scope.setdefault("state", {})
+        inner = _head_as_get(scope)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -74,7 +79,7 @@ class RequestContext:
 
         with structlog.contextvars.bound_contextvars(request_id=id):
             try:
-                await self._app(_head_as_get(scope), receive, send_with_headers)
+                await self._app(inner, receive, send_with_headers)
             except Exception as error:
                 log.exception(
                     "request.crashed", method=scope["method"], path=quote(scope["path"]), error=type(error).__name__
@@ -82,6 +87,9 @@ class RequestContext:
                 if status == 0:
                     await self._failed()(scope, receive, send_with_headers)
             finally:
+                seconds = time.perf_counter() - began
+                if not scope["path"].endswith(UNENDING):
+                    self._answered({**inner, "method": scope["method"]}, status, seconds)
                 caller = state.get("caller")
                 log.info(
                     "request",
@@ -91,7 +99,7 @@ class RequestContext:
                     method=scope["method"],
                     path=quote(scope["path"]),
                     status=status,
-                    ms=round(1000 * (time.perf_counter() - began), 1),
+                    ms=round(1000 * seconds, 1),
                 )
                 _request_id.reset(token)
 

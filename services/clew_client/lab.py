@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Literal, Self
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx2
@@ -282,6 +283,10 @@ class Lab:
     def workers(self) -> list[WorkerView]:
         answer: list[WorkerView] = self._transport.get(TypeAdapter(list[WorkerView]), "workers")
         return answer
+
+    def drain(self, worker: str) -> None:
+        """Have a worker give back its job by a checkpoint, and end. Needs an admin key; raises Forbidden, NotFound."""
+        self._transport.request("POST", f"workers/{quote(worker, safe='')}/drain", idempotent=True)
 
     def overview(self) -> LabView:
         """Workers, pools, and what every project may have of them and had."""

@@ -3,7 +3,7 @@
 import signal
 import threading
 
-from clew_lab import logs
+from clew_lab import logs, monitoring
 from clew_lab.catalogue.engine import make_engine, session_factory
 from clew_lab.jobs.broker import make_app
 from clew_lab.settings import settings
@@ -14,8 +14,8 @@ from clew_scheduler.standing import look_until
 
 
 def main() -> None:
-    logs.configure("scheduler")
     config = settings()
+    logs.configure("scheduler", config)
     sessions = session_factory(make_engine(config.database_url.get_secret_value()))
     scheduler = Scheduler(config, sessions, make_app(config.redis_url.get_secret_value()))
     stop = threading.Event()
@@ -24,6 +24,7 @@ def main() -> None:
         scheduler.stop()
         stop.set()
 
+    monitoring.serve(config)
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     threading.Thread(

@@ -5,7 +5,7 @@ import shlex
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -42,6 +42,19 @@ class Settings(BaseSettings):
     """Addresses or networks, separated by commas, of proxies whose word for the browser's scheme and address counts."""
     code_version: str = "unknown"
     """Recorded with every result; a commit hash where there is one."""
+
+    db_password_api: SecretStr | None = None
+    db_password_scheduler: SecretStr | None = None
+    db_password_worker: SecretStr | None = None
+    """Of the roles `clew_api`, `clew_scheduler` and `clew_worker`, for who migrates: see `clew_lab.catalogue.roles`."""
+    metrics_port: int | None = None
+    """Where scheduler and workers show their metrics to Prometheus; of several workers the next has the next port."""
+    metrics_host: str = "127.0.0.1"
+    metrics_token: SecretStr | None = None
+    """What Prometheus has to show at the API's `/metrics`; anyone may read them there if not given."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is JSON, one line for each thing that happened, but for people where it is written to a terminal."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     dispatch_lease_s: float = 30
     """A bell that no worker answers in this time is rung again."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def clew(key: str) -> Clew:
     return clew
 
 
-def test_a_job_from_submission_to_cancellation(lab: Lab, clew: Clew, key: str) -> None:
+def test_a_job_from_submission_to_cancellation(lab: Lab, clew: Clew, key: str, records: Records) -> None:
     path = _path(lab)
     credentials_path().unlink()
     with serving(lab):
@@ -99,6 +100,11 @@ def test_a_job_from_submission_to_cancellation(lab: Lab, clew: Clew, key: str) -
         clew("watch", short, code=1)
         assert json.loads(clew("models", "--json")) == []
         assert "No workers" in clew("health")
+        with records.begin() as session:
+            workers.register(session, "box", "train", device="cpu", memory_bytes=1)
+        assert "asked to drain" in clew("drain", "box")
+        assert re.search(r"box .*draining", clew("health"))
+        assert "no worker 'other'" in clew("drain", "other", code=1)
 
 
 def test_the_api_says_what_is_wrong(lab: Lab, clew: Clew) -> None:

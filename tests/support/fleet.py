@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import select
 
 from clew_lab.catalogue.engine import make_engine, session_factory
+from clew_lab.catalogue.roles import Role
 from clew_lab.catalogue.tables import Artifact, Attempt, Dataset, Event, Job, Metric, Worker
 from clew_lab.jobs import accept, cancel
 from clew_lab.jobs.broker import make_app, ring
@@ -22,7 +23,7 @@ from clew_lab.jobs.dispatch import Bell
 from clew_lab.storage import Store
 from clew_spec.jobs import MOVES, JobRequest, JobState, Pool
 from tests.support.jobs import make_actor
-from tests.support.servers import Lab
+from tests.support.servers import Lab, under_role
 
 T = TypeVar("T")
 FAKE_RUNNER = Path(__file__).with_name("fake_runner.py")
@@ -52,12 +53,12 @@ def wait_for(what: Callable[[], T | None], *, seconds: float = 90, why: Callable
 class Fleet:
     """The processes of one lab. `submit` words for the fake runner; `settle` waits for an end and checks it."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(self, lab: Lab, folder: Path, *, project: str = "main") -> None:
         self.lab = lab
         self._folder = folder
         self._engine = make_engine(lab.settings.database_url.get_secret_value())
         self.sessions = session_factory(self._engine)
-        self.actor = make_actor(self.sessions, "main")
+        self.actor = make_actor(self.sessions, project)
         self.store = Store.of(lab.settings)
         self.app = make_app(lab.settings.redis_url.get_secret_value())
         self.processes: list[psutil.Popen] = []
@@ -65,7 +66,9 @@ class Fleet:
 
     def start(self, module: str, *words: str, **environ_more: str) -> psutil.Popen:
         log = self._folder / f"{len(self.processes)}-{module}.log"
-        environ = {**os.environ, **self.lab.environ, **environ_more}
+        role: Role = "scheduler" if module == "clew_scheduler" else "worker"
+        database_url = under_role(self.lab.environ["CLEW_DATABASE_URL"], role)
+        environ = {**os.environ, **self.lab.environ, "CLEW_DATABASE_URL": database_url, **environ_more}
         with log.open("wb") as output:
             process = psutil.Popen(
                 [sys.executable, "-m", module, *words],

@@ -26,7 +26,11 @@ from clew_local.servers import Stack
 from clew_local.servers.ports import free_ports
 
 if TYPE_CHECKING:
+    from clew_lab.catalogue.roles import Role
     from clew_lab.settings import Settings
+
+
+ROLE_PASSWORD = "of-the-roles-of-tests"
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,19 @@ def empty_database_url(databases: Databases) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_template(databases: Databases) -> str:
     """The name of a database with every migration applied, to copy from; nothing stays connected to it."""
-    from clew_lab.catalogue import migrate
+    from clew_lab.catalogue import migrate, roles
 
     name = databases.create()
     migrate.upgrade(databases.url(name))
+    roles.grant(databases.url(name), dict.fromkeys(roles.ROLES, ROLE_PASSWORD))
     return name
+
+
+def under_role(url: str, role: "Role") -> str:
+    """The same database for a process of that role: it has what it needs there, and nothing else."""
+    from clew_lab.catalogue import roles
+
+    return roles.url_of(url, role, ROLE_PASSWORD)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`clew login`, `clew health` and `clew shares`: the lab itself."""
+"""`clew login`, `clew health`, `clew shares` and `clew drain`: the lab itself."""
 
 import platform
 import sys
@@ -24,6 +24,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 def register(app: typer.Typer) -> None:
     app.command()(login)
     app.command()(health)
+    app.command(rich_help_panel="To run a lab")(drain)
     app.command()(shares)
 
 
@@ -75,6 +76,15 @@ def health(as_json: AsJson = False) -> None:
         else:
             _print_health(lab, found)
     raise typer.Exit(0 if found.ok else 1)
+
+
+def drain(
+    worker: Annotated[str, typer.Argument(metavar="WORKER", help="By its name, as `clew health` tells.")],
+) -> None:
+    """Have a worker take no more jobs: it gives back the one it has, by a checkpoint, and ends. Needs an admin key."""
+    with Lab() as lab:
+        lab.drain(worker)
+    say(f"{worker} is asked to drain; its job waits again and continues on another worker.")
 
 
 def shares(as_json: AsJson = False) -> None:

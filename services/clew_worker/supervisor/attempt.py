@@ -48,7 +48,7 @@ class Attempt:
         self._job = job
         self._key = (job.id, job.fence)
         self._endings = Endings(job.id, job.fence, max_lost=self._settings.max_lost)
-        self._log = structlog.get_logger("clew_worker.attempt").bind(job_id=str(job.id), fence=job.fence)
+        self._log = structlog.get_logger("clew_worker.attempt")
         self._scratch = worker.folder / "scratch" / f"{job.id}.{job.fence}"
         self._runner: Runner | None = None
         self._stopping: Stopping | None = None

@@ -21,6 +21,7 @@ from clew_lab.settings import Settings
 from clew_lab.storage import Store
 from clew_spec.errors import Conflict, Unavailable
 from clew_spec.jobs import Pool
+from clew_worker.supervisor import monitoring
 from clew_worker.supervisor.exits import DRAINED, NAME_TAKEN
 from clew_worker.supervisor.memory import cpus, memory_bytes
 from clew_worker.supervisor.runners import Runners
@@ -116,6 +117,7 @@ class Worker:
                 self._leave(NAME_TAKEN)
                 return
             except DBAPIError as error:
+                monitoring.BEATS_MISSED.inc()
                 log.warning("worker_beat_missed", error=type(error).__name__)
 
     def _leave(self, code: int) -> None:

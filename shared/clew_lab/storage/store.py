@@ -127,6 +127,28 @@ class Store:
                 answer.close()
                 answer.release_conn()
 
+    def fetch(self, key: str, path: Path, digest: str) -> int:
+        """Write the object to a file; returns its size. Raises `NotFound`, `DataError` where its sha256 is another."""
+        hashed, size = sha256(), 0
+        with _translated():
+            try:
+                answer = self._client.get_object(bucket_name=self.bucket, object_name=key)
+            except S3Error as error:
+                if error.code in _GONE:
+                    raise NotFound(f"no object {key}") from error
+                raise
+            try:
+                with path.open("wb") as file:
+                    for chunk in answer.stream(2**20):
+                        hashed.update(chunk)
+                        size += file.write(chunk)
+            finally:
+                answer.close()
+                answer.release_conn()
+        if hashed.hexdigest() != digest:
+            raise DataError(f"the object {key} is not what was stored", expected=f"sha256 {digest}")
+        return size
+
     def link(self, key: str, *, download_as: str | None = None, lasts: timedelta = PRESIGNED) -> str:
         """A URL from which anyone may read the object for a while. Asks no server."""
         headers: dict[str, str | list[str] | tuple[str]] | None = None

@@ -12,12 +12,14 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import inspect, select, text
+from tests.support.rows import REVISIONS, counted, fill
 from tests.support.servers import Lab
 
 from clew_lab.catalogue import migrate
 from clew_lab.catalogue.engine import make_engine, session_factory
 from clew_lab.catalogue.identity import actor_of_key, open_session
 from clew_lab.catalogue.keys import create_key, digest, new_key
+from clew_lab.catalogue.migrations.versions.r0001_first import TABLES as TABLES_OF_THE_FIRST
 from clew_lab.catalogue.passwords import right
 from clew_lab.catalogue.tables import Base, Membership, Project, User
 from clew_spec.people import PERMISSIONS, PLATFORM, Permission, Role
@@ -33,6 +35,29 @@ def test_the_migrations_make_exactly_the_tables(empty_database_url: str) -> None
     assert inspect(engine).get_table_names() == ["alembic_version"]
     migrate.upgrade(empty_database_url)
     engine.dispose()
+
+
+def test_every_revision_is_walked_up_and_down_with_rows_in_every_table(empty_database_url: str) -> None:
+    """Rows of each revision live through every later one, there and back; at the end all is gone, and comes anew."""
+    url = empty_database_url
+    for number, revision in enumerate(REVISIONS):
+        migrate.upgrade(url, revision)
+        before = counted(url)
+        assert number == 0 or min(before[table] for table in TABLES_OF_THE_FIRST) >= 2 * number
+        fill(url)
+        full = counted(url)
+        if number:
+            migrate.downgrade(url, REVISIONS[number - 1])
+            kept = counted(url)
+            assert {table: full[table] for table in kept} == kept, f"{revision} lost rows on its way down"
+            migrate.upgrade(url, revision)
+            assert {table: kept[table] for table in kept} == {table: counted(url)[table] for table in kept}
+    migrate.downgrade(url, REVISIONS[0])
+    assert {table: full[table] for table in TABLES_OF_THE_FIRST} == counted(url)
+    migrate.downgrade(url, "base")
+    assert counted(url) == {}
+    migrate.upgrade(url)
+    assert set(counted(url).values()) == {0}
 
 
 def test_many_starters_migrate_once(empty_database_url: str) -> None:

@@ -89,7 +89,7 @@ def test_an_internal_error_of_postgres_is_tried_again(fleet: Fleet) -> None:
     with fleet.sessions.begin() as session:
         for statement in (
             "create sequence hiccups",
-            """create function hiccup() returns trigger language plpgsql as $$ begin
+            """create function hiccup() returns trigger language plpgsql security definer as $$ begin
                  if nextval('hiccups') <= 2 then raise 'hiccup' using errcode = 'XX000'; end if; return new; end $$""",
             "create trigger hiccup before insert on artifacts for each row execute function hiccup()",
         ):
