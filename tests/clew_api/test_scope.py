@@ -8,11 +8,17 @@ from fastapi.testclient import TestClient
 from tests.clew_api.seeds import Tenant, World
 
 V1 = "/api/v1"
-PUBLIC = {("GET", f"{V1}/health"), ("POST", f"{V1}/session")}
+PUBLIC = {
+    ("GET", f"{V1}/health"),
+    ("GET", f"{V1}/health/live"),
+    ("GET", f"{V1}/health/ready"),
+    ("POST", f"{V1}/session"),
+}
 OF_THE_LAB = {
     ("GET", f"{V1}/users/{{user_id}}"),
     ("PATCH", f"{V1}/users/{{user_id}}"),
     ("PATCH", f"{V1}/projects/{{project_id}}"),
+    ("POST", f"{V1}/workers/{{name}}/drain"),
 }
 """Its admins' alone: others are refused before anything is looked up."""
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
@@ -54,7 +60,7 @@ def test_without_a_key_there_is_nothing(anyone: TestClient, app: FastAPI, world:
     ]
     for method, path in private:
         for headers in wrong:
-            answer = anyone.request(method, path.format(**ids), headers=headers, content=b"{")
+            answer = anyone.request(method, path.format(**ids, name="w"), headers=headers, content=b"{")
             assert answer.status_code == 401, (method, path, headers)
             assert answer.headers["www-authenticate"] == "Bearer"
             assert answer.headers["content-type"] == "application/problem+json"
@@ -66,7 +72,7 @@ def test_a_foreign_thing_is_told_from_none_nowhere(api: TestClient, app: FastAPI
         nothing[name] = uuid4()
     tried = 0
     for method, path in routes(app):
-        if "{" not in path:
+        if "{" not in path or (method, path) in OF_THE_LAB:
             continue
         tried += 1
         answers = []

@@ -51,12 +51,11 @@ def backup(fleet: Fleet, tmp_path: Path) -> Path:
     worker = fleet.worker()
     done = fleet.settle(fleet.submit("steps_5", "every_2"))
     assert done.state == JobState.SUCCEEDED
-    half = fleet.submit("steps_40", "ms_50", "every_5")
+    half = fleet.submit("steps_200", "ms_50", "every_5")
     fleet.wait_for_checkpoint(half, 5)
-    scheduler.terminate()
-    scheduler.wait(20)
-    worker.terminate()
-    worker.wait(20)
+    for process in (worker, scheduler):
+        process.terminate()
+        process.wait(20)
     fleet.submit("steps_3")
     folder = tmp_path / "backup"
     create(fleet.lab.settings, folder)

@@ -1,6 +1,7 @@
 """Files in any S3 server, through the minio SDK."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -114,37 +115,16 @@ class Store:
 
     def read(self, key: str) -> bytes:
         """A small object whole. Raises `NotFound`."""
-        with _translated():
-            try:
-                answer = self._client.get_object(bucket_name=self.bucket, object_name=key)
-            except S3Error as error:
-                if error.code in _GONE:
-                    raise NotFound(f"no object {key}") from error
-                raise
-            try:
-                return bytes(answer.data)
-            finally:
-                answer.close()
-                answer.release_conn()
+        with self._opened(key) as answer:
+            return bytes(answer.data)
 
     def fetch(self, key: str, path: Path, digest: str) -> int:
         """Write the object to a file; returns its size. Raises `NotFound`, `DataError` where its sha256 is another."""
         hashed, size = sha256(), 0
-        with _translated():
-            try:
-                answer = self._client.get_object(bucket_name=self.bucket, object_name=key)
-            except S3Error as error:
-                if error.code in _GONE:
-                    raise NotFound(f"no object {key}") from error
-                raise
-            try:
-                with path.open("wb") as file:
-                    for chunk in answer.stream(2**20):
-                        hashed.update(chunk)
-                        size += file.write(chunk)
-            finally:
-                answer.close()
-                answer.release_conn()
+        with self._opened(key) as answer, path.open("wb") as file:
+            for chunk in answer.stream(2**20):
+                hashed.update(chunk)
+                size += file.write(chunk)
         if hashed.hexdigest() != digest:
             raise DataError(f"the object {key} is not what was stored", expected=f"sha256 {digest}")
         return size
@@ -183,6 +163,22 @@ class Store:
         if errors:
             raise Unavailable(f"{len(errors)} of {len(doomed)} objects below {prefix} could not be deleted")
         return len(doomed)
+
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[urllib3.BaseHTTPResponse]:
+        """Raises `NotFound`."""
+        with _translated():
+            try:
+                answer = self._client.get_object(bucket_name=self.bucket, object_name=key)
+            except S3Error as error:
+                if error.code in _GONE:
+                    raise NotFound(f"no object {key}") from error
+                raise
+            try:
+                yield answer
+            finally:
+                answer.close()
+                answer.release_conn()
 
 
 class _Verified:
