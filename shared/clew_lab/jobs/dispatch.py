@@ -125,8 +125,8 @@ class _Turn:
             move(self._session, job, JobState.DISPATCHED, lease_s=lease_s)
             bells.append(Bell(job.id, job.fence, free[worker_id].name))
             free[worker_id].job_id = job.id
-        if any(holder.kept is not None for holder in self._holders):
-            given = [bell.job_id for bell in bells]
+        given = {bell.job_id for bell in bells}
+        if any(holder.kept is not None and holder.kept.id in given for holder in self._holders):
             self._session.execute(update(Worker).where(Worker.reserved_for.in_(given)).values(reserved_for=None))
         return bells
 
