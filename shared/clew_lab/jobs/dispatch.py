@@ -56,7 +56,7 @@ _WAITING = text(f"""
             where state = 'queued' and pool = :pool and project_id = of_project.id and priority = band.priority
             order by created_at, id limit 1
         )
-        union
+        union all
         (
             select id, project_id, priority, created_at, {COLUMNS} from jobs
             where state = 'queued' and pool = :pool and project_id = of_project.id and priority = band.priority
@@ -151,8 +151,8 @@ class _Turn:
                 "reserve_after_s": self._reserve_after_s,
             },
         )
-        jobs = [Candidate(**row._mapping) for row in waiting]
-        return choose([Free(holder.id, holder.kept) for holder in holders], jobs, accounts)
+        jobs = {row.id: Candidate(**row._mapping) for row in waiting}  # the oldest may fit as well
+        return choose([Free(holder.id, holder.kept) for holder in holders], jobs.values(), accounts)
 
 
 def _locked(session: Session, choice: Choice) -> list[tuple[Job, UUID]]:

@@ -94,7 +94,7 @@ _STAND = text(f"""
         select waiting.*, row_number() over turn as position, case when row_number() over turn = 1 then 0
                else sum(seconds) over (turn rows between unbounded preceding and 1 preceding) end as work
         from waiting window turn as (partition by pool order by priority desc, share, created_at, id)
-    ), found as (
+    ), found as materialized (
         select placed.id, position,
                case when cause in ('no-worker', 'too-large') then cause
                     when quota is not null then 'quota'
