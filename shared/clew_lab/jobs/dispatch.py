@@ -56,7 +56,7 @@ _WAITING = text(f"""
             where state = 'queued' and pool = :pool and project_id = of_project.id and priority = band.priority
             order by created_at, id limit 1
         )
-        union
+        union all
         (
             select id, project_id, priority, created_at, {COLUMNS} from jobs
             where state = 'queued' and pool = :pool and project_id = of_project.id and priority = band.priority
@@ -125,8 +125,8 @@ class _Turn:
             move(self._session, job, JobState.DISPATCHED, lease_s=lease_s)
             bells.append(Bell(job.id, job.fence, free[worker_id].name))
             free[worker_id].job_id = job.id
-        if any(holder.kept is not None for holder in self._holders):
-            given = [bell.job_id for bell in bells]
+        given = {bell.job_id for bell in bells}
+        if any(holder.kept is not None and holder.kept.id in given for holder in self._holders):
             self._session.execute(update(Worker).where(Worker.reserved_for.in_(given)).values(reserved_for=None))
         return bells
 
@@ -151,8 +151,8 @@ class _Turn:
                 "reserve_after_s": self._reserve_after_s,
             },
         )
-        jobs = [Candidate(**row._mapping) for row in waiting]
-        return choose([Free(holder.id, holder.kept) for holder in holders], jobs, accounts)
+        jobs = {row.id: Candidate(**row._mapping) for row in waiting}  # the oldest may fit as well
+        return choose([Free(holder.id, holder.kept) for holder in holders], jobs.values(), accounts)
 
 
 def _locked(session: Session, choice: Choice) -> list[tuple[Job, UUID]]:

@@ -28,6 +28,11 @@ _LOCK = 0x636C657A
 RECENT = 20
 """Finished jobs of a kind that tell how long one takes."""
 
+_FOR_MANY = text("""
+    -- Postgres cannot guess how many rows come of these joins, and thinks of one.
+    select set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true)
+""")
+
 _FRESH = text("select count(*) from queues where at > now() - make_interval(secs => :fresh_s)")
 
 _WORKERS = text("""
@@ -67,7 +72,7 @@ _STAND = text(f"""
     with shapes as materialized (
         select * from jsonb_to_recordset(cast(:shapes as jsonb)) as shape (
             pool text, needs_gpus int, needs_cpus int, needs_gpu_memory bigint, needs_ram bigint,
-            needs_ram_alone bigint, cause text, data jsonb, free int, sums float[]
+            needs_ram_alone bigint, cause text, data jsonb, free int, sums float[], filled float
         )
     ), projects as materialized (
         select * from jsonb_to_recordset(cast(:projects as jsonb)) as project (
@@ -79,17 +84,17 @@ _STAND = text(f"""
         select * from jsonb_to_recordset(cast(:kept as jsonb)) as kept (id uuid, data jsonb)
     ), waiting as (
         select jobs.id, jobs.pool, jobs.priority, jobs.created_at, typical.seconds,
-               shapes.cause, shapes.data, shapes.free, shapes.sums, projects.quota, projects.behind,
+               shapes.cause, shapes.data, shapes.free, shapes.sums, shapes.filled, projects.quota, projects.behind,
                (projects.used + {AHEAD_S} * (row_number() over (
                    partition by jobs.pool, jobs.project_id order by jobs.priority desc, jobs.created_at, jobs.id
                ) - 1)) / projects.weight as share
         from jobs join shapes using (pool, {COLUMNS}) join projects using (pool, project_id) join typical using (kind)
         where jobs.state = 'queued'
     ), placed as (
-        select waiting.*, row_number() over turn as position,
-               sum(seconds) over (turn rows between unbounded preceding and 1 preceding) as work
+        select waiting.*, row_number() over turn as position, case when row_number() over turn = 1 then 0
+               else sum(seconds) over (turn rows between unbounded preceding and 1 preceding) end as work
         from waiting window turn as (partition by pool order by priority desc, share, created_at, id)
-    ), found as (
+    ), found as materialized (
         select placed.id, position,
                case when cause in ('no-worker', 'too-large') then cause
                     when quota is not null then 'quota'
@@ -101,23 +106,28 @@ _STAND = text(f"""
                     when quota is not null then quota
                     when kept.id is not null then kept.data
                     else placed.data end as data,
-               case when quota is null then (
-                   select min((case when position = 1 then 0 else work end + each.sum) / each.k)
-                   from unnest(sums) with ordinality as each (sum, k)
-               ) end as seconds
+               case when quota is not null then null
+                    when work >= filled then (work + sums[cardinality(sums)]) / cardinality(sums)
+                    else (
+                        select min((work + each.sum) / each.k) from unnest(sums) with ordinality as each (sum, k)
+                    ) end as seconds
         from placed left join kept using (id)
+    ), fresh as (
+        select id, position, cause, data,
+               case when seconds < 1e9 then now() + make_interval(secs => seconds) end as starts_at
+        from found
     )
     insert into standings (job_id, position, starts_at, cause, data)
-    select id, position, case when seconds < 1e9 then now() + make_interval(secs => seconds) end, cause, data
-    from found
+    select fresh.id, fresh.position, fresh.starts_at, fresh.cause, fresh.data
+    from fresh left join standings told on told.job_id = fresh.id
+    where told.job_id is null
+       or (told.position, told.cause, told.data) is distinct from (fresh.position, fresh.cause, fresh.data)
+       -- A start that moved by little is left as it was: of a long queue few rows change.
+       or coalesce(abs(extract(epoch from told.starts_at - fresh.starts_at))
+                   > greatest(5, 0.1 * extract(epoch from fresh.starts_at - now())),
+                   (told.starts_at is null) <> (fresh.starts_at is null))
     on conflict (job_id) do update
     set position = excluded.position, starts_at = excluded.starts_at, cause = excluded.cause, data = excluded.data
-    where (standings.position, standings.cause, standings.data)
-          is distinct from (excluded.position, excluded.cause, excluded.data)
-       -- A start that moved by little is left as it was: of a long queue few rows change.
-       or coalesce(abs(extract(epoch from standings.starts_at - excluded.starts_at))
-                   > greatest(5, 0.1 * extract(epoch from excluded.starts_at - now())),
-                   (standings.starts_at is null) <> (excluded.starts_at is null))
 """)  # noqa: S608  # numbers and texts of our own
 
 _FORGET = text("""
@@ -137,6 +147,7 @@ def look(session: Session, *, alive_s: float, fresh_s: float = 0) -> bool:
     pools: tuple[Pool, ...] = get_args(Pool)
     if session.scalars(_FRESH, {"fresh_s": fresh_s}).one() == len(pools):
         return False
+    session.execute(_FOR_MANY)
     accounts = share.accounts(session)
     typical = _typical(session)
     workers = session.execute(_WORKERS, {"alive_s": alive_s}).all()
@@ -170,7 +181,10 @@ def _typical(session: Session) -> dict[str, float | None]:
 
 
 def _shape(shape: Row[Any], workers: Sequence[Row[Any]], typical: Mapping[str, float | None]) -> dict[str, Any]:
-    """What is the same for all jobs of a pool that need the same."""
+    """What is the same for all jobs of a pool that need the same.
+
+    `filled`: the seconds of work ahead from which on the last worker to come free is in use as well.
+    """
     of_pool = [worker for worker in workers if worker.pool == shape.pool]
     able = [worker for worker in of_pool if worker.id in shape.fits]
     needs = {name: getattr(shape, name) for name in COLUMNS.split(", ")}
@@ -189,6 +203,7 @@ def _shape(shape: Row[Any], workers: Sequence[Row[Any]], typical: Mapping[str, f
         "data": data,
         "free": sum(worker.job_id is None and worker.kept_id is None for worker in able),
         "sums": list(accumulate(left)),
+        "filled": left[-1] * len(left) - sum(left) if left else None,
     }
 
 
