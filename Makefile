@@ -8,7 +8,7 @@ ONLY ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python dashboard chromium lint types unit test test-full demo demo-verify bench study gpu-check clean
+.PHONY: help setup python dashboard chromium lint types unit test test-full demo demo-verify bench study chaos gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## Show this.
@@ -96,6 +96,9 @@ bench: python ## Measure against other projects; prints a table. ONLY=group for 
 
 study: python ## SAE against transcoder on a real model: writes docs/sae-against-transcoder.md; about 50 minutes.
 	@$(PY) -m studies.sae_against_transcoder $(ARGS)
+
+chaos: python ## 200 short jobs under random faults, and the account of them; ARGS="--jobs 40 --seed 7".
+	@$(PY) -m tests.chaos.run $(ARGS)
 
 gpu-check: python ## Try what training needs of a GPU, and print what passed; ARGS="--device cpu" tries it without one.
 	@$(PY) -m deploy.gpu_check $(ARGS)
