@@ -202,6 +202,9 @@ class StoreMachine(RuleBasedStateMachine):
         name, bell = idle[m % len(idle)], self.bells[-1 - n % len(self.bells)]
         if not again:
             self.bells.remove(bell)
+        self._answer(bell, name)
+
+    def _answer(self, bell: Bell, name: str) -> None:
         truth = self.jobs[bell.job_id]
         due = truth.state is D and truth.fence == bell.fence
         assert (self.queue.claim(bell.job_id, bell.fence, name) is not None) == due
@@ -272,6 +275,17 @@ class StoreMachine(RuleBasedStateMachine):
             self.beats[name] = self.now
         for holder in [holder for holder in self.holders if holder.worker not in asleep]:
             self._beat(holder)
+
+    @precondition(lambda self: self.holders)
+    @rule(n=st.integers(0, 99))
+    def oversleep(self, n: int) -> None:
+        """A holder sleeps until its job runs elsewhere: what the fence is for, and rare among random courses."""
+        holder = self.holders[n % len(self.holders)]
+        self.time_passes(RUNNING_LEASE_S + 1, {holder.worker})
+        self.a_scheduler_s_turn()
+        for bell in [bell for bell in self.bells if bell.job_id == holder.job_id]:
+            if self._idle():
+                self._answer(bell, self._idle()[0])
 
     def _beat(self, holder: Holder) -> None:
         truth = self.jobs[holder.job_id]
