@@ -8,7 +8,7 @@ ONLY ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python dashboard chromium lint types unit test test-full demo demo-verify bench study finding gpu-check clean
+.PHONY: help setup python dashboard chromium lint types unit test test-full demo demo-verify bench study finding chaos gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## Show this.
@@ -99,6 +99,9 @@ study: python ## SAE against transcoder on a real model: writes docs/sae-against
 
 finding: python ## Greater-than in a real model, coders trained for it: writes docs/greater-than.md; one to two hours.
 	@$(PY) -m studies.greater_than $(ARGS)
+
+chaos: python ## 200 short jobs under random faults, and the account of them; ARGS="--jobs 40 --seed 7".
+	@$(PY) -m tests.chaos.run $(ARGS)
 
 gpu-check: python ## Try what training needs of a GPU, and print what passed; ARGS="--device cpu" tries it without one.
 	@$(PY) -m deploy.gpu_check $(ARGS)

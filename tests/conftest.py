@@ -33,6 +33,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(group)
         if group == "peers" and "peers" not in config.getoption("markexpr"):
             item.add_marker(pytest.mark.skip(reason="installs other projects: `make test-full`, or `-m peers`"))
+        if item.get_closest_marker("long") and not {"peers", "long"} & set(config.getoption("markexpr").split()):
+            item.add_marker(pytest.mark.skip(reason="takes minutes: `make test-full`, or `-m long`"))
         if group == "browser" and left_out:
             item.add_marker(pytest.mark.skip(reason=left_out))
     items.sort(key=lambda item: GROUPS.index(groups[item]))

@@ -2,7 +2,8 @@
 
 The words are the `packages` of a build-dataset spec, or the prompt of an attribute spec:
 `steps_20`, `ms_50` (a step's length), `every_5` (checkpoints), `fail_at_7`, `unavailable_at_7`,
-`crash_at_7`, `crash_once_at_7`, `hang_at_7` (deaf to everything but KILL), `nonsense_at_7`, `corrupt`,
+`crash_at_7`, `crash_once_at_7`, `fill_at_7` (the disk), `hang_at_7` (deaf to everything but KILL), `nonsense_at_7`,
+`corrupt`,
 `undeclared`, `huge` (a number too large for the catalogue), `nul` (as tokens hold it),
 `peek` (at the environment of its parents).
 Its one artifact has a line for each step with the attempt that did it: what a resume inherits is there.
@@ -114,6 +115,10 @@ class Job:
         if step == words.get("crash_at") or (step == words.get("crash_once_at") and not self.order["resume"]):
             print("out of luck", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
+        if step == words.get("fill_at"):
+            with (self.scratch / "ballast").open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(2**16))
         if step == words.get("hang_at"):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self.emit("log", level="warning", message="hanging")

@@ -22,6 +22,7 @@ from clew_lab.jobs.broker import make_app, ring
 from clew_lab.jobs.dispatch import Bell
 from clew_lab.storage import Store
 from clew_spec.jobs import MOVES, JobRequest, JobState, Pool
+from clew_worker.supervisor.process import die_with_parent
 from tests.support.jobs import make_actor
 from tests.support.servers import Lab, under_role
 
@@ -76,6 +77,7 @@ class Fleet:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=die_with_parent(),  # a test run that is killed leaves nobody behind
             )
         self.processes.append(process)
         return process

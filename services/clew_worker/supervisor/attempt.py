@@ -23,6 +23,7 @@ from clew_lab.storage import object_key
 from clew_spec.errors import ClewError, Unavailable
 from clew_spec.runner import EVENTS_FILE, Artifact, Checkpoint, Done, Failed, Stopped
 from clew_worker.supervisor.batch import Batch
+from clew_worker.supervisor.disk import no_room
 from clew_worker.supervisor.endings import Ending, Endings, GivenUp
 from clew_worker.supervisor.inputs import run_job
 from clew_worker.supervisor.lease import Lease
@@ -117,7 +118,8 @@ class Attempt:
             return self._endings.failed(error.problem(), retryable=isinstance(error, ProtocolError))
         except Exception as error:
             self._log.exception("supervisor_failed")
-            return self._endings.supervisor_failed(error)
+            full = no_room(self._worker.folder)
+            return self._endings.lost(full) if full else self._endings.supervisor_failed(error)
 
     def _follow(self, runner: Runner, tail: Tail) -> Ending:
         while True:
@@ -204,6 +206,9 @@ class Attempt:
             if words:
                 self._batch.log(words, "error")
         self._flush()
+        full = no_room(self._worker.folder)
+        if full and self._stopping is None:
+            return self._endings.failed(full, retryable=True)
         return self._stopped(f"the runner {runner.how_it_ended()} without a word")
 
     def _stopped(self, unasked: str) -> Ending:
