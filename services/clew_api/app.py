@@ -51,7 +51,7 @@ ROUTERS = (
     session,
 )
 PEOPLE = (users, projects, keys, audit)
-PUBLIC = frozenset({"get_health", "open_session"})
+PUBLIC = frozenset({"get_health", "get_liveness", "get_readiness", "open_session"})
 """Routes that ask for neither key nor session."""
 
 

@@ -721,7 +721,7 @@ export interface paths {
         put?: never;
         /**
          * Drain Worker
-         * @description Give the worker no more work: it has its job write a checkpoint, gives it back, and ends. Needs an admin key.
+         * @description Give the worker no more work: it has its job write a checkpoint, gives it back, and ends. For who runs the lab.
          *
          *     The job waits again and continues elsewhere. A worker that is started again under the name works again.
          */
