@@ -58,15 +58,25 @@ class QueueLab:
     @contextmanager
     def api(self) -> Iterator[httpx2.Client]:
         """A running API, asked with the first project's key."""
+        with self.process("clew_api"):
+            headers = {"Authorization": f"Bearer {self.key}"}
+            with httpx2.Client(base_url=f"{self.url}/api/v1/", headers=headers, timeout=60) as client:
+                _wait_for(client)
+                yield client
+
+    @property
+    def url(self) -> str:
+        """Of the API, where it runs."""
+        return f"http://{LOOPBACK}:{self.settings.api_port}"
+
+    @contextmanager
+    def process(self, module: str, *words: str) -> Iterator[None]:
+        """A process of the lab, for the while."""
         with tempfile.TemporaryFile() as log:
-            command = [sys.executable, "-m", "clew_api"]
+            command = [sys.executable, "-m", module, *words]
             process = subprocess.Popen(command, env={**os.environ, **self.environ}, stdout=log, stderr=log)
             try:
-                url = f"http://{LOOPBACK}:{self.settings.api_port}/api/v1/"
-                headers = {"Authorization": f"Bearer {self.key}"}
-                with httpx2.Client(base_url=url, headers=headers, timeout=60) as client:
-                    _wait_for(client)
-                    yield client
+                yield
             finally:
                 process.terminate()
                 process.wait()
