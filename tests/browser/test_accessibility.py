@@ -20,8 +20,8 @@ def test_every_page(scheme: str, browser: Browser, site: Site, scene: Scene) -> 
     coders = scene.trained(training, layers=2)
     evaluation = scene.evaluate(coders)
     _, graph = scene.graph(coders, graph_document())
-    waiting = scene.queue({"kind": "import-model", "name": "m", "path": "/models/m"})
     found_out = [analyse(scene, analysis) for analysis in analyses(graph_document()).values()]
+    waiting = scene.queue({"kind": "import-model", "name": "m", "path": "/models/m"})
     tab = open_tab(browser, site, scheme)
     page = tab.page
     tab.goto("/sign-in")

@@ -26,10 +26,11 @@ ATTACKS = """async () => {
     await add("script", { src: "https://example.org/a.js" });
     await add("div", { innerHTML: "<p onclick=\\"window.ran = 'handler'\\" style='color: red'>a</p>" });
     document.body.lastElementChild.firstElementChild.click();
-    await add("iframe", { srcdoc: "a" });
+    await add("iframe", { src: "https://example.org/" });
     await add("base", { href: "https://example.org/" });
     await fetch("https://example.org/").catch(() => undefined);
-    return told;
+    await new Promise((done) => setTimeout(done, 500));
+    return [...new Set(told)].sort();
 }"""
 
 
@@ -57,7 +58,11 @@ def test_markup_is_text_everywhere(tab: Tab, scene: Scene) -> None:
         f"/graphs/{graph}?node=2",
         f"/graphs/{graph}?node=44",
     ]
-    pages += [f"/jobs/{analyse(scene, analysis)}" for analysis in analyses(document).values()]
+    found_out = analyses(document)
+    pages += [
+        f"/jobs/{analyse(scene, found_out[kind])}" for kind in ("paths", "edge", "faithfulness", "steer", "patch")
+    ]
+    tab.expected += ["422"]  # such a folder is not one that the lab imports from
     for path in pages:
         tab.goto(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
@@ -71,14 +76,5 @@ def test_the_browser_runs_the_dashboards_files_alone(tab: Tab, scene: Scene) -> 
     tab.expected += ["Content Security Policy"]
     tab.sign_in(scene.key)
     told = tab.page.evaluate(ATTACKS)
-    assert sorted(told) == [
-        "base-uri",
-        "connect-src",
-        "frame-src",
-        "script-src-attr",
-        "script-src-elem",
-        "script-src-elem",
-        "script-src-elem",
-        "style-src-attr",
-    ]
+    assert told == ["base-uri", "connect-src", "frame-src", "script-src-attr", "script-src-elem", "style-src-attr"]
     assert ran(tab.page) is None

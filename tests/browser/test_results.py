@@ -1,6 +1,5 @@
 """The page of a job shows what the job found out."""
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser.analyses import analyse, analyses
@@ -45,20 +44,18 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize("kind", SHOWN)
-def test_what_was_found_is_told(kind: str, tab: Tab, scene: Scene) -> None:
-    id = analyse(scene, analyses(graph_document())[kind])
-    tab.sign_in(scene.key, f"/jobs/{id}")
-    title, texts = SHOWN[kind]
-    found = tab.page.get_by_role("region", name=title)
-    for text in texts:
-        expect(found).to_contain_text(text, use_inner_text=True)
-
-
-def test_every_path_is_spelled_out(tab: Tab, scene: Scene) -> None:
+def test_what_was_found_is_told(tab: Tab, scene: Scene) -> None:
     document = graph_document()
+    found_out = {kind: analyse(scene, analysis) for kind, analysis in analyses(document).items()}
+    tab.sign_in(scene.key)
+    for kind, (title, texts) in SHOWN.items():
+        tab.goto(f"/jobs/{found_out[kind]}")
+        found = tab.page.get_by_role("region", name=title)
+        for text in texts:
+            expect(found).to_contain_text(text, use_inner_text=True)
+
     labels = {node.id: node.label for node in document.nodes}
-    tab.sign_in(scene.key, f"/jobs/{analyse(scene, analyses(document)['paths'])}")
+    tab.goto(f"/jobs/{found_out['paths']}")
     paths = tab.page.get_by_role("list", name="Paths").get_by_role("listitem")
     expect(paths).to_have_count(len(document.paths))
     expect(paths.first).to_contain_text("→".join(labels[step.node] for step in document.paths[0].steps))
