@@ -21,6 +21,8 @@ from tests.chaos.house import House, house
 from tests.chaos.ledger import Asked, Ledger, account
 
 AGAIN_S = 0.2
+PAUSE_S = 0.6
+"""Between two jobs on average, so that there are some for every fault."""
 CANCELLED, ASKED_TWICE = 0.05, 0.1
 """Shares of the jobs."""
 PRIORITIES = ("low", "normal", "normal", "high")
@@ -58,6 +60,7 @@ class Users(threading.Thread):
                     self.asked.append(asked)
                 if asked.ids and asked.cancel:
                     self._insist(client, f"/jobs/{min(asked.ids)}/cancel")
+                self.stopped.wait(self._random.uniform(0, 2 * PAUSE_S))
 
     def _insist(
         self, client: httpx2.Client, path: str, *, key: str = "", body: dict[str, Any] | None = None

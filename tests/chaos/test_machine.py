@@ -70,11 +70,10 @@ def crowd(machine: type[StoreMachine]) -> None:
     """A project at its quota, and low jobs on all workers when a high one comes."""
     course = machine()
     course.limit(0, 1)
-    for priority in ("low", "low"):
-        course.submit(0, 0, priority, 0, None)
-    for _ in range(2):
-        course.submit(0, 1, "low", 0, None)
-    course.a_scheduler_s_turn()
+    for project in (0, 1):
+        for _ in range(2):
+            course.submit(0, project, "low", 0, None)
+        course.a_scheduler_s_turn()
     assert len(course.bells) == len(SIZES)
     for _ in SIZES:
         course.answer_a_bell(0, again=False, astray=None)
