@@ -151,20 +151,25 @@ const graph = createRoute({
   component: lazyRouteComponent(() => import("./pages/Graph")),
 });
 
+/** Any other address: in the frame, so that one finds on. */
+const nowhere = createRoute({ getParentRoute: () => lab, path: "$", component: NotFound });
+
+function NotFound() {
+  return (
+    <Empty title="No such page">
+      The address may be mistyped. <Link to="/">Go to the jobs</Link>
+    </Empty>
+  );
+}
+
 export function makeRouter(client: QueryClient) {
   return createRouter({
-    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, submit, compare, models, datasets, coders, coder, graphs, graph, people, overview])]),
+    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, submit, compare, models, datasets, coders, coder, graphs, graph, people, overview, nowhere])]),
     context: { client },
     defaultPreload: "intent",
     defaultPendingComponent: () => <Loading />,
     defaultErrorComponent: ({ error, reset }) => <Failed error={error} retry={reset} />,
-    defaultNotFoundComponent: () => (
-      <main>
-        <Empty title="No such page">
-          The address may be mistyped. <Link to="/">Go to the jobs</Link>
-        </Empty>
-      </main>
-    ),
+    defaultNotFoundComponent: NotFound,
   });
 }
 
