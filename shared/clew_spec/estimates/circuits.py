@@ -7,7 +7,7 @@ prompt, L layers, N nodes and E edges of a graph, R its rows.
 from collections.abc import Sequence
 
 from clew_spec.attribution import AttributeSpec
-from clew_spec.chunks import TILE_BYTES, TILE_TARGETS
+from clew_spec.chunks import KEPT_BYTES, TILE_BYTES, TILE_TARGETS
 from clew_spec.coders import Activation, BatchTopK, CoderConfig, TopK
 from clew_spec.connections import ConnectionsSpec
 from clew_spec.estimates.report import GraphFacts, Memory, Part
@@ -62,15 +62,15 @@ def attribute_memory(spec: AttributeSpec, model: ModelConfig, coders: Sequence[C
     where, prompt = "/spec/max_nodes", "/spec/prompt"
     return _fullest(
         _loaded(model, coders),
-        "a sweep of targets",
-        [
-            Part(name="the prompt as the model saw it", bytes=_recorded(model, T), field=prompt),
-            Part(name="active features", bytes=_encoded(coders, T), field=prompt),
-            Part(name="targets swept together", bytes=_swept(model, coders, T, nodes), field=prompt),
-            Part(name="nodes and edges", bytes=graph + EDGE_MERGED * edges, field=where),
-        ],
-        "the search for paths",
-        [Part(name="nodes and edges", bytes=graph + EDGE_SEARCHED * edges, field=where)],
+        {
+            "a sweep of targets": [
+                Part(name="the prompt as the model saw it", bytes=_recorded(model, T), field=prompt),
+                Part(name="active features", bytes=_encoded(coders, T), field=prompt),
+                Part(name="targets swept together", bytes=_swept(model, coders, T, nodes), field=prompt),
+                Part(name="nodes and edges", bytes=graph + EDGE_MERGED * edges, field=where),
+            ],
+            "the search for paths": [Part(name="nodes and edges", bytes=graph + EDGE_SEARCHED * edges, field=where)],
+        },
     )
 
 
@@ -126,16 +126,13 @@ def faithfulness_memory(
     trials += forward_bytes(model, 1, T, FLOAT32) + _encoding_work(coders, T) + 20 * T * widest
     measured = 3 * FLOAT64 * spec.nodes * graph.rows
     where = "/spec/graph"
-    moments: list[tuple[str, list[Part]]] = [
-        ("measuring edges", [Part(name="a copy of the model in float64, with its passes", bytes=pinned, field=where)]),
-        (
-            "ablating features",
-            [
-                Part(name="passes with edits", bytes=trials, field=where),
-                Part(name="movements of the graph's nodes", bytes=measured, field="/spec/nodes"),
-            ],
-        ),
-    ]
+    moments = {
+        "measuring edges": [Part(name="a copy of the model in float64, with its passes", bytes=pinned, field=where)],
+        "ablating features": [
+            Part(name="passes with edits", bytes=trials, field=where),
+            Part(name="movements of the graph's nodes", bytes=measured, field="/spec/nodes"),
+        ],
+    }
     if spec.paraphrases:
         again = AttributeSpec(name="g", coders="c", prompt="p", max_nodes=max(1, graph.rows), max_logits=100)
         found = attribute_memory(again, model, coders, T)
@@ -143,9 +140,9 @@ def faithfulness_memory(
             return None
         bytes = found.bytes - sum(part.bytes for part in _loaded(model, coders))
         part = Part(name="the graphs of paraphrases", bytes=bytes, field="/spec/paraphrases")
-        moments.append(("attributing paraphrases", [part]))
+        moments["attributing paraphrases"] = [part]
     held = Part(name="the graph", bytes=_held(graph), field=where)
-    return _fullest([*_loaded(model, coders), held], *(each for moment in moments for each in moment))
+    return _fullest([*_loaded(model, coders), held], moments)
 
 
 def faithfulness_flops(
@@ -165,13 +162,16 @@ def connections_memory(model: ModelConfig, coders: Sequence[CoderConfig]) -> Mem
     vocabulary = model.vocab_size * model.d_model * FLOAT32
     crossing = max((2 * c.n_features * c.d_out for c in coders if c.later_layers), default=0)
     widest = max((c.n_features for c in coders), default=0)
-    scores = 4 * (3 * widest + 3 * model.vocab_size)
+    scores = FLOAT32 * (3 * widest + 3 * model.vocab_size)
+    # W_V and W_O of a block with the norms around them, and a product for each head
+    d_head = model.d_model // model.n_heads
+    heads = FLOAT32 * (2 * model.d_model**2 * (1 + model.n_kv_heads / model.n_heads) + 4 * model.d_model * d_head)
     return Memory(
         moment="reading the vocabulary",
         parts=[
             *_loaded(model, coders),
             Part(name="what tokens write", bytes=vocabulary, field="/spec/coders"),
-            Part(name="what logits read", bytes=max(vocabulary, crossing * FLOAT32), field="/spec/coders"),
+            Part(name="logits or heads", bytes=max(vocabulary, crossing * FLOAT32, int(heads)), field="/spec/coders"),
             Part(name="weights to features and tokens", bytes=scores, field="/spec/coders"),
         ],
     )
@@ -219,11 +219,9 @@ def _loaded(model: ModelConfig, coders: Sequence[CoderConfig]) -> list[Part]:
     ]
 
 
-def _fullest(loaded: list[Part], *moments: str | list[Part]) -> Memory:
-    """moments: a name and its parts, and so on; the one with most."""
-    found = [
-        Memory(moment=str(name), parts=[*loaded, *parts]) for name, parts in zip(*[iter(moments)] * 2, strict=True)
-    ]
+def _fullest(loaded: list[Part], moments: dict[str, list[Part]]) -> Memory:
+    """Of the moments the one that takes most, beside what is loaded."""
+    found = [Memory(moment=name, parts=[*loaded, *parts]) for name, parts in moments.items()]
     return max(found, key=lambda memory: memory.bytes)
 
 
@@ -284,10 +282,12 @@ def _encoding_work(coders: Sequence[CoderConfig], T: int) -> int:
 def _swept(model: ModelConfig, coders: Sequence[CoderConfig], T: int, nodes: int) -> int:
     D = model.d_model
     n = max(1, min(TILE_TARGETS, TILE_BYTES // (FLOAT32 * (3 * T * D + nodes))))
-    widest = max((slots(coder.activation, coder.n_features) for coder in coders), default=0)
-    decoders = 2 * T * widest * D * FLOAT32
-    a_target = FLOAT32 * T * (8 * D + 4 * widest) + 48 * nodes
-    return n * a_target + decoders
+    widths = [slots(coder.activation, coder.n_features) for coder in coders]
+    written = [width * (1 + len(coder.later_layers)) for width, coder in zip(widths, coders, strict=True)]
+    kept = min(KEPT_BYTES, T * D * FLOAT32 * (2 * model.n_layers + sum(written)))
+    decoders = 2 * T * max(widths, default=0) * D * FLOAT32
+    a_target = FLOAT32 * T * (8 * D + 4 * max(widths, default=0)) + 48 * nodes
+    return kept + decoders + n * a_target
 
 
 def _pass_flops(model: ModelConfig, T: int) -> float:
