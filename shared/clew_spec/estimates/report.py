@@ -19,6 +19,8 @@ class GraphFacts(Spec):
     edges: int
     rows: int
     """Nodes whose incoming edges it has."""
+    targets: int
+    """Of these, logits."""
 
 
 class Facts(Spec):
