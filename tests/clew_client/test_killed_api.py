@@ -14,7 +14,6 @@ import psutil
 import pytest
 from tests.clew_api.seeds import World
 from tests.support.fleet import Fleet, fleet
-from tests.support.servers import under_role
 
 from clew_client import Lab, Retry
 from clew_lab.catalogue.tables import Event, Metric, Project
@@ -41,8 +40,7 @@ class Api:
         """From the kill until it answers again, by the clock."""
 
     def start(self) -> None:
-        url = under_role(self._fleet.lab.environ["CLEW_DATABASE_URL"], "api")
-        self._process = self._fleet.start("clew_api", CLEW_DATABASE_URL=url)
+        self._process = self._fleet.start("clew_api")
         self._fleet.wait(self._answers)
 
     def kill(self) -> None:

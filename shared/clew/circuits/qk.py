@@ -85,16 +85,16 @@ class _Seen:
         norm = self._block.attn_norm
         scale_1 = self._network.seen.layers[self._layer].attn_scale_T1[position].to(W_ED)
         reads_ED = norm.fold(W_ED) * scale_1
-        parts_ME = torch.cat(
-            [written_for(self._network, self._layer, few, position).cpu() for few in reads_ED.split(READS_AT_ONCE)], 1
-        )
+        some = torch.split(reads_ED, READS_AT_ONCE)
+        parts_ME = torch.cat([written_for(self._network, self._layer, few, position).cpu() for few in some], 1)
         own_E = b_E if norm.bias_D is None else b_E + W_ED @ norm.bias_D.to(W_ED)
         return torch.cat([parts_ME, own_E[None].cpu()]).double()
 
     def vector(self, what: str, position: int) -> Tensor:
         """float64 [E] on the CPU: the query or key itself, rotated and scaled."""
         W_ED, b_E = self._map(what, position)
-        return (W_ED @ self._x_TD[position] + b_E).double().cpu()
+        read_E: Tensor = W_ED @ self._x_TD[position] + b_E
+        return read_E.double().cpu()
 
     def check(self, query: int) -> None:
         """Raises DataError unless the softmax of the scores is the row of the pattern."""
@@ -209,7 +209,7 @@ def qk_document(
     at_query, at_key, weights = strongest_pairs(found, top)
     queries_M, keys_M = found.query_ME @ found.key_ME.sum(0), found.key_ME @ found.query_ME.sum(0)
     of_queries, of_keys = (_largest(marginals_M, top) for marginals_M in (queries_M, keys_M))
-    named = torch.cat([at_query, at_key, of_queries, of_keys]).unique().tolist()
+    named = sorted({*torch.cat([at_query, at_key, of_queries, of_keys]).tolist()})
     own = len(graph.nodes)
     node_of: dict[int, Node | None] = {own: None}
     node_of |= {node.id: node for node in nodes_of(graph, [each for each in named if each != own])}
