@@ -217,6 +217,10 @@ class Lab:
         """An edge of a `graph`, from `source` to `target`, by head and position; see `EdgeSpec`."""
         return self.submit({"kind": "edge", **fields})
 
+    def qk(self, **fields: Any) -> "Job":
+        """Why a `head` attends from `query` to `key` on the prompt of a `graph`, by pairs of nodes; see `QKSpec`."""
+        return self.submit({"kind": "qk", **fields})
+
     def mean_edges(self, **fields: Any) -> "Job":
         """The edges into a `feature` of a `layer` of `coders`, averaged over data; see `MeanEdgesSpec`."""
         return self.submit({"kind": "mean-edges", **fields})

@@ -119,6 +119,11 @@ specs = st.one_of(
         }
     ),
     some(
+        {"kind": st.just("qk"), "graph": refs, "head": st.sampled_from(["L0H1", "L12H11"]), "query": counts}
+        | {"key": st.integers(0, 99)},
+        {"against": st.none() | st.integers(0, 99), "top": st.integers(1, 5000)},
+    ),
+    some(
         {"kind": st.just("mean-edges"), "coders": refs, "layer": st.integers(0, 99), "feature": st.integers(0)},
         {"dataset": st.none() | refs, "tokens": st.integers(16), "capped": st.booleans()},
     ),

@@ -1940,7 +1940,8 @@ export interface components {
             memory?: components["schemas"]["Memory"] | null;
             /**
              * Memory Bytes
-             * @description The sum of its parts. Never too low, as far as the arithmetic knows the code; up to 1.6 times too high.
+             * @description The sum of its parts. Never too low, as far as the arithmetic knows the code; up to 1.6 times too high, of
+             *     analyses of circuits 2 times, and 3 times where a graph is yet to be made, whose edges are only bounded.
              */
             memory_bytes?: number | null;
             /** @description Of the whole attempt, inputs in the worker's cache. */
@@ -2913,7 +2914,7 @@ export interface components {
              */
             reuse?: boolean;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["QKSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
             /**
              * Visibility
              * @default project
@@ -2947,7 +2948,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "qk" | "mean-edges" | "connections" | "paths";
             /** Name */
             name: string;
             /**
@@ -3003,7 +3004,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "qk" | "mean-edges" | "connections" | "paths";
             /** Last Seq */
             last_seq: number;
             /** Lost Count */
@@ -3037,7 +3038,7 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"] | components["schemas"]["PatchSpec"] | components["schemas"]["EdgeSpec"] | components["schemas"]["MeanEdgesSpec"] | components["schemas"]["ConnectionsSpec"] | components["schemas"]["PathsSpec"];
+            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"] | components["schemas"]["PatchSpec"] | components["schemas"]["EdgeSpec"] | components["schemas"]["QKSpec"] | components["schemas"]["MeanEdgesSpec"] | components["schemas"]["ConnectionsSpec"] | components["schemas"]["PathsSpec"];
             /** @description Of a waiting job; null of others, and until the scheduler has looked. */
             standing: components["schemas"]["Standing"] | null;
             /** Started At */
@@ -4546,6 +4547,85 @@ export interface components {
              */
             packages?: string[];
         };
+        /** QKSpec */
+        QKSpec: {
+            /**
+             * Against
+             * @description Another such position: the score of `key` less that of this one, which is what the softmax goes by.
+             */
+            against?: number | null;
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * Head
+             * @description such as `L5H3`
+             */
+            head: string;
+            /**
+             * Key
+             * @description The position that is attended to: the query's own, or one before it.
+             */
+            key: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "qk";
+            /**
+             * Query
+             * @description The position that attends.
+             */
+            query: number;
+            /**
+             * Top
+             * @description Pairs, and nodes of either side, told one by one, by |weight|.
+             * @default 500
+             */
+            top?: number;
+        };
+        /** QKSpec */
+        QKSpecInput: {
+            /**
+             * Against
+             * @description Another such position: the score of `key` less that of this one, which is what the softmax goes by.
+             * @default null
+             */
+            against?: number | null;
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * Head
+             * @description such as `L5H3`
+             */
+            head: string;
+            /**
+             * Key
+             * @description The position that is attended to: the query's own, or one before it.
+             */
+            key: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "qk";
+            /**
+             * Query
+             * @description The position that attends.
+             */
+            query: number;
+            /**
+             * Top
+             * @description Pairs, and nodes of either side, told one by one, by |weight|.
+             * @default 500
+             */
+            top?: number;
+        };
         /**
          * ReLU
          * @description Every positive pre-activation speaks.
@@ -5971,7 +6051,7 @@ export interface operations {
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description any of these kinds */
-                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths")[] | null;
+                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "qk" | "mean-edges" | "connections" | "paths")[] | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description any of these states */

@@ -70,6 +70,7 @@ const KINDS: Record<JobKind, true> = {
   faithfulness: true,
   patch: true,
   edge: true,
+  qk: true,
   "mean-edges": true,
   connections: true,
   paths: true,
