@@ -35,7 +35,7 @@ from clew_spec.people import PERMISSIONS, Role
 
 N_LAYERS, MAX_CONTEXT, CONTEXT = 4, 512, 16
 WORDS = ("when", "mary", "and", "john", "went", "home", "<s>")
-LINEAGE = {"code_version": "test"}
+LINEAGE = {"code_version": "test", "parents": []}
 
 
 def tokenizer_json() -> bytes:
