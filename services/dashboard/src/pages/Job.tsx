@@ -19,6 +19,7 @@ import { Attempts } from "./job/Attempts";
 import { Evaluation } from "./job/Evaluation";
 import classes from "./job/job.module.css";
 import { Lineage } from "./job/Lineage";
+import { Links } from "./job/Links";
 import { Log } from "./job/Log";
 import { Metrics } from "./job/Metrics";
 import { Patching } from "./job/Patching";
@@ -73,6 +74,7 @@ export default function Job() {
         <div className={classes.column}>
           <Result job={job} />
           <Attempts attempts={job.attempts} />
+          <Links job={job} />
           <Lineage job={job} />
           <Ask job={job} />
           <About job={job} />
