@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
-from typing import Any
 from uuid import UUID
 
 from clew_api.lab import Lab
-from clew_api.submission import considered, unseen, waiting, weighed
+from clew_api.planned import Plan
+from clew_api.submission import considered, unseen, waiting, waiting_in, weighed
 from clew_lab.catalogue import refs
 from clew_lab.catalogue.finding import Resolved
 from clew_lab.catalogue.scope import Actor
@@ -45,7 +45,7 @@ def admitted_pipeline(lab: Lab, actor: Actor, pipeline: PipelineRequest) -> list
 
 def considered_pipeline(lab: Lab, actor: Actor, pipeline: PipelineRequest) -> PipelineEstimate:
     """Raises as `admitted_pipeline`, but for what is too large for the workers or the project."""
-    planned = {}
+    planned, plan = {}, Plan(lab, actor)
     for name in order_of_pipeline(pipeline):
         request = pipeline.jobs[name]
         others = sorted({other for other, _ in awaited(request.spec).values()})
@@ -53,7 +53,10 @@ def considered_pipeline(lab: Lab, actor: Actor, pipeline: PipelineRequest) -> Pi
             if others:
                 ids = {other: UUID(int=number) for number, other in enumerate(others)}
                 _of_pipeline(lab, actor, request, ids, name)
-            found = unseen(name) if others else considered(lab, actor, request)
+                found = plan.estimate(name, request)
+            else:
+                found = considered(lab, actor, request)
+                plan.note(name, request)
         planned[name] = PlannedJob(depends_on=others, estimate=found)
     return PipelineEstimate(jobs=planned)
 
@@ -61,9 +64,9 @@ def considered_pipeline(lab: Lab, actor: Actor, pipeline: PipelineRequest) -> Pi
 def admitted_sweep(lab: Lab, actor: Actor, sweep: SweepRequest) -> list[Member]:
     """Jobs to be taken in, in the order of the grid. Raises as a single submission, and says for which of them."""
     found = _Sweep.of(lab, actor, sweep)
-    for asked, facts in found.largest:
-        with _whose(asked.step):
-            require_fit(asked.request, facts, found.estimate(lab, actor, asked, facts))
+    for one, facts in found.largest:
+        with _whose(one.step):
+            require_fit(one.asked.request, facts, found.estimate(lab, actor, one, facts))
     with lab.transaction() as session:
         require_space(session, actor, sum(filter(None, found.published)))
         ids = new_ids(session, len(found.asked))
@@ -78,7 +81,7 @@ def considered_sweep(lab: Lab, actor: Actor, sweep: SweepRequest) -> SweepEstima
         return SweepEstimate(
             jobs=len(found.asked), largest=unseen(first.asked.name), largest_step=first.step, published_bytes=None
         )
-    views = [(found.estimate(lab, actor, asked, facts), asked.step) for asked, facts in found.largest]
+    views = [(found.estimate(lab, actor, one, facts), one.step) for one, facts in found.largest]
     largest, step = next((pair for pair in views if not pair[0].fits), views[0])
     known = None not in found.published
     total = sum(filter(None, found.published)) if known else None
@@ -99,9 +102,7 @@ def _of_pipeline(lab: Lab, actor: Actor, request: JobRequest, ids: dict[str, UUI
 @dataclass(frozen=True)
 class _One:
     step: str
-    request: JobRequest
     asked: Asked
-    inputs: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -110,57 +111,61 @@ class _Sweep:
 
     asked: list[_One]
     largest: list[tuple[_One, Facts]]
-    """Jobs that no other needs more than, in anything: if these fit, so do all. None where all wait for another job."""
+    """Jobs that no other needs more than, in anything: if these fit, so do all. None where all wait for other jobs."""
     published: list[int | None]
     """Bytes of each job's results, as far as they are known."""
 
     @classmethod
     def of(cls, lab: Lab, actor: Actor, sweep: SweepRequest) -> "_Sweep":
         jobs = list(jobs_of_sweep(sweep))
-        if waiting(lab, actor, jobs[0][1]) is not None:
-            asked = [_One(step, request, _waits(lab, actor, step, request), {}) for step, request in jobs]
-            return cls(asked, [], [])
         resolved = _resolved(lab, actor, jobs)
         facts = _facts(lab, jobs, resolved)
-        ones, needs, sizes = [], [], []
+        ones: list[_One] = []
+        sizes: list[int | None] = []
         for (step, request), found, known in zip(jobs, resolved, facts, strict=True):
-            needs.append(needs_of(request.spec, known, request.requests))
+            if isinstance(found, Asked):
+                ones.append(_One(step, found))
+                sizes.append(None)
+                continue
             disk = estimate(request.spec, known).disk
             sizes.append(disk.published_bytes if disk else None)
-            ones.append(_One(step, request, Asked(request, found.name, found.inputs, needs[-1]), found.inputs))
-        return cls(ones, [(ones[index], facts[index]) for index in _largest(needs)], sizes)
+            needs = needs_of(request.spec, known, request.requests)
+            ones.append(_One(step, Asked(request, found.name, found.inputs, needs)))
+        seen = [(one, known) for one, known in zip(ones, facts, strict=True) if not one.asked.after]
+        return cls(ones, [seen[index] for index in _largest([one.asked.needs for one, _ in seen])], sizes)
 
     def estimate(self, lab: Lab, actor: Actor, one: _One, facts: Facts) -> EstimateView:
         with lab.transaction() as session:
-            return estimate_job(session, actor, one.request, one.inputs, facts, alive_s=lab.settings.alive_s)
+            asked, alive_s = one.asked, lab.settings.alive_s
+            return estimate_job(session, actor, asked.request, asked.inputs, facts, alive_s=alive_s)
 
 
-def _waits(lab: Lab, actor: Actor, step: str, request: JobRequest) -> Asked:
-    with _whose(step):
-        return waiting(lab, actor, request) or weighed(lab, actor, request)[0]
-
-
-def _resolved(lab: Lab, actor: Actor, jobs: list[tuple[str, JobRequest]]) -> list[Resolved]:
-    found = []
+def _resolved(lab: Lab, actor: Actor, jobs: list[tuple[str, JobRequest]]) -> list[Resolved | Asked]:
+    """What each job's references are; of one that waits for another job, the job as it is to be taken in."""
+    found: list[Resolved | Asked] = []
+    roots = lab.settings.import_roots
     with lab.transaction() as session:
         for step, request in jobs:
             with _whose(step):
-                found.append(refs.resolve(session, actor, request.spec, import_roots=lab.settings.import_roots))
+                waits = waiting_in(session, actor, request)
+                found.append(waits or refs.resolve(session, actor, request.spec, import_roots=roots))
     return found
 
 
-def _facts(lab: Lab, jobs: list[tuple[str, JobRequest]], resolved: list[Resolved]) -> list[Facts]:
+def _facts(lab: Lab, jobs: list[tuple[str, JobRequest]], resolved: list[Resolved | Asked]) -> list[Facts]:
     tokens: list[int | None] = []
     for (step, request), found in zip(jobs, resolved, strict=True):
         with _whose(step):
-            read = found.tokenizer and lab.tokenizers.get(found.tokenizer)
-            tokens.append(refs.check_text(request.spec, found, read) if read else None)
+            file = found.tokenizer if isinstance(found, Resolved) else None
+            read = file and lab.tokenizers.get(file)
+            tokens.append(refs.check_text(request.spec, found, read) if read and isinstance(found, Resolved) else None)
     known: dict[str, Facts] = {}
+    keys = [f"{found.inputs} {length}" for found, length in zip(resolved, tokens, strict=True)]
     with lab.transaction() as session:
-        for found, length in zip(resolved, tokens, strict=True):
-            if (key := f"{found.inputs} {length}") not in known:
+        for key, found, length in zip(keys, resolved, tokens, strict=True):
+            if key not in known:
                 known[key] = facts_of(session, found.inputs, prompt_tokens=length)
-    return [known[f"{found.inputs} {length}"] for found, length in zip(resolved, tokens, strict=True)]
+    return [known[key] for key in keys]
 
 
 def _largest(needs: list[Needs]) -> list[int]:

@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 from clew_api.lab import Lab
 from clew_lab.catalogue import queries, refs
 from clew_lab.catalogue.finding import Resolved
@@ -53,15 +55,22 @@ def weighed(lab: Lab, actor: Actor, request: JobRequest) -> tuple[Asked, int]:
 def waiting(
     lab: Lab, actor: Actor, request: JobRequest, *, after: frozenset[UUID] = frozenset(), name: str = ""
 ) -> Asked | None:
+    """As `waiting_in`, in a transaction of its own."""
+    with lab.transaction() as session:
+        return waiting_in(session, actor, request, after=after, name=name)
+
+
+def waiting_in(
+    session: Session, actor: Actor, request: JobRequest, *, after: frozenset[UUID] = frozenset(), name: str = ""
+) -> Asked | None:
     """The job, where it has to wait for others, checked as far as can be known before they end; else None.
 
     after: ids of jobs that are yet to be submitted. name: of a job whose spec has none.
     """
-    with lab.transaction() as session:
-        found = dependents.unfinished(session, actor, request.spec, after)
-        if not found:
-            return None
-        dependents.check_others(session, actor, request.spec, frozenset(found))
+    found = dependents.unfinished(session, actor, request.spec, after)
+    if not found:
+        return None
+    dependents.check_others(session, actor, request.spec, frozenset(found))
     name = getattr(request.spec, "name", None) or name or next(iter(found.values()))
     return Asked(request, name, after=frozenset(found))
 

@@ -82,6 +82,8 @@ def standing_line(standing: Standing) -> str:
 
 
 def _how_far(job: JobSummary) -> str:
+    if job.state is JobState.BLOCKED:
+        return "waits for other jobs"
     if job.standing:
         return standing_line(job.standing)
     return "" if job.state.terminal or job.progress is None else progress_line(job.progress)

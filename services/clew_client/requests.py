@@ -48,14 +48,16 @@ def pipeline_request(body: Mapping[str, Any], **options: Any) -> PipelineRequest
     jobs = body.get("jobs")
     whole = dict(body)
     if isinstance(jobs, Mapping):
-        whole["jobs"] = {name: _whole(job) | _given(options) for name, job in jobs.items()}
+        whole["jobs"] = {name: _whole(job, options) for name, job in jobs.items()}
     pipeline = _valid(whole, PipelineRequest)
     order_of_pipeline(pipeline)
     return pipeline
 
 
-def _whole(job: Any) -> Any:
-    return {"spec": dict(job)} if isinstance(job, Mapping) and "kind" in job else job
+def _whole(job: Any, options: Mapping[str, Any]) -> Any:
+    if not isinstance(job, Mapping):
+        return job
+    return ({"spec": dict(job)} if "kind" in job else dict(job)) | _given(options)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

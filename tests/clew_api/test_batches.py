@@ -211,7 +211,11 @@ def test_a_pipeline_runs_as_far_as_its_inputs_are_there(
         "measured": ["train"],
         "graph": ["train"],
     }
-    assert "yet to be made" in planned.jobs["graph"].estimate.estimate.unknown["memory"]
+    for name in ("train", "measured", "graph"):
+        found = planned.jobs[name].estimate.estimate
+        assert (found.memory_bytes or 0) > 2**20, "judged by what the jobs before it are asked to make"
+        assert (found.disk is None) == (name != "graph"), "how long the text is, is not known"
+    assert planned.jobs["graph"].estimate.estimate.tokens == 2
     answer = api.post(f"{V1}/pipelines", json=PIPELINE)
     assert answer.status_code == 202, answer.text
     batch = BatchView.model_validate(answer.json())
@@ -382,6 +386,10 @@ def test_a_single_job_waits_for_one_that_has_not_ended(
     wrong = api.post(f"{V1}/jobs", json={"spec": {"kind": "evaluate", "coders": text}})
     assert (wrong.status_code, wrong.json()["where"]) == (422, "/spec/coders")
     assert "which makes no coders" in wrong.json()["detail"]
+    both = sweep(grid={"dataset": [text, "d"], "steps": [5, 6]})
+    states = api.post(f"{V1}/sweeps", json=both).json()["states"]
+    assert states == {"blocked": 2, "queued": 2}, "a sweep of which some wait"
+    assert api.post(f"{V1}/estimates/sweep", json=both).json()["published_bytes"] is None
     foreign = api.post(f"{V1}/jobs", json=body, headers=bob.auth)
     assert foreign.status_code == 422
     dataset = world.dataset(alice, "text", context=1024)  # longer than the model's context

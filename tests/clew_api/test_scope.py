@@ -124,7 +124,7 @@ def test_what_is_shown_to_the_lab_may_be_read_and_not_changed(
     for action in ("cancel", "retry"):
         assert api.post(f"{V1}/jobs/{shown['job_id']}/{action}").status_code == 404
     assert api.get(f"{V1}/jobs/{shown['job_id']}").json()["batch"] is None, "what it came with is not shown"
-    assert [job["batch"] for job in api.get(f"{V1}/jobs").json()["items"]] == [None] * 5
+    assert {job["batch"] for job in api.get(f"{V1}/jobs").json()["items"]} == {None}
     assert api.get(f"{V1}/jobs", params={"batch": str(shown["batch_id"])}).json()["items"] == []
     view = api.get(f"{V1}/models/{shown['model_id']}").json()
     assert (view["project"], view["visibility"]) == ("bob", "lab")

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from clew_lab.catalogue.engine import once
 from clew_lab.catalogue.finding import coders_and_model, find
 from clew_lab.catalogue.scope import Actor, owned
 from clew_lab.catalogue.tables import Coder, Dataset, Dependency, Graph, Job, Model
@@ -54,8 +55,9 @@ def unfinished(session: Session, actor: Actor, spec: JobSpec, coming: Collection
     """
     named = {field: id for field, ref in references(spec).items() if (id := job_of(ref)) is not None}
     found = {id: "" for id in named.values() if id in coming}
-    wanted = owned(actor, Job).where(Job.id.in_(set(named.values()) - found.keys()))
-    jobs = {job.id: job for job in session.scalars(wanted)} if named else {}
+    wanted = frozenset(id for id in named.values() if id not in found)
+    there = owned(actor, Job).where(Job.id.in_(wanted))
+    jobs = once(session, wanted, lambda: {job.id: job for job in session.scalars(there)}) if wanted else {}
     for field, id in named.items():
         job = jobs.get(id)
         if job is None or job.state == JobState.SUCCEEDED:
