@@ -1,10 +1,13 @@
 """The queue against what a busy lab asks of it: decisions with many waiting jobs, answers beside many past ones.
 
+What is held against a peer lies beside: jobs taken in and started in `queue_jobs`, files in `queue_files`.
+
 Servers are real and durable, on this machine. A decision is the whole transaction but its commit: who runs next, with
 the jobs' moves and events. An answer is an HTTP request from another process, read to its end.
 """
 
-import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from statistics import median, quantiles
@@ -12,8 +15,11 @@ from statistics import median, quantiles
 import httpx2
 from sqlalchemy import text
 
-from benchmarks.bench import Bench
+from benchmarks.bench import ROOT, Bench
+from benchmarks.queue_files import artifact_1gb
+from benchmarks.queue_jobs import accept, claim
 from benchmarks.queue_lab import PROJECTS, QueueLab, queue_lab
+from benchmarks.queue_sweep import sweep_10k
 from benchmarks.rows import Row
 from clew_lab.jobs import standing
 from clew_lab.jobs.dispatch import dispatch
@@ -195,50 +201,36 @@ def _p95(name: str, seconds: list[float], *, target: float, note: str) -> Row:
     return row.model_copy(update={"n": len(seconds)})
 
 
-SWEPT = 10_000
-_OWN = "select (select id from projects order by id limit 1), uuidv7(), 'project'"
-_MODEL = f"""
-    insert into models (project_id, job_id, visibility, name, digest, files, lineage, tokenizer_digest, proof, config)
-    {_OWN}, 'm', '', '[]', '{{}}', 't', '{{}}', cast(:config as jsonb)
-"""  # a fixed text
-_DATASET = f"""
-    insert into datasets (project_id, job_id, visibility, name, digest, files, lineage, tokenizer_digest, context, bos,
-                          train_tokens, heldout_tokens, n_documents, source)
-    {_OWN}, 'd', '', '[]', '{{}}', 't', 256, 'none', 1000000, 50000, 1000, '{{}}'
-"""  # a fixed text
-_CONFIG = {
-    **{"architecture": "LlamaForCausalLM", "n_layers": 12, "d_model": 768, "d_mlp": 3072, "n_heads": 12},
-    **{"n_kv_heads": 12, "vocab_size": 50_000, "max_context": 1024, "n_parameters": 124_000_000},
-}
-
-
-def sweep_10k(bench: Bench) -> Row:
-    """Take in a sweep of 10,000 training jobs, each resolved, weighed and checked, until it is answered; cancel it."""
-    steps, seeds = (10, 10) if bench.tiny else (100, SWEPT // 100)
-    spec = {"kind": "train", "name": "t", "model": "m", "dataset": "d", "layers": [8]}
-    grid = {"steps": [10 + step for step in range(steps)], "seed": list(range(seeds))}
-    body = {"name": "bench", "spec": spec | {"steps": 10}, "grid": grid}
-    with queue_lab() as lab:
-        lab.run(_MODEL, config=json.dumps(_CONFIG))
-        lab.run(_DATASET)
-        repetitions = bench.repetitions(3)
-        bench.watch.expect(repetitions)
-        accepted, cancelled = [], []
-        with lab.api() as api:
-            for _ in range(repetitions):
-                began = time.perf_counter()
-                made = api.post("sweeps", json=body).raise_for_status().json()
-                accepted.append(time.perf_counter() - began)
-                began = time.perf_counter()
-                api.post(f"batches/{made['id']}/cancel").raise_for_status()
-                cancelled.append(time.perf_counter() - began)
-                bench.watch.stepped()
-    note = f"cancelling takes {median(cancelled):.1f} s"
-    return Row.of("queue/sweep-10k", accepted, op="<=", target=10, unit="s", compare="ours", note=note)
+def chaos(bench: Bench) -> Row:
+    """`make chaos`: short jobs while processes and servers are killed, frozen and cut off."""
+    jobs = 6 if bench.tiny else 200
+    seconds = 15 if bench.tiny else 240
+    command = [sys.executable, "-m", "tests.chaos.run", "--jobs", str(jobs), "--seconds", str(seconds)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    *said, account = run.stdout.splitlines() or [""]
+    words = account.split()
+    if words[::2] != ["accepted", "terminal", "lost", "wrong", "duplicated"]:
+        raise RuntimeError(f"it ended with code {run.returncode} and without an account:\n{run.stderr[-2000:]}")
+    accepted, terminal, *bad = map(int, words[1::2])
+    faults = next((line for line in said if line.startswith("faults: ")), "")
+    return Row.of(
+        "queue/chaos",
+        sum(bad),
+        op="<=",
+        target=0,
+        unit=f"of {accepted} accepted jobs",
+        compare="ours",
+        void=None if accepted == terminal == jobs and run.returncode == 0 else account,
+        note=f"{account}; {faults}",
+    )
 
 
 MEASURES: Mapping[str, Callable[[Bench], Row]] = {
+    "accept": accept,
+    "claim": claim,
+    "sweep-10k": sweep_10k,
     "dispatch-100k": dispatch_100k,
     "list-1m": list_1m,
-    "sweep-10k": sweep_10k,
+    "artifact-1gb": artifact_1gb,
+    "chaos": chaos,
 }

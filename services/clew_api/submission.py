@@ -14,6 +14,7 @@ from clew_lab.jobs.estimates import estimate_job, facts_of, require_fit
 from clew_lab.jobs.needs import needs_of
 from clew_lab.jobs.quotas import require_space
 from clew_spec.api import EstimateView
+from clew_spec.batches import references
 from clew_spec.estimates import Estimate, Facts
 from clew_spec.jobs import JobRequest
 
@@ -36,7 +37,7 @@ def admitted(lab: Lab, actor: Actor, request: JobRequest, idempotency_key: str |
             if earlier is not None:  # all this was settled then
                 return Asked(request, earlier.name, earlier.inputs)
     asked, published_bytes = weighed(lab, actor, request)
-    with lab.transaction() as session:
+    with lab.statement() as session:
         require_space(session, actor, published_bytes)
     return asked
 
@@ -55,7 +56,9 @@ def weighed(lab: Lab, actor: Actor, request: JobRequest) -> tuple[Asked, int]:
 def waiting(
     lab: Lab, actor: Actor, request: JobRequest, *, after: frozenset[UUID] = frozenset(), name: str = ""
 ) -> Asked | None:
-    """As `waiting_in`, in a transaction of its own."""
+    """As `waiting_in`, in a transaction of its own; in none, where the spec names no job."""
+    if not any(map(dependents.job_of, references(request.spec).values())):
+        return None
     with lab.transaction() as session:
         return waiting_in(session, actor, request, after=after, name=name)
 
@@ -84,12 +87,16 @@ def unseen(name: str) -> EstimateView:
 
 def _weighed(lab: Lab, actor: Actor, request: JobRequest) -> tuple[Resolved, Facts, EstimateView]:
     spec = request.spec
-    with lab.transaction() as session:
-        resolved = refs.resolve(session, actor, spec, import_roots=lab.settings.import_roots)
-    tokens = None
-    if resolved.tokenizer is not None:
-        tokens = refs.check_text(spec, resolved, lab.tokenizers.get(resolved.tokenizer))
-    with lab.transaction() as session:
+
+    def weigh(session: Session, tokens: int | None = None) -> tuple[Resolved, Facts, EstimateView]:
         facts = facts_of(session, resolved.inputs, prompt_tokens=tokens)
         found = estimate_job(session, actor, request, resolved.inputs, facts, alive_s=lab.settings.alive_s)
-    return resolved, facts, found
+        return resolved, facts, found
+
+    with lab.transaction() as session:
+        resolved = refs.resolve(session, actor, spec, import_roots=lab.settings.import_roots)
+        if resolved.tokenizer is None:
+            return weigh(session)
+    tokens = refs.check_text(spec, resolved, lab.tokenizers.get(resolved.tokenizer))
+    with lab.transaction() as session:
+        return weigh(session, tokens)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, and_, extract, func, select, text
+from sqlalchemy import Select, and_, extract, func, literal, select, text, union_all
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
 
@@ -81,17 +81,18 @@ def list_jobs(
 
 def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
     job = get(session, actor, Job, job_id)
-    attempts = session.execute(
+    attempts = (
         select(Attempt, Worker.name)
         .outerjoin(Worker, Worker.id == Attempt.worker_id)
         .where(Attempt.job_id == job_id)
         .order_by(Attempt.fence)
     )
+    own = job.project_id == actor.project_id
     return views.job_view(
         job,
-        _project_name(session, job.project_id),
-        session.scalar(select(Worker.name).where(Worker.id == job.worker_id)),
-        [views.attempt_view(*row) for row in attempts],
+        actor.project_name if own else _project_name(session, job.project_id),
+        session.scalar(select(Worker.name).where(Worker.id == job.worker_id)) if job.worker_id else None,
+        [views.attempt_view(*row) for row in session.execute(attempts)] if job.fence else [],
         standing_view(job, *_standing(session, job)),
         **_linked(session, actor, job),
     )
@@ -99,32 +100,36 @@ def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
 
 def _linked(session: Session, actor: Actor, job: Job) -> dict[str, Any]:
     """The job's batch, and the jobs that it has to do with, as far as the actor may see them."""
-    own = job.project_id == actor.project_id
-    on = select(Dependency.on_id).where(Dependency.job_id == job.id)
-    behind = select(Dependency.job_id).where(Dependency.on_id == job.id)
-    short = readable(actor, Job).with_only_columns(Job.id, Job.kind, Job.name, Job.state)
-    sorts = {
-        "depends_on": Job.id.in_(on),
-        "dependents": Job.id.in_(behind),
-        "retry_of": Job.id == job.retry_of,
+    wanted = {
+        "depends_on": Job.id.in_(select(Dependency.on_id).where(Dependency.job_id == job.id)),
+        "dependents": Job.id.in_(select(Dependency.job_id).where(Dependency.on_id == job.id)),
         "retries": Job.retry_of == job.id,
-    }
-    linked = {
-        sort: [
-            LinkedJob.model_validate(dict(row._mapping))
-            for row in session.execute(short.where(wanted).order_by(Job.id).limit(LINKED))
-        ]
-        for sort, wanted in sorts.items()
-    }
+    } | ({"retry_of": Job.id == job.retry_of} if job.retry_of else {})
+    linked: dict[str, list[LinkedJob]] = {sort: [] for sort in wanted}
+    each = [
+        readable(actor, Job)
+        .with_only_columns(literal(sort).label("sort"), Job.id, Job.kind, Job.name, Job.state)
+        .where(of_sort)
+        .order_by(Job.id)
+        .limit(LINKED)
+        .subquery()
+        .select()
+        for sort, of_sort in wanted.items()
+    ]
+    for sort, *columns in session.execute(union_all(*each)):
+        fields = dict(zip(("id", "kind", "name", "state"), columns, strict=True))
+        linked[sort].append(LinkedJob.model_validate(fields))
+    own = job.project_id == actor.project_id
     batch = session.get(Batch, job.batch_id) if own and job.batch_id else None
-    return {**linked, "batch": batch, "retry_of": next(iter(linked["retry_of"]), None)}
+    return {**linked, "batch": batch, "retry_of": next(iter(linked.get("retry_of", [])), None)}
 
 
 def _standing(session: Session, job: Job) -> tuple[Standing | None, datetime | None]:
     if job.state != JobState.QUEUED.value:
         return None, None
-    looked_at = session.scalar(select(Queue.at).where(Queue.pool == job.pool))
-    return session.get(Standing, job.id, populate_existing=True), looked_at
+    looked = select(Standing, Queue.at).select_from(Queue).outerjoin(Standing, Standing.job_id == job.id)
+    found = session.execute(looked.where(Queue.pool == job.pool).execution_options(populate_existing=True)).first()
+    return (found[0], found[1]) if found is not None else (None, None)
 
 
 def job_of_idempotency_key(session: Session, actor: Actor, idempotency_key: str) -> Job | None:
