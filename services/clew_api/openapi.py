@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from clew_spec.api import EventView
+from clew_spec.batches import PipelineRequest, SweepRequest
 from clew_spec.errors import Problem
 from clew_spec.jobs import JobRequest
 from clew_spec.people import (
@@ -25,6 +26,7 @@ from clew_spec.people import (
 )
 
 REQUESTS: tuple[type[BaseModel], ...] = (
+    *(SweepRequest, PipelineRequest),
     *(JobRequest, SessionRequest, SessionChange, PasswordChange, KeyRequest),
     *(UserRequest, UserChange, ProjectRequest, ProjectChange, MemberRequest, MemberChange),
 )

@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     """How long an attempt waits for the object store before it is given up."""
     keep_leftovers_s: float = 3600
     """Objects that an ended job did not publish are deleted after this long."""
+    keep_checkpoints_s: float = 7 * 86400
+    """...but the last checkpoint of one that did not succeed, from which a retry goes on, after this long."""
     cache_bytes: int = 50 * 2**30
     """What a worker keeps of fetched inputs, least recently used first to go."""
     runner_max_jobs: int = 50
