@@ -80,6 +80,10 @@ class Settings(BaseSettings):
     """How long an attempt waits for the object store before it is given up."""
     keep_leftovers_s: float = 3600
     """Objects that an ended job did not publish are deleted after this long."""
+    keep_open_uploads_s: float = 7 * 86400
+    """An upload of which no part is asked for is deleted after this long."""
+    keep_uploads_s: float = 30 * 86400
+    """A complete upload is deleted after this long; what jobs made of it stays."""
     cache_bytes: int = 50 * 2**30
     """What a worker keeps of fetched inputs, least recently used first to go."""
     runner_max_jobs: int = 50

@@ -38,7 +38,7 @@ def furnish(world: World, owner: Tenant, visibility: str) -> dict[str, UUID]:
     graph = world.graph(owner, model, visibility=visibility)
     ids = {"model_id": model.id, "dataset_id": dataset.id, "coder_id": coder.id, "graph_id": graph.id}
     people = {"project_id": owner.project.id, "user_id": owner.user_id, "key_id": owner.key_id}
-    return ids | people | {"job_id": graph.job_id}
+    return ids | people | {"job_id": graph.job_id, "upload_id": world.upload(owner).id}
 
 
 def routes(app: FastAPI) -> list[tuple[str, str]]:
@@ -108,7 +108,7 @@ def test_what_is_shown_to_the_lab_may_be_read_and_not_changed(
     api: TestClient, app: FastAPI, world: World, alice: Tenant, bob: Tenant
 ) -> None:
     shown = furnish(world, bob, "lab")
-    hidden = {"project_id", "user_id", "key_id"}
+    hidden = {"project_id", "user_id", "key_id", "upload_id"}
     for method, path in routes(app):
         if (
             method == "GET"

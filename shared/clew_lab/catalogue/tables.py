@@ -22,6 +22,9 @@ from clew_lab.catalogue.base import Base as Base
 from clew_lab.catalogue.base import Json
 from clew_lab.catalogue.base import new_id as _new_id
 from clew_lab.catalogue.base import now as _now
+from clew_lab.catalogue.data_tables import Secret as Secret
+from clew_lab.catalogue.data_tables import Upload as Upload
+from clew_lab.catalogue.data_tables import UploadedFile as UploadedFile
 from clew_lab.catalogue.people_tables import Membership as Membership
 from clew_lab.catalogue.people_tables import Session as Session
 from clew_lab.catalogue.people_tables import SignInAttempt as SignInAttempt
