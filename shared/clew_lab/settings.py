@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr
     s3_bucket: str = "clew"
     secret_key: SecretStr = Field(min_length=32)
-    """Keys the HMAC under which API keys and sessions are stored. Changing it signs everybody out."""
+    """Keys the HMAC under which API keys and sessions are stored, and seals secrets of projects. Changing it signs
+    everybody out, and secrets have to be set anew."""
 
     import_roots: Annotated[list[Path], NoDecode] = []
     """Folders that `import-model`, `import-coders` and `import-graph` may read, separated as in PATH."""

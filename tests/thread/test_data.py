@@ -113,7 +113,7 @@ def test_what_is_not_what_was_announced_is_never_used(thread: RunningLab, desk: 
         job = lab.submit(BuildDatasetSpec(name="forged", model="honest", source=source, context=64)).wait()
         assert job.state is JobState.FAILED
         assert job.error is not None
-        assert "notes.jsonl" in job.error.detail
+        assert job.error.detail == "notes.jsonl is not what was announced when it was uploaded"
         assert job.error.expected is not None
         assert "sha256" in job.error.expected
     assert list(lab.datasets(name="forged")) == []

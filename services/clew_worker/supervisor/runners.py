@@ -36,6 +36,7 @@ class Runners:
         )
         runner.project_id = project_id
         runner.served = self._max_jobs if secrets else 1
+        runner.confidential = bool(secrets)
         return runner
 
     def give_back(self, runner: Runner, *, orderly: bool) -> None:
@@ -46,6 +47,8 @@ class Runners:
             runner.close(self._settings.kill_grace_s)
         else:
             runner.end(self._settings.kill_grace_s)
+        if runner.confidential:
+            runner.discard_words()
 
     def close(self) -> None:
         if self._warm is not None:

@@ -70,7 +70,9 @@ def announce(
         .returning(Upload)
     )
     if upload is None:
-        there = session.scalars(select(Upload).where(*same).with_for_update()).one()
+        there = session.scalar(select(Upload).where(*same).with_for_update())
+        if there is None:
+            raise Conflict("the same upload was removed at this moment", hint="announce it again")
         return detail(session, actor, _kept(there, open_s).id), False
     session.add_all(
         UploadedFile(
