@@ -53,7 +53,11 @@ def run(folder: Path, hub: Hub, *specs: Any, **environ: str) -> list[dict[str, A
     known = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     known |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1"}
     command = [sys.executable, "-m", "clew_worker.runner", "--max-jobs", str(len(specs))]
-    subprocess.run(command, input="\n".join(lines) + "\n", text=True, env=known | environ, check=True)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=known | environ) as runner:
+        assert runner.stdin is not None
+        runner.stdin.write("\n".join(lines) + "\n")
+        runner.stdin.flush()  # and stays open: its end would mean that nobody wants the work any more
+        assert runner.wait(200) == 0
     events = [(folder / str(number) / EVENTS_FILE).read_text().splitlines() for number in range(len(specs))]
     return [json.loads(of_job[-1]) for of_job in events]
 
