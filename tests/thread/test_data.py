@@ -98,7 +98,7 @@ with Lab() as lab:
     (half,) = lab.uploads.list(name="large")
     assert half.state == "open"
     sent: list[int] = []
-    whole = lab.uploads.send(desk / "large.txt", None, lambda phase, _, __, moved: sent.append(moved))
+    whole = lab.uploads.send(desk / "large.txt", None, lambda *told: sent.append(told[3]))
     assert (whole.id, whole.state) == (half.id, "complete")
     assert 0 < max(sent) <= 2 * MIN_PART + 5
 
