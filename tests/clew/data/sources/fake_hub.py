@@ -76,6 +76,8 @@ def serving() -> Iterator[Hub]:
 def _answer(hub: Hub, path: str, body: bytes, knows: bool) -> tuple[int, dict[str, str], bytes]:
     is_api = path.startswith("/api/")
     inner = path.removeprefix("/api/").lstrip("/").removeprefix("datasets/").removeprefix("models/")
+    if "/" not in inner:
+        return _refusal(404, "")
     owner, name, *rest = inner.split("/")
     repo = f"{owner}/{name}"
     if repo in hub.broken:
