@@ -23,15 +23,11 @@ def read_parquet(file: SourceFile, spec: ParquetSource) -> Iterator[Text]:
     As a dictionary: a value that a small file repeats without end lies in memory once.
     """
     try:
-        with pq.ParquetFile(
-            file.path,
-            pre_buffer=False,
-            read_dictionary=[spec.field],
-            thrift_string_size_limit=MAX_FOOTER,
-            thrift_container_size_limit=MAX_FOOTER,
-        ) as parquet:
+        limits = {"thrift_string_size_limit": MAX_FOOTER, "thrift_container_size_limit": MAX_FOOTER}
+        with pq.ParquetFile(file.path, pre_buffer=False, **limits) as parquet:
             _check_column(file, parquet.schema_arrow, spec.field)
-            _check_pages(file, parquet, spec.field)
+            _check_groups(file, parquet.metadata, spec.field)
+        with pq.ParquetFile(file.path, pre_buffer=False, read_dictionary=[spec.field], **limits) as parquet:
             row, rows = 0, parquet.metadata.num_rows
             for batch in parquet.iter_batches(batch_size=ROWS_AT_A_TIME, columns=[spec.field], use_threads=False):
                 for value in batch.column(0):
@@ -44,9 +40,9 @@ def read_parquet(file: SourceFile, spec: ParquetSource) -> Iterator[Text]:
         raise DataError(f"{file.name} is damaged, or not parquet: {error}", where=WHERE) from error
 
 
-def _check_pages(file: SourceFile, parquet: pq.ParquetFile, field: str) -> None:
+def _check_groups(file: SourceFile, metadata: pq.FileMetaData, field: str) -> None:
     """What a group of rows holds of the column is unfolded at once, or nearly."""
-    groups = [parquet.metadata.row_group(index) for index in range(parquet.metadata.num_row_groups)]
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     for column in (group.column(index) for group in groups for index in range(group.num_columns)):
         unfolded = column.total_uncompressed_size
         if (
