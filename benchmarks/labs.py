@@ -36,7 +36,7 @@ def lab_of(data: Path, import_root: Path) -> Iterator[Lab]:
 def known_graph(lab: Lab, subject: Subject) -> Job:
     """A graph of the real model that the lab has made; some two minutes the first time."""
     _done(lab, ImportModelSpec(name="smollm2-135m", path=str(subject.model)))
-    _done(lab, BuildDatasetSpec(name="pydoc", model="smollm2-135m", max_tokens=20_000))
+    _done(lab, BuildDatasetSpec(name="pydoc", model="smollm2-135m", max_tokens=100_000))
     coder = CoderSpec(n_features=256, activation=TopK(k=16))
     training = TrainSpec(
         name="known", model="smollm2-135m", dataset="pydoc", layers=[9], coder=coder, steps=2, tokens_per_step=512

@@ -1,9 +1,13 @@
 """The queue against what a busy lab asks of it: decisions with many waiting jobs, answers beside many past ones.
 
+What is held against a peer lies beside: jobs taken in and started in `queue_jobs`, files in `queue_files`.
+
 Servers are real and durable, on this machine. A decision is the whole transaction but its commit: who runs next, with
 the jobs' moves and events. An answer is an HTTP request from another process, read to its end.
 """
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from statistics import median, quantiles
@@ -11,7 +15,9 @@ from statistics import median, quantiles
 import httpx2
 from sqlalchemy import text
 
-from benchmarks.bench import Bench
+from benchmarks.bench import ROOT, Bench
+from benchmarks.queue_files import artifact_1gb
+from benchmarks.queue_jobs import accept, claim
 from benchmarks.queue_lab import PROJECTS, QueueLab, queue_lab
 from benchmarks.rows import Row
 from clew_lab.jobs import standing
@@ -194,4 +200,35 @@ def _p95(name: str, seconds: list[float], *, target: float, note: str) -> Row:
     return row.model_copy(update={"n": len(seconds)})
 
 
-MEASURES: Mapping[str, Callable[[Bench], Row]] = {"dispatch-100k": dispatch_100k, "list-1m": list_1m}
+def chaos(bench: Bench) -> Row:
+    """`make chaos`: short jobs while processes and servers are killed, frozen and cut off."""
+    jobs = 6 if bench.tiny else 200
+    seconds = 15 if bench.tiny else 240
+    command = [sys.executable, "-m", "tests.chaos.run", "--jobs", str(jobs), "--seconds", str(seconds)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    *said, account = run.stdout.splitlines() or [""]
+    words = account.split()
+    if words[::2] != ["accepted", "terminal", "lost", "wrong", "duplicated"]:
+        raise RuntimeError(f"it ended with code {run.returncode} and without an account:\n{run.stderr[-2000:]}")
+    accepted, terminal, *bad = map(int, words[1::2])
+    faults = next((line for line in said if line.startswith("faults: ")), "")
+    return Row.of(
+        "queue/chaos",
+        sum(bad),
+        op="<=",
+        target=0,
+        unit=f"of {accepted} accepted jobs",
+        compare="ours",
+        void=None if accepted == terminal == jobs and run.returncode == 0 else account,
+        note=f"{account}; {faults}",
+    )
+
+
+MEASURES: Mapping[str, Callable[[Bench], Row]] = {
+    "accept": accept,
+    "claim": claim,
+    "dispatch-100k": dispatch_100k,
+    "list-1m": list_1m,
+    "artifact-1gb": artifact_1gb,
+    "chaos": chaos,
+}

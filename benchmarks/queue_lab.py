@@ -14,18 +14,20 @@ from shutil import rmtree
 from typing import Any
 
 import httpx2
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
+from benchmarks.bench import ROOT
 from clew_lab.catalogue import migrate
 from clew_lab.catalogue.engine import make_engine, session_factory
-from clew_lab.catalogue.keys import create_key
-from clew_lab.catalogue.tables import Project
+from clew_lab.catalogue.keys import SERVICE, create_key
+from clew_lab.catalogue.tables import Job, Model, Project
 from clew_lab.settings import Settings
 from clew_local.servers import Stack
 from clew_local.servers.ports import LOOPBACK, free_ports
 
 PROJECTS = 50
+LAST_WORDS = 4000
 SEED_S = 1800
 """What one statement that fills a table may take."""
 
@@ -58,18 +60,72 @@ class QueueLab:
     @contextmanager
     def api(self) -> Iterator[httpx2.Client]:
         """A running API, asked with the first project's key."""
+        url = f"http://{LOOPBACK}:{self.settings.api_port}/api/v1/"
+        headers = {"Authorization": f"Bearer {self.key}"}
+        with self.process("clew_api"), httpx2.Client(base_url=url, headers=headers, timeout=60) as client:
+            wait_for(client, "session")
+            yield client
+
+    @contextmanager
+    def process(self, module: str, *words: str, **more: str) -> Iterator[None]:
+        """A process of the lab, ended afterwards. more: of its environment."""
         with tempfile.TemporaryFile() as log:
-            command = [sys.executable, "-m", "clew_api"]
-            process = subprocess.Popen(command, env={**os.environ, **self.environ}, stdout=log, stderr=log)
+            command = [sys.executable, "-m", module, *words]
+            process = subprocess.Popen(command, cwd=ROOT, env=os.environ | self.environ | more, stdout=log, stderr=log)
             try:
-                url = f"http://{LOOPBACK}:{self.settings.api_port}/api/v1/"
-                headers = {"Authorization": f"Bearer {self.key}"}
-                with httpx2.Client(base_url=url, headers=headers, timeout=60) as client:
-                    _wait_for(client)
-                    yield client
+                yield
+            except Exception as error:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_WORDS))
+                error.add_note(f"{module} said last:\n{log.read().decode(errors='replace')}")
+                raise
             finally:
                 process.terminate()
                 process.wait()
+
+    def add_model(self, name: str) -> None:
+        """A model of the first project, as its import would have left it but for its files."""
+        with self.sessions.begin() as session:
+            project_id = session.scalars(select(Project.id).order_by(Project.id).limit(1)).one()
+            job = Job(
+                project_id=project_id,
+                visibility="project",
+                kind="import-model",
+                name=name,
+                spec={"kind": "import-model", "name": name, "path": "/models/m"},
+                inputs={},
+                pool="train",
+                priority=0,
+                request_digest="0" * 64,
+                state="succeeded",
+                finished_at=func.now(),
+            )
+            session.add(job)
+            session.flush()
+            config = {
+                "architecture": "LlamaForCausalLM",
+                "n_layers": 30,
+                "d_model": 576,
+                "d_mlp": 1536,
+                "n_heads": 9,
+                "n_kv_heads": 3,
+                "vocab_size": 49152,
+                "max_context": 8192,
+                "n_parameters": 134_515_008,
+            }
+            session.add(
+                Model(
+                    project_id=project_id,
+                    job_id=job.id,
+                    visibility="project",
+                    name=name,
+                    digest="0" * 64,
+                    files=[],
+                    lineage={"code_version": "bench"},
+                    config=config,
+                    tokenizer_digest="0" * 64,
+                    proof={"max_abs_logit_difference": 0.0},
+                )
+            )
 
 
 @contextmanager
@@ -99,7 +155,7 @@ def queue_lab() -> Iterator[QueueLab]:
                 {"n": PROJECTS},
             )
             first = session.scalars(select(Project).order_by(Project.id).limit(1)).one()
-            key = create_key(session, first, "bench", secret_key=settings.secret_key)[1]
+            key = create_key(session, first, "bench", scopes=SERVICE, secret_key=settings.secret_key)[1]
         yield QueueLab(settings, environ, engine, sessions, key)
         engine.dispose()
     finally:
@@ -107,11 +163,12 @@ def queue_lab() -> Iterator[QueueLab]:
         rmtree(folder, ignore_errors=True)
 
 
-def _wait_for(client: httpx2.Client, seconds: float = 60) -> None:
+def wait_for(client: httpx2.Client, path: str, seconds: float = 60) -> None:
+    """Returns when the server is up."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            client.get("session").raise_for_status()
+            client.get(path).raise_for_status()
         except httpx2.TransportError:
             if time.monotonic() > deadline:
                 raise

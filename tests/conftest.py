@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.support.servers", "tests.support.browser"]
 
 GROUPS = ("science", "lab", "chaos", "browser", "peers")
 _HERE = Path(__file__).parent
+
+settings.register_profile("clew", deadline=None)  # a busy machine is no failure
+settings.load_profile("clew")
 
 
 def group_of(item: pytest.Item) -> str:

@@ -51,7 +51,7 @@ def caller(
     return found
 
 
-def _actor(found: Annotated[Caller, Depends(caller)]) -> Actor:
+async def _actor(found: Annotated[Caller, Depends(caller)]) -> Actor:
     return found.actor
 
 
@@ -65,7 +65,7 @@ class Requires:
 
     permissions: tuple[Permission, ...]
 
-    def __call__(self, found: CallerDep) -> None:
+    async def __call__(self, found: CallerDep) -> None:
         if self.permissions:
             found.actor.require(*self.permissions)
 
@@ -98,7 +98,7 @@ def _by_key(lab: Lab, bearer: HTTPAuthorizationCredentials | None) -> Caller:
     if bearer is None:
         raise NotAuthenticated("the Authorization header is not a bearer key", expected="Bearer clew_...")
     secret_key = lab.settings.secret_key
-    with lab.transaction() as session:
+    with lab.statement() as session:
         actor = identity.actor_of_key(session, bearer.credentials, secret_key=secret_key)
     return Caller(actor, keys.digest(secret_key, bearer.credentials))
 

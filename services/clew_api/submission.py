@@ -1,5 +1,7 @@
 """What is asked for, resolved and weighed: the same for a job that is submitted and for one that is only considered."""
 
+from sqlalchemy.orm import Session
+
 from clew_api.lab import Lab
 from clew_lab.catalogue import queries, refs
 from clew_lab.catalogue.finding import Resolved
@@ -29,19 +31,23 @@ def admitted(lab: Lab, actor: Actor, request: JobRequest, idempotency_key: str |
                 return Resolved(name=earlier.name, inputs=earlier.inputs), NOTHING
     resolved, facts, found = _weighed(lab, actor, request)
     require_fit(request, facts, found)
-    with lab.transaction() as session:
+    with lab.statement() as session:
         require_space(session, actor, found.estimate.disk.published_bytes if found.estimate.disk else 0)
     return resolved, needs_of(request.spec, facts, request.requests)
 
 
 def _weighed(lab: Lab, actor: Actor, request: JobRequest) -> tuple[Resolved, Facts, EstimateView]:
     spec = request.spec
-    with lab.transaction() as session:
-        resolved = refs.resolve(session, actor, spec, import_roots=lab.settings.import_roots)
-    tokens = None
-    if resolved.tokenizer is not None:
-        tokens = refs.check_text(spec, resolved, lab.tokenizers.get(resolved.tokenizer))
-    with lab.transaction() as session:
+
+    def weigh(session: Session, tokens: int | None = None) -> tuple[Resolved, Facts, EstimateView]:
         facts = facts_of(session, resolved.inputs, prompt_tokens=tokens)
         found = estimate_job(session, actor, request, resolved.inputs, facts, alive_s=lab.settings.alive_s)
-    return resolved, facts, found
+        return resolved, facts, found
+
+    with lab.transaction() as session:
+        resolved = refs.resolve(session, actor, spec, import_roots=lab.settings.import_roots)
+        if resolved.tokenizer is None:
+            return weigh(session)
+    tokens = refs.check_text(spec, resolved, lab.tokenizers.get(resolved.tokenizer))
+    with lab.transaction() as session:
+        return weigh(session, tokens)

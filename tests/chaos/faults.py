@@ -5,22 +5,30 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import get_args
 
 import psutil
 import redis
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from tests.chaos.house import LEASE_S, House, Resident, Role
+from tests.chaos.house import LEASE_S, WORKERS, House, Resident, Role
 from tests.support.proxy import Proxy
 
 from clew_lab.jobs.broker import ring
 from clew_lab.jobs.dispatch import Bell
+from clew_local.servers.stack import Server
 from clew_spec.errors import Unavailable
 
 AT_ONCE = 2
 """Faults that last: as many at a time, so that somebody always works."""
+PAST_LEASE = (1.0, 1.5)
+"""How long a process stands still, in leases."""
+
+_LATELY = text("""
+    select jobs.id, fence, workers.name as worker from jobs left join workers on workers.id = worker_id
+    where fence > 0 order by jobs.updated_at desc limit 20
+""")
 
 
 @dataclass
@@ -34,7 +42,10 @@ class Lasting:
 
 
 class Faults:
-    """`step` now and then; `heal` at the end. `only` names the faults to choose from; all if not given."""
+    """`step` now and then; `heal` at the end. `only` names the faults to choose from; all if not given.
+
+    Whatever has happened least comes next, so that each happens before any happens twice, as far as it can.
+    """
 
     def __init__(self, house: House, seed: int, *, only: tuple[str, ...] = ()) -> None:
         self._house = house
@@ -43,13 +54,16 @@ class Faults:
         self._began = time.monotonic()
         self._next_at = self._began
         every: dict[str, Callable[[], str | None]] = {
-            "kill": self._kill,
+            "kill a worker": lambda: self._kill("worker"),
+            "kill a scheduler": lambda: self._kill("scheduler"),
+            "kill the API": lambda: self._kill("api"),
             "kill a runner": self._kill_a_runner,
-            "freeze": self._freeze,
             "freeze a worker": self._freeze_a_worker,
+            "freeze a scheduler": lambda: self._frozen(self._someone("scheduler"), self._past_lease()),
+            "freeze the API": lambda: self._frozen(self._someone("api"), self._past_lease()),
             "freeze a runner": self._freeze_a_runner,
-            "drain": self._drain,
-            "restart": self._restart,
+            "drain a worker": self._drain,
+            **{f"restart {server.name}": partial(self._restart, server) for server in house.stack.servers},
             "double bells": self._double_bells,
             "lose bells": self._lose_bells,
             "mute a scheduler": self._mute_a_scheduler,
@@ -65,11 +79,13 @@ class Faults:
             self._end(fault)
         self._house.revive()
         if now >= self._next_at:
-            name = self._random.choice(list(self._faults))
-            said = self._faults[name]()
-            if said is not None:
-                self.done[name] += 1
-                self._say(said)
+            shuffled = self._random.sample(list(self._faults), len(self._faults))
+            for name in sorted(shuffled, key=lambda name: self.done[name]):
+                said = self._faults[name]()
+                if said is not None:
+                    self.done[name] += 1
+                    self._say(said)
+                    break
             self._next_at = time.monotonic() + self._random.uniform(0.1, 1.2)
 
     def heal(self) -> None:
@@ -93,17 +109,19 @@ class Faults:
     def _say(self, what: str) -> None:
         print(f"{time.monotonic() - self._began:6.1f} s  {what}", flush=True)
 
-    def _someone(self, *roles: Role) -> Resident | None:
-        """Alive, and not frozen."""
-        there = [resident for role in roles or get_args(Role) for resident in self._house.alive(role)]
-        awake = [resident for resident in there if not self._lasts(resident.name)]
+    def _someone(self, role: Role) -> Resident | None:
+        """At work, and with no fault that lasts."""
+        awake = [resident for resident in self._house.at_work(role) if not self._lasts(resident.name)]
         return self._random.choice(awake) if awake else None
 
     def _lasts(self, name: str) -> bool:
         return any(name in fault.what.split() for fault in self._lasting)
 
-    def _kill(self) -> str | None:
-        victim = self._someone()
+    def _past_lease(self) -> float:
+        return self._random.uniform(*PAST_LEASE) * LEASE_S
+
+    def _kill(self, role: Role) -> str | None:
+        victim = self._someone(role)
         if victim is None or victim.process is None:
             return None
         victim.process.kill()
@@ -119,15 +137,12 @@ class Faults:
             runner.kill()
         return f"{worker.name}'s runner killed"
 
-    def _freeze(self) -> str | None:
-        return self._frozen(self._someone("scheduler", "api"), self._random.uniform(0.3, 1.5) * LEASE_S)
-
     def _freeze_a_worker(self) -> str | None:
         """Until its job runs elsewhere: the moment at which a holder of old does the most harm."""
         worker = self._someone("worker")
         held = self._house.held_by(worker) if worker else None
         if held is None:
-            return self._frozen(worker, self._random.uniform(0.3, 1.5) * LEASE_S)
+            return self._frozen(worker, self._past_lease())
         return self._frozen(worker, 4 * LEASE_S, lambda: self._house.is_another_s(*held))
 
     def _frozen(self, who: Resident | None, seconds: float, or_when: Callable[[], bool] = lambda: False) -> str | None:
@@ -144,7 +159,7 @@ class Faults:
             return None
         with suppress(psutil.NoSuchProcess):
             runner.suspend()
-        return self._last(f"{worker.name}'s runner frozen", self._random.uniform(0.1, 1) * LEASE_S, runner.resume)
+        return self._last(f"{worker.name}'s runner frozen", self._past_lease(), runner.resume)
 
     def _drain(self) -> str | None:
         worker = self._someone("worker")
@@ -153,24 +168,25 @@ class Faults:
         worker.process.send_signal(signal.SIGTERM)
         return f"{worker.name} told to drain"
 
-    def _restart(self) -> str | None:
-        server = self._random.choice(self._house.stack.servers)
+    def _restart(self, server: Server) -> str:
         kill = self._random.random() < 0.5
         self._say(f"{server.name} {'killed' if kill else 'stopped'}")
         self._house.restart(server, kill=kill, away_s=self._random.uniform(0, 1.5))
         return f"{server.name} is back"
 
     def _double_bells(self) -> str | None:
-        """Of jobs to which something happened lately: for this fence and for the one before."""
+        """Of jobs to which something happened lately: for this fence and for the one before, to two workers."""
         with suppress(DBAPIError, Unavailable):
             with self._house.fleet.sessions() as session:
-                jobs = session.execute(
-                    text("select id, fence from jobs where fence > 0 order by updated_at desc limit 20")
-                )
-                rows = jobs.all()
+                rows = session.execute(_LATELY).all()
             for row in rows:
-                for fence in (row.fence, row.fence - 1, row.fence):
-                    ring(self._house.fleet.app, Bell(row.id, fence, "train"))
+                astray = f"w{self._random.randrange(WORKERS)}"
+                for fence, worker in (
+                    (row.fence, row.worker or astray),
+                    (row.fence - 1, row.worker or astray),
+                    (row.fence, astray),
+                ):
+                    ring(self._house.fleet.app, Bell(row.id, fence, worker))
             return f"{3 * len(rows)} bells rung again"
         return None
 

@@ -16,9 +16,8 @@ from sqlalchemy.exc import DBAPIError
 from tests.clew_api.seeds import Tenant, World
 from tests.support.fleet import FAKE_RUNNER, TENTH, Fleet
 from tests.support.proxy import Proxy, through_proxy
-from tests.support.servers import lab_on, temporary_stack
+from tests.support.servers import lab_on, migrated, temporary_stack
 
-from clew_lab.catalogue import migrate
 from clew_local.servers import Stack
 from clew_local.servers.stack import Server
 
@@ -60,7 +59,7 @@ class House:
     ) -> None:
         self.stack = stack
         lab = lab_on(stack, folder, **SHORT)
-        migrate.upgrade(lab.settings.database_url.get_secret_value())
+        migrated(lab.settings.database_url.get_secret_value())
         logs = folder / "logs"
         logs.mkdir()
         self.fleet = Fleet(lab, logs)
@@ -102,15 +101,30 @@ class House:
     def wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + READY_S
         while True:
-            with suppress(httpx2.HTTPError):
-                if httpx2.get(f"{self.url}/health", timeout=5).status_code == 200:
-                    return
+            if self._answers():
+                return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the API did not answer within {READY_S:.0f} s\n{self.fleet.logs()}")
             time.sleep(0.1)
 
-    def alive(self, role: Role) -> list[Resident]:
-        return [resident for resident in self.residents if resident.role == role and resident.alive]
+    def at_work(self, role: Role) -> list[Resident]:
+        """Those that do something, not those that are starting yet: a fault hits nothing there, and takes long."""
+        alive = [resident for resident in self.residents if resident.role == role and resident.alive]
+        if role == "worker":
+            beating = self._beating()
+            return [resident for resident in alive if resident.name in beating]
+        return alive if role == "scheduler" or self._answers() else []
+
+    def _beating(self) -> set[str]:
+        fresh = "select name from workers where beat_at > now() - make_interval(secs => :seconds) and not draining"
+        with suppress(DBAPIError), self.fleet.sessions() as session:
+            return set(session.scalars(text(fresh), {"seconds": LEASE_S / 2}))
+        return set()
+
+    def _answers(self) -> bool:
+        with suppress(httpx2.HTTPError):
+            return httpx2.get(f"{self.url}/health/live", timeout=LEASE_S / 4).status_code == 200
+        return False
 
     def runner_of(self, worker: Resident) -> psutil.Process | None:
         if worker.process is not None:

@@ -7,7 +7,6 @@ has renewed what it holds.
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -16,21 +15,35 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 from tests.chaos.ledger import story
+from tests.chaos.truth import (
+    ALIVE_S,
+    DISPATCH_LEASE_S,
+    MAX_LOST,
+    RUNNING_LEASE_S,
+    SIZES,
+    C,
+    D,
+    F,
+    Holder,
+    Q,
+    R,
+    S,
+    Truth,
+    Turn,
+)
 from tests.support.jobs import OOPS, Queue, dataset_result, job_request, uploaded
 
+from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Artifact, Attempt, Dataset, Event, Job, Worker
-from clew_lab.jobs import accept, cancel, finalise, reap, report, workers
+from clew_lab.jobs import accept, cancel, finalise, quotas, reap, report, workers
 from clew_lab.jobs.dispatch import Bell
 from clew_lab.jobs.moves import HELD, Fenced
+from clew_lab.jobs.needs import Needs
 from clew_spec.errors import Conflict
 from clew_spec.jobs import JobState
 
-Q, D, R = JobState.QUEUED, JobState.DISPATCHED, JobState.RUNNING
-S, F, C = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
-DISPATCH_LEASE_S, RUNNING_LEASE_S, ALIVE_S = 30, 60, 30
-"""As `Queue` has them."""
-MAX_LOST = 2
-NAMES = ("w0", "w1", "w2")
+PROJECTS = 2
+RESERVE_AFTER_S = 100
 CLOCK = """
     create schema clock;
     create table clock.face (at timestamptz not null);
@@ -47,78 +60,59 @@ CLOCK = """
 """A `now()` that is found before Postgres' own, by every connection that is opened after this one."""
 
 
-@dataclass
-class Truth:
-    """What a job must be."""
-
-    retries: int
-    state: JobState = Q
-    fence: int = 0
-    lease_until: int = 0
-    worker: str | None = None
-    cancel: bool = False
-    preempt: bool = False
-    failures: int = 0
-    losses: int = 0
-
-    def holds(self, fence: int) -> bool:
-        return self.state is R and self.fence == fence
-
-    def end(self, state: JobState) -> None:
-        self.state, self.worker = state, None
-        if state is Q:
-            self.preempt = False
-
-    def back(self) -> None:
-        self.end(C if self.cancel else Q)
-
-    def lost(self) -> None:
-        self.losses += 1
-        self.end(F) if self.losses > MAX_LOST and not self.cancel else self.back()
-
-
-@dataclass
-class Holder:
-    """A worker that believes it has a job."""
-
-    worker: str
-    job_id: UUID
-    fence: int
-    told: int = 0
-
-
 class StoreMachine(RuleBasedStateMachine):
     queue: ClassVar[Queue]
     """On a database with `CLOCK`."""
+    actors: ClassVar[list[Actor]]
+    """Of `PROJECTS` projects."""
 
     def __init__(self) -> None:
         super().__init__()
         self.queue.clear()
         self.now = 0
         self.jobs: dict[UUID, Truth] = {}
-        self.keys: dict[str, UUID] = {}
+        self.keys: dict[tuple[int, str], UUID] = {}
+        self.quotas: dict[int, int | None] = {}
         self.bells: list[Bell] = []
         self.holders: list[Holder] = []
         self.beats: dict[str, int] = {}
         self.since: dict[str, Any] = {}
         self.draining: set[str] = set()
         self._set_clock()
-        for name in NAMES:
+        for project in range(PROJECTS):
+            self.limit(project, None)
+        for name in SIZES:
             self.restart(name)
 
     # --- What users do -----------------------------------------------------------------------------------------------
-    @rule(retries=st.integers(0, 1), key=st.sampled_from([None, None, "a", "b"]))
-    def submit(self, retries: int, key: str | None) -> None:
-        retries = 1 if key else retries
+    @rule(
+        retries=st.integers(0, 1),
+        project=st.integers(0, PROJECTS - 1),
+        priority=st.sampled_from(list(accept.PRIORITIES)),
+        size=st.integers(0, 2),
+        key=st.sampled_from([None, None, None, "a"]),
+    )
+    def submit(self, retries: int, project: int, priority: str, size: int, key: str | None) -> None:
+        """The same key comes with the same request."""
+        request = job_request() if key else job_request(max_retries=retries, priority=priority)
         with self.queue.sessions.begin() as session:
-            request = job_request(max_retries=retries)
-            job, new = accept.accept(session, self.queue.actor, request, inputs={}, name="t", idempotency_key=key)
-        assert new == (key not in self.keys)
-        assert new or self.keys[str(key)] == job.id
+            job, new = accept.accept(
+                session,
+                self.actors[project],
+                request,
+                inputs={},
+                name="t",
+                needs=Needs(ram_alone=size),
+                idempotency_key=key,
+            )
+        earlier = self.keys.get((project, str(key)))
+        assert new == (earlier is None)
+        assert earlier in (None, job.id)
         if new:
-            self.jobs[job.id] = Truth(retries)
+            truth = Truth(request.max_retries, project, accept.PRIORITIES[request.priority], size)
+            self.jobs[job.id] = truth
             if key:
-                self.keys[key] = job.id
+                self.keys[project, key] = job.id
 
     @precondition(lambda self: self.jobs)
     @rule(n=st.integers(0, 99))
@@ -127,7 +121,7 @@ class StoreMachine(RuleBasedStateMachine):
         refused = False
         try:
             with self.queue.sessions.begin() as session:
-                cancel.cancel(session, self.queue.actor, job_id)
+                cancel.cancel(session, self.actors[truth.project], job_id)
         except Conflict:
             refused = True
         assert refused == (truth.state in (S, F) and not truth.cancel)
@@ -144,6 +138,14 @@ class StoreMachine(RuleBasedStateMachine):
             cancel.preempt(session, job_id)
         truth.preempt = truth.preempt or truth.state is R
 
+    @rule(project=st.integers(0, PROJECTS - 1), most=st.sampled_from([None, 1, 2]))
+    def limit(self, project: int, most: int | None) -> None:
+        """Set the project's quota, also below what it has."""
+        with self.queue.sessions.begin() as session:
+            project_id = self.actors[project].project_id
+            quotas.set_quotas(session, project_id, weight=1 + project, max_in_flight=most, max_stored_bytes=None)
+        self.quotas[project] = most
+
     # --- What schedulers do ------------------------------------------------------------------------------------------
     @rule()
     def a_scheduler_s_turn(self) -> None:
@@ -158,19 +160,27 @@ class StoreMachine(RuleBasedStateMachine):
             truth.lost() if truth.state is R else truth.end(Q)
 
     def _dispatch(self) -> None:
-        busy = {truth.worker for truth in self.jobs.values() if truth.state is R}
-        live = {name for name, at in self.beats.items() if at > self.now - ALIVE_S} - self.draining - busy
-        free = len(live) - self._count(D)
-        waiting = self._count(Q)
-        bells = self.queue.dispatch()
-        assert len(bells) <= max(free, 0), f"{len(bells)} jobs for {free} workers"
-        assert bells or free <= 0 or not waiting, "workers are free, and nothing is given to them"
+        live = {name for name, at in self.beats.items() if at > self.now - ALIVE_S} - self.draining
+        turn = Turn(self.jobs, live, self.quotas)
+        bells = self.queue.dispatch(reserve_after_s=RESERVE_AFTER_S)
+        given = {bell.worker: self.jobs[bell.job_id] for bell in bells}
+        assert len(given) == len(bells)
         for bell in bells:
             truth = self.jobs[bell.job_id]
             assert truth.state is Q
             assert bell.fence == truth.fence + 1
-            truth.state, truth.fence, truth.lease_until = D, bell.fence, self.now + DISPATCH_LEASE_S
+            truth.state, truth.fence, truth.worker = D, bell.fence, bell.worker
+            truth.lease_until = self.now + DISPATCH_LEASE_S
         self.bells += bells
+        with self.queue.sessions() as session:
+            asked = session.scalars(select(Job.id).where(Job.preempt_requested, Job.finished_at.is_(None))).all()
+            kept = session.scalars(
+                select(Worker.name).join(Job, Job.id == Worker.reserved_for).where(Job.state == Q.value)
+            ).all()
+        newly = [self.jobs[id] for id in asked if not self.jobs[id].preempt]
+        for truth in newly:
+            truth.preempt = True
+        turn.check(given, newly, set(kept))
 
     @precondition(lambda self: self.bells)
     @rule(n=st.integers(0, 99))
@@ -178,38 +188,39 @@ class StoreMachine(RuleBasedStateMachine):
         self.bells.pop(n % len(self.bells))
 
     # --- What workers do ---------------------------------------------------------------------------------------------
-    @rule(name=st.sampled_from(NAMES))
+    @rule(name=st.sampled_from(list(SIZES)))
     def restart(self, name: str) -> None:
         """After SIGKILL or a drain: what it had is in nobody's hands."""
-        worker_id = self.queue.register(name)
+        worker_id = self.queue.register(name, memory_bytes=SIZES[name])
         with self.queue.sessions() as session:
             self.since[name] = session.get_one(Worker, worker_id).started_at
         self.beats[name] = self.now
         self.draining.discard(name)
         self.holders = [holder for holder in self.holders if holder.worker != name]
 
-    @rule(name=st.sampled_from(NAMES))
+    @rule(name=st.sampled_from(list(SIZES)))
     def drain(self, name: str) -> None:
         with self.queue.sessions.begin() as session:
             workers.drain(session, self.queue.worker_ids[name])
         self.draining.add(name)
 
-    @precondition(lambda self: self.bells and self._idle())
-    @rule(n=st.integers(0, 3), m=st.integers(0, 2), again=st.booleans())
-    def answer_a_bell(self, n: int, m: int, again: bool) -> None:
-        """again: the bell is rung twice."""
-        idle = self._idle()
-        name, bell = idle[m % len(idle)], self.bells[-1 - n % len(self.bells)]
-        if not again:
-            self.bells.remove(bell)
-        self._answer(bell, name)
+    @precondition(lambda self: self.bells)
+    @rule(n=st.integers(0, 3), again=st.booleans(), astray=st.sampled_from([None, None, None, *SIZES]))
+    def answer_a_bell(self, n: int, again: bool, astray: str | None) -> None:
+        """again: the bell is rung twice. astray: the worker that hears it in place of the one it is for."""
+        bell = self.bells[-1 - n % len(self.bells)]
+        name = astray or bell.worker
+        if name in self._idle():
+            if not again:
+                self.bells.remove(bell)
+            self._answer(bell, name)
 
     def _answer(self, bell: Bell, name: str) -> None:
         truth = self.jobs[bell.job_id]
-        due = truth.state is D and truth.fence == bell.fence
+        due = truth.state is D and truth.fence == bell.fence and truth.worker == name
         assert (self.queue.claim(bell.job_id, bell.fence, name) is not None) == due
         if due:
-            truth.state, truth.worker, truth.lease_until = R, name, self.now + RUNNING_LEASE_S
+            truth.state, truth.lease_until = R, self.now + RUNNING_LEASE_S
             self.holders.append(Holder(name, bell.job_id, bell.fence))
 
     @precondition(lambda self: self.holders)
@@ -264,7 +275,7 @@ class StoreMachine(RuleBasedStateMachine):
             truth.failures += how in ("fail", "retry")
             then()
 
-    @rule(seconds=st.sampled_from([61, 31, 7]), asleep=st.sets(st.sampled_from(NAMES), max_size=2))
+    @rule(seconds=st.sampled_from([61, 31, 7]), asleep=st.sets(st.sampled_from(list(SIZES)), max_size=2))
     def time_passes(self, seconds: int, asleep: set[str]) -> None:
         self.now += seconds
         self._set_clock()
@@ -284,8 +295,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.time_passes(RUNNING_LEASE_S + 1, {holder.worker})
         self.a_scheduler_s_turn()
         for bell in [bell for bell in self.bells if bell.job_id == holder.job_id]:
-            if self._idle():
-                self._answer(bell, self._idle()[0])
+            if bell.worker in self._idle():
+                self._answer(bell, bell.worker)
 
     def _beat(self, holder: Holder) -> None:
         truth = self.jobs[holder.job_id]
@@ -329,7 +340,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert (job.failure_count, job.lost_count) == (truth.failures, truth.losses)
             assert list(story(job, of_job[Event][job.id], of_job[Attempt][job.id])) == []
             assert (job.lease_expires_at is not None) == (state in HELD)
-            if state is R:
+            if state in HELD:
                 assert names[job.worker_id] == truth.worker
             artifacts = of_job[Artifact][job.id]
             assert len(artifacts) == len(of_job[Dataset][job.id]) == (state is S)
@@ -337,16 +348,13 @@ class StoreMachine(RuleBasedStateMachine):
             assert all(f"/{job.id}/{job.fence}/" in artifact.key for artifact in artifacts), "another attempt's file"
 
     @invariant()
-    def no_more_run_than_there_are_workers(self) -> None:
-        running = [holder for holder in self.holders if self.jobs[holder.job_id].holds(holder.fence)]
-        assert len(running) <= len(NAMES)
+    def no_worker_has_two_jobs(self) -> None:
+        held = [truth.worker for truth in self.jobs.values() if truth.state in HELD]
+        assert len(held) == len(set(held))
 
     # --- The model's own ---------------------------------------------------------------------------------------------
     def _job(self, n: int) -> tuple[UUID, Truth]:
         return list(self.jobs.items())[n % len(self.jobs)]
-
-    def _count(self, state: JobState) -> int:
-        return sum(truth.state is state for truth in self.jobs.values())
 
     def _idle(self) -> list[str]:
         """Workers that would answer a bell."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random, SystemRandom
+from typing import Any
 from uuid import UUID
 
 import httpx2
@@ -20,8 +21,13 @@ from tests.chaos.house import House, house
 from tests.chaos.ledger import Asked, Ledger, account
 
 AGAIN_S = 0.2
+PAUSE_S = 0.6
+"""Between two jobs on average, so that there are some for every fault."""
 CANCELLED, ASKED_TWICE = 0.05, 0.1
 """Shares of the jobs."""
+PRIORITIES = ("low", "normal", "normal", "high")
+"""A low job gives way to a high one by its checkpoint."""
+SAY_S = 10.0
 QUIET_S = 120.0
 """How long what is left may take once nothing goes wrong any more."""
 
@@ -43,35 +49,42 @@ class Users(threading.Thread):
         with httpx2.Client(base_url=self._house.url, headers=self._house.tenant.auth, timeout=5) as client:
             for number in range(self._jobs):
                 steps = self._random.randint(3, 8)
-                words = [f"steps_{steps}", f"ms_{self._random.randint(*self._ms)}", "every_2"]
+                body = request(f"steps_{steps}", f"ms_{self._random.randint(*self._ms)}", "every_2")
+                body["priority"] = self._random.choice(PRIORITIES)
                 asked = Asked(steps, cancel=self._random.random() < CANCELLED)
                 for _ in range(1 + (self._random.random() < ASKED_TWICE)):
-                    answer = self._insist(client, "/jobs", key=f"job-{number}", words=words)
+                    answer = self._insist(client, "/jobs", key=f"job-{number}", body=body)
                     if answer is not None:
                         asked.ids.add(UUID(answer["id"]))
                 if asked.ids:
                     self.asked.append(asked)
                 if asked.ids and asked.cancel:
                     self._insist(client, f"/jobs/{min(asked.ids)}/cancel")
+                self.stopped.wait(self._random.uniform(0, 2 * PAUSE_S))
 
     def _insist(
-        self, client: httpx2.Client, path: str, *, key: str | None = None, words: list[str] | None = None
+        self, client: httpx2.Client, path: str, *, key: str = "", body: dict[str, Any] | None = None
     ) -> dict[str, str] | None:
         """The answer, once there is one; None where it is over before that, or is a refusal."""
-        spec = {"kind": "build-dataset", "name": "chaos", "model": "m", "context": 8, "source": {"packages": words}}
-        body = {"json": {"spec": spec}, "headers": {"Idempotency-Key": key}} if words else {}
+        headers = {"Idempotency-Key": key} if key else None
         while not self.stopped.is_set():
             with suppress(httpx2.HTTPError):
-                answer = client.post(path, **body)  # type: ignore[arg-type]
+                answer = client.post(path, json=body, headers=headers)
                 if answer.status_code in (200, 202):
                     return dict(answer.json())
-                if answer.status_code == 409 and words is None:
+                if answer.status_code == 409 and body is None:
                     return None  # it had ended
                 if answer.status_code != 503:
                     self.unexpected.append(f"POST {path} was answered {answer.status_code}: {answer.text[:500]}")
                     return None
             self.stopped.wait(AGAIN_S)
         return None
+
+
+def request(*words: str) -> dict[str, Any]:
+    """Of a job that does what `tests.support.fake_runner` reads in these words."""
+    spec = {"kind": "build-dataset", "name": "chaos", "model": "m", "context": 8, "source": {"packages": words}}
+    return {"spec": spec}
 
 
 def run(
@@ -106,9 +119,13 @@ def run(
 
 
 def _until(house: House, users: Users, deadline: float, step: Callable[[], None]) -> None:
-    """Go on until every job was accepted and has ended, or until the deadline."""
+    """Go on until every job was accepted and has ended, or until the deadline; say now and then how far it is."""
+    said_at = time.monotonic()
     while time.monotonic() < deadline:
         step()
+        if time.monotonic() > said_at + SAY_S:
+            said_at = time.monotonic()
+            print(f"          {len(users.asked)} accepted, {house.ended()} ended", flush=True)
         if not users.is_alive() and house.ended() >= len(users.asked):
             return
         time.sleep(0.05)

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.chaos
 
 
 def test_whatever_happens_an_accepted_job_ends_once() -> None:
-    ledger, done = run(jobs=40, seed=7, seconds=30)
+    ledger, done = run(jobs=40, seed=7, seconds=60)
     assert ledger.findings == []
     assert str(ledger) == "accepted 40 terminal 40 lost 0 wrong 0 duplicated 0"
-    assert sum(done.values()) >= 5
+    assert all(done.values()), done
 
 
 @pytest.mark.long

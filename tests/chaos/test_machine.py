@@ -6,11 +6,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import text
-from tests.chaos.machine import CLOCK, StoreMachine
+from tests.chaos.machine import CLOCK, PROJECTS, StoreMachine
+from tests.chaos.truth import SIZES
 from tests.support.jobs import Queue, make_actor
 from tests.support.mutant import never_asks
 
 from clew_lab.catalogue.engine import make_engine, session_factory
+from clew_lab.jobs.choice import Free
+from clew_lab.jobs.room import Holder
+from clew_lab.jobs.share import Account
 
 pytestmark = pytest.mark.chaos
 
@@ -33,7 +37,8 @@ def machine(database_url: str) -> Iterator[type[StoreMachine]]:
     sessions = session_factory(engine)
 
     class Machine(StoreMachine):
-        queue = Queue(sessions, make_actor(sessions, "main"))
+        actors = [make_actor(sessions, f"p{n}") for n in range(PROJECTS)]
+        queue = Queue(sessions, actors[0])
 
     yield Machine
     engine.dispose()
@@ -46,9 +51,9 @@ def test_the_store_keeps_its_laws(machine: type[StoreMachine]) -> None:
 def oversleep(machine: type[StoreMachine]) -> None:
     """One job, whose holder wakes when another has it."""
     course = machine()
-    course.submit(0, None)
+    course.submit(0, 0, "normal", 0, None)
     course.a_scheduler_s_turn()
-    course.answer_a_bell(0, 0, again=False)
+    course.answer_a_bell(0, again=False, astray=None)
     course.oversleep(0)
     course.time_passes(7, set())
     course.the_store_is_what_it_must_be()
@@ -59,3 +64,38 @@ def test_the_fence_is_what_keeps_a_holder_that_overslept_out(machine: type[Store
     never_asks("fence", machine.queue.sessions.kw["bind"])
     with pytest.raises(AssertionError, match="written: True"):
         oversleep(machine)
+
+
+def crowd(machine: type[StoreMachine]) -> None:
+    """A project at its quota, and low jobs on all workers when a high one comes."""
+    course = machine()
+    course.limit(0, 1)
+    for project in (0, 1):
+        for _ in range(2):
+            course.submit(0, project, "low", 0, None)
+        course.a_scheduler_s_turn()
+    assert len(course.bells) == len(SIZES)
+    for _ in SIZES:
+        course.answer_a_bell(0, again=False, astray=None)
+    course.submit(0, 1, "high", 2, None)
+    course.a_scheduler_s_turn()
+    assert [truth.worker for truth in course.jobs.values() if truth.preempt] in (["w1"], ["w2"])
+    course.the_store_is_what_it_must_be()
+
+
+@pytest.mark.parametrize(
+    ("holder", "name", "without", "found"),
+    [
+        (Account, "full", False, "project 0 has too many"),
+        (Account, "full", True, "is free, and nothing is given to it"),
+        (Holder, "makes_room", False, "waits for"),
+        (Free, "may_run", lambda *_: False, "is free, and nothing is given to it"),
+    ],
+)
+def test_an_unfair_scheduler_is_found_out(
+    machine: type[StoreMachine], monkeypatch: pytest.MonkeyPatch, holder: type, name: str, without: object, found: str
+) -> None:
+    crowd(machine)
+    monkeypatch.setattr(holder, name, without)
+    with pytest.raises(AssertionError, match=found):
+        crowd(machine)

@@ -27,6 +27,8 @@ from tests.support.jobs import make_actor
 from tests.support.servers import Lab, under_role
 
 T = TypeVar("T")
+ROLE_OF: dict[str, Role] = {"clew_api": "api", "clew_scheduler": "scheduler"}
+"""By module; all others are workers."""
 FAKE_RUNNER = Path(__file__).with_name("fake_runner.py")
 TENTH = {
     "dispatch_lease_s": 3,
@@ -67,9 +69,8 @@ class Fleet:
 
     def start(self, module: str, *words: str, **environ_more: str) -> psutil.Popen:
         log = self._folder / f"{len(self.processes)}-{module}.log"
-        role: Role = "scheduler" if module == "clew_scheduler" else "worker"
-        database_url = under_role(self.lab.environ["CLEW_DATABASE_URL"], role)
-        environ = {**os.environ, **self.lab.environ, "CLEW_DATABASE_URL": database_url, **environ_more}
+        environ = {**os.environ, **self.lab.environ, **environ_more}
+        environ["CLEW_DATABASE_URL"] = under_role(environ["CLEW_DATABASE_URL"], ROLE_OF.get(module, "worker"))
         with log.open("wb") as output:
             process = psutil.Popen(
                 [sys.executable, "-m", module, *words],

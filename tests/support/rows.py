@@ -17,6 +17,7 @@ REVISIONS = [
 ]
 """From the first to the newest."""
 _ONE_OF = re.compile(r"\(?(\w+) = ANY \(ARRAY\['([^']+)'")
+_EITHER = re.compile(r"\(?(\w+) IS NULL\)? <> \(?(\w+) IS NULL")
 ALTERNATIVES = ("one", "two")
 
 
@@ -60,10 +61,12 @@ def _count(connection: Connection, table: Table) -> int:
 def _insert(connection: Connection, table: Table, made: dict[str, list[dict[str, Any]]], which: int) -> dict[str, Any]:
     checks = [check["sqltext"] for check in inspect(connection).get_check_constraints(table.name)]
     choices = {match[1]: match[2] for text in checks if (match := _ONE_OF.search(text))}
+    either = {match[1] for text in checks if (match := _EITHER.search(text))}
     checked = {column.name for column in table.columns for text in checks if re.search(rf"\b{column.name}\b", text)}
     values: dict[str, Any] = {}
     for column in table.columns:
-        if column.identity is not None or (column.nullable and (which or column.name in checked)):
+        left_out = column.nullable and (which or column.name in checked) and column.name not in either
+        if column.identity is not None or left_out:
             continue
         values[column.name] = choices.get(column.name, _value(column))
     for key in table.foreign_key_constraints:

@@ -117,12 +117,17 @@ def empty_database_url(databases: Databases) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_template(databases: Databases) -> str:
     """The name of a database with every migration applied, to copy from; nothing stays connected to it."""
+    name = databases.create()
+    migrated(databases.url(name))
+    return name
+
+
+def migrated(url: str) -> None:
+    """Bring a database to what a lab has: every table, and for each process a role of its own."""
     from clew_lab.catalogue import migrate, roles
 
-    name = databases.create()
-    migrate.upgrade(databases.url(name))
-    roles.grant(databases.url(name), dict.fromkeys(roles.ROLES, ROLE_PASSWORD))
-    return name
+    migrate.upgrade(url)
+    roles.grant(url, dict.fromkeys(roles.ROLES, ROLE_PASSWORD))
 
 
 def under_role(url: str, role: "Role") -> str:

@@ -33,7 +33,7 @@ def _serve(app: Celery, worker: Worker) -> int:
         hostname=f"{worker.name}@clew",
         pool_cls="threads",
         concurrency=1,
-        queues=list(app.conf.task_queues),
+        queues=[queue.name for queue in app.conf.task_queues],
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,

@@ -16,8 +16,8 @@ from clew.reporting import Report, StopRequested
 from clew_spec.errors import InvalidSpec
 from clew_spec.graph import Conservation, LogitTarget, Position0
 
-MAX_EDGES = 2**28
-"""Bound on a graph in memory: 8 bytes an edge to hold, about 50 while it is put together."""
+MAX_EDGES = 2**30
+"""Bound on a graph in memory: 8 bytes an edge to hold, 16 while rows are put together."""
 
 
 @torch.inference_mode()

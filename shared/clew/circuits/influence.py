@@ -12,6 +12,9 @@ from torch import Tensor
 from clew.circuits.graph import Graph, NodeKind
 from clew_spec.graph import ErrorParts, GraphScores
 
+BLOCK_EDGES = 2**24
+"""Of these at once: an edge takes some 50 bytes on the way."""
+
 
 def influence(targets: Tensor, offsets: Tensor, sources: Tensor, weights: Tensor, start: Tensor) -> Tensor:
     """Influence on `start` of every node through the rows given: float64[N], not counting `start` itself.
@@ -22,14 +25,17 @@ def influence(targets: Tensor, offsets: Tensor, sources: Tensor, weights: Tensor
     Scales with `start`, so sums to at most `start.sum()` over the leaves. Raises ValueError if rows are out of order.
     """
     flow = start.to(torch.float64, copy=True)
-    for first, last in independent_rows(targets, offsets, sources):
-        edges = slice(int(offsets[first]), int(offsets[last]))
-        lengths = offsets[first : last + 1].diff()
-        rows = torch.arange(last - first, device=lengths.device).repeat_interleave(lengths)
-        magnitude = weights[edges].abs().double()
-        sums = torch.zeros(last - first, dtype=torch.float64, device=magnitude.device).index_add_(0, rows, magnitude)
-        shares = magnitude / sums.where(sums > 0, 1.0)[rows]
-        flow.index_add_(0, sources[edges], shares * flow[targets[first:last]][rows])
+    for run in independent_rows(targets, offsets, sources):
+        for first, last in _blocks(offsets, *run):
+            edges = slice(int(offsets[first]), int(offsets[last]))
+            lengths = offsets[first : last + 1].diff()
+            rows = torch.arange(last - first, device=lengths.device).repeat_interleave(lengths)
+            magnitude = weights[edges].abs().double()
+            sums = torch.zeros(last - first, dtype=torch.float64, device=magnitude.device).index_add_(
+                0, rows, magnitude
+            )
+            shares = magnitude / sums.where(sums > 0, 1.0)[rows]
+            flow.index_add_(0, sources[edges], shares * flow[targets[first:last]][rows])
     return flow - start
 
 
@@ -58,6 +64,13 @@ def independent_rows(targets: Tensor, offsets: Tensor, sources: Tensor) -> Itera
             last, barrier = row + 1, -1
         barrier = max(barrier, feeders[row])
     yield 0, last
+
+
+def _blocks(offsets: Tensor, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Cut rows into blocks of at most `BLOCK_EDGES` edges, or of one row, so that little is worked out at once."""
+    while first < last:
+        end = int(torch.searchsorted(offsets[first + 1 : last + 1], offsets[first] + BLOCK_EDGES, right=True))
+        yield first, (first := first + max(1, end))
 
 
 def node_influence(graph: Graph) -> Tensor:

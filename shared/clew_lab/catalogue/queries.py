@@ -69,17 +69,18 @@ def list_jobs(
 
 def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
     job = get(session, actor, Job, job_id)
-    attempts = session.execute(
+    attempts = (
         select(Attempt, Worker.name)
         .outerjoin(Worker, Worker.id == Attempt.worker_id)
         .where(Attempt.job_id == job_id)
         .order_by(Attempt.fence)
     )
+    own = job.project_id == actor.project_id
     return views.job_view(
         job,
-        _project_name(session, job.project_id),
-        session.scalar(select(Worker.name).where(Worker.id == job.worker_id)),
-        [views.attempt_view(*row) for row in attempts],
+        actor.project_name if own else _project_name(session, job.project_id),
+        session.scalar(select(Worker.name).where(Worker.id == job.worker_id)) if job.worker_id else None,
+        [views.attempt_view(*row) for row in session.execute(attempts)] if job.fence else [],
         standing_view(job, *_standing(session, job)),
     )
 
@@ -87,8 +88,9 @@ def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
 def _standing(session: Session, job: Job) -> tuple[Standing | None, datetime | None]:
     if job.state != JobState.QUEUED.value:
         return None, None
-    looked_at = session.scalar(select(Queue.at).where(Queue.pool == job.pool))
-    return session.get(Standing, job.id, populate_existing=True), looked_at
+    looked = select(Standing, Queue.at).select_from(Queue).outerjoin(Standing, Standing.job_id == job.id)
+    found = session.execute(looked.where(Queue.pool == job.pool).execution_options(populate_existing=True)).first()
+    return (found[0], found[1]) if found is not None else (None, None)
 
 
 def job_of_idempotency_key(session: Session, actor: Actor, idempotency_key: str) -> Job | None:

@@ -28,7 +28,8 @@ def facts_of(session: Session, inputs: Mapping[str, Any], *, prompt_tokens: int 
     model = session.get(Model, UUID(inputs["model"])) if "model" in inputs else None
     dataset = session.get(Dataset, UUID(inputs["dataset"])) if "dataset" in inputs else None
     graph = session.get(Graph, UUID(inputs["graph"])) if "graph" in inputs else None
-    coders = session.scalars(select(Coder).where(Coder.id.in_([UUID(id) for id in inputs.get("coders", [])])))
+    of_coders = [UUID(id) for id in inputs.get("coders", [])]
+    coders = session.scalars(select(Coder).where(Coder.id.in_(of_coders))).all() if of_coders else []
     return Facts.model_validate(
         {
             "model": model and model.config,

@@ -83,7 +83,7 @@ def needs_of(spec: JobSpec, facts: Facts, requests: Requests) -> Needs:
 
 def fitting(session: Session, needs: Needs, workers: Sequence[UUID]) -> list[UUID]:
     """Those of the workers that have it."""
-    return list(session.scalars(_FITTING, {**asdict(needs), "workers": list(workers)}))
+    return [] if not workers else list(session.scalars(_FITTING, {**asdict(needs), "workers": list(workers)}))
 
 
 def shortfall(needs: Needs, workers: Sequence[Capacity]) -> str:

@@ -17,6 +17,7 @@ from tests.clew.circuits.random_graphs import (
     with_weights,
 )
 
+import clew.circuits.influence as influence_module
 from clew.circuits import Graph, NodeKind, explained_share, node_influence, scores
 from clew.circuits.influence import independent_rows, influence
 
@@ -24,12 +25,14 @@ pytestmark = pytest.mark.science
 
 
 @many
-@given(graphs(), st.integers(0, 99))
-def test_one_pass_equals_the_dense_series(graph: Graph, seed: int) -> None:
+@given(graphs(), st.integers(0, 99), st.sampled_from([1, 7, influence_module.BLOCK_EDGES]))
+def test_one_pass_equals_the_dense_series(graph: Graph, seed: int, block_edges: int) -> None:
     edges = graph.edges
     start = torch.rand(len(graph.nodes), generator=torch.Generator().manual_seed(seed), dtype=FLOAT)
     for begin in (graph.start, start):
-        found = influence(edges.targets, edges.offsets, edges.sources, edges.weights, begin)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(influence_module, "BLOCK_EDGES", block_edges)
+            found = influence(edges.targets, edges.offsets, edges.sources, edges.weights, begin)
         torch.testing.assert_close(found, series(normalised(dense(graph)), begin), rtol=1e-12, atol=1e-14)
 
 
