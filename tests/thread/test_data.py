@@ -28,13 +28,12 @@ def block(language: str) -> str:
     return DOCS.read_text().split(f"```{language}\n")[1].split("```")[0]
 
 
-def lines(count: int, start: int = 0) -> str:
-    """Documents of some hundred bytes, each of its own words."""
-    return "".join(
-        json.dumps({"text": " ".join(f"{word}{number}" for word in ("read", "keep", "mend", "send") for _ in range(9))})
-        + "\n"
+def documents(count: int, start: int = 0) -> list[str]:
+    """Of some hundred bytes, each of its own words."""
+    return [
+        " ".join(f"{word}{number}" for word in ("read", "keep", "mend", "send") for _ in range(9))
         for number in range(start, start + count)
-    )
+    ]
 
 
 @pytest.fixture
@@ -42,9 +41,9 @@ def desk(thread: RunningLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A folder with what the document speaks of, where a user works."""
     (tmp_path / "texts" / "deep").mkdir(parents=True)
     (tmp_path / "out").mkdir()
-    (tmp_path / "notes.jsonl").write_text(lines(200))
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in documents(200)))
     for number in range(20):
-        (tmp_path / "texts" / "deep" / f"{number}.txt").write_text(lines(5, 1000 + 10 * number))
+        (tmp_path / "texts" / "deep" / f"{number}.txt").write_text("\n".join(documents(5, 1000 + 10 * number)))
     (tmp_path / "texts" / ".hidden").write_text("no")
     write_model(tmp_path / "toy")
     monkeypatch.chdir(tmp_path)
