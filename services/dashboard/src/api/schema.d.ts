@@ -4804,7 +4804,7 @@ export interface components {
             /**
              * Value
              * Format: password
-             * @description Printable ASCII, as a header takes it. Short ones are none: wherever one stands in a text, it is struck out.
+             * @description 8 to 4096 characters of printable ASCII, as a header takes them
              */
             value: string;
         };
