@@ -73,7 +73,7 @@ def test_the_document_does_what_it_says(thread: RunningLab, desk: Path) -> None:
     said: dict[str, Any] = {}
     exec(compile(block("python"), "docs/data.md", "exec"), said)  # noqa: S102
     assert said["upload"].id == next(iter(lab.uploads.list(name="notes"))).id, "nothing is sent twice"
-    assert {path.name for path in said["files"]} >= {"manifest.json"}
+    assert {path.name for path in said["files"]} >= {"dataset.json"}
     (again,) = lab.datasets(name="again")
     assert again.source["text_sha256"] == notes.source["text_sha256"]
     said["lab"].close()
