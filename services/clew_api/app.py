@@ -29,7 +29,9 @@ from clew_api.routers import (
     models,
     overview,
     projects,
+    secrets,
     session,
+    uploads,
     users,
     workers,
 )
@@ -47,12 +49,13 @@ ROUTERS = (
     datasets,
     coders,
     graphs,
+    uploads,
     workers,
     overview,
     health,
     session,
 )
-PEOPLE = (users, projects, keys, audit)
+PEOPLE = (users, projects, keys, secrets, audit)
 PUBLIC = frozenset({"get_health", "get_liveness", "get_readiness", "open_session"})
 """Routes that ask for neither key nor session."""
 

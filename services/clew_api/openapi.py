@@ -24,11 +24,14 @@ from clew_spec.people import (
     UserChange,
     UserRequest,
 )
+from clew_spec.secrets import SecretRequest
+from clew_spec.uploads import UploadRequest
 
 REQUESTS: tuple[type[BaseModel], ...] = (
     *(SweepRequest, PipelineRequest),
     *(JobRequest, SessionRequest, SessionChange, PasswordChange, KeyRequest),
     *(UserRequest, UserChange, ProjectRequest, ProjectChange, MemberRequest, MemberChange),
+    *(UploadRequest, SecretRequest),
 )
 """Bodies that `clew_api.body` reads."""
 _REF = "#/components/schemas/"

@@ -23,8 +23,10 @@ from clew_client.job import Job as Job
 from clew_client.job import OnEvent
 from clew_client.people import People
 from clew_client.requests import job_request
+from clew_client.secrets import Secrets
 from clew_client.stream import job_events
 from clew_client.transport import Item, Params, Retry, Transport, parse, problem_of
+from clew_client.uploads import Uploads
 from clew_spec.api import (
     ArtifactView,
     CoderView,
@@ -45,6 +47,7 @@ from clew_spec.api import (
 )
 from clew_spec.base import Spec
 from clew_spec.batches import changed
+from clew_spec.data_views import UploadDetail
 from clew_spec.errors import InvalidSpec, NotFound
 from clew_spec.graph import GraphDocument
 from clew_spec.jobs import JobKind, JobRequest, JobState, Visibility
@@ -88,6 +91,20 @@ class Lab:
     def batches(self) -> Batches:
         """Sweeps and pipelines, as the API has them."""
         return Batches(self._transport)
+
+    @property
+    def uploads(self) -> Uploads:
+        """Files on their way into the lab."""
+        return Uploads(self._transport, self._objects)
+
+    @property
+    def secrets(self) -> Secrets:
+        """What runners of the project's jobs are given and nobody is shown."""
+        return Secrets(self._transport)
+
+    def upload(self, path: Path | str, name: str | None = None) -> UploadDetail:
+        """Send a file or a folder; `ref` of the answer is what a job's `path` takes. As `Uploads.send`."""
+        return self.uploads.send(Path(path), name)
 
     # Jobs
 

@@ -27,6 +27,8 @@ from clew_lab.catalogue.tables import (
     Metric,
     Model,
     Project,
+    Upload,
+    UploadedFile,
     User,
 )
 from clew_lab.settings import Settings
@@ -301,6 +303,22 @@ class World:
         record = self._record(owner, "g", visibility, job, ["graph/graph.json"])
         row = Graph(**record, model_id=model.id, summary=GraphSummary.model_validate(SUMMARY).model_dump())
         self.add(row)
+        return row
+
+    def upload(self, owner: Tenant, name: str = "u") -> Upload:
+        """An open one of an empty file."""
+        row = Upload(
+            project_id=owner.project.id,
+            name=name,
+            digest=uuid4().hex,
+            size=0,
+            state="open",
+            user_id=owner.user_id,
+            expires_at=func.now() + text("interval '1 day'"),
+        )
+        self.add(row)
+        whole = {"number": 0, "name": "a.txt", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+        self.add(UploadedFile(project_id=owner.project.id, upload_id=row.id, **whole))
         return row
 
     def touch(self, job: Job, **fields: Any) -> None:

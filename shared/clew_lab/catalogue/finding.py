@@ -1,7 +1,7 @@
 """The records that a spec's references name, as far as the asker may see them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -28,11 +28,15 @@ class Resolved:
     """The job's: that of what it makes, or of the coders it measures."""
     inputs: dict[str, Any] = field(default_factory=dict)
     """All the records the job needs, by field: `model`, `dataset`, `graph` (UUIDs), `coders` (UUIDs by
-    layer)."""
+    layer); and `upload`, the UUID of the files it reads."""
     tokenizer: Artifact | None = None
     """`tokenizer.json` of the model, where `check_text` needs it."""
     max_prompt_tokens: int = MAX_PROMPT_TOKENS
     bos: str = NO_BOS
+
+    def also(self, inputs: dict[str, str]) -> "Resolved":
+        """With further inputs."""
+        return replace(self, inputs={**self.inputs, **inputs})
 
 
 def find(session: Session, actor: Actor, table: type[R], ref: str, where: str) -> R:

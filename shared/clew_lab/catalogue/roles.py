@@ -39,6 +39,9 @@ GRANTS: Final[dict[str, dict[Role, str]]] = {
     "datasets": {"api": _READ, "scheduler": _READ, "worker": _ADD},
     "coders": {"api": _READ, "scheduler": _READ, "worker": _KEEP},
     "graphs": {"api": _READ, "scheduler": _READ, "worker": _ADD},
+    "uploads": {"api": _KEEP, "scheduler": "select, delete", "worker": _READ},
+    "upload_files": {"api": _KEEP, "scheduler": _READ, "worker": _READ},
+    "secrets": {"api": _ALL, "worker": _READ},
     "audit": {"api": _ADD},
 }
 """By table and role. What was done stays in `audit`: nobody may change or delete there."""

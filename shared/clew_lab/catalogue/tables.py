@@ -24,6 +24,9 @@ from clew_lab.catalogue.base import new_id as _new_id
 from clew_lab.catalogue.base import now as _now
 from clew_lab.catalogue.batch_tables import Batch as Batch
 from clew_lab.catalogue.batch_tables import Dependency as Dependency
+from clew_lab.catalogue.data_tables import Secret as Secret
+from clew_lab.catalogue.data_tables import Upload as Upload
+from clew_lab.catalogue.data_tables import UploadedFile as UploadedFile
 from clew_lab.catalogue.people_tables import Membership as Membership
 from clew_lab.catalogue.people_tables import Session as Session
 from clew_lab.catalogue.people_tables import SignInAttempt as SignInAttempt
