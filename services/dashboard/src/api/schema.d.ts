@@ -735,6 +735,47 @@ export interface paths {
         patch: operations["change_member"];
         trace?: never;
     };
+    "/api/v1/secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Secrets
+         * @description Which are set: a job that needs one finds it. No value is ever shown.
+         */
+        get: operations["list_secrets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/secrets/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set Secret
+         * @description In place of the one there was; runners that are at work keep theirs.
+         */
+        put: operations["set_secret"];
+        post?: never;
+        /** Delete Secret */
+        delete: operations["delete_secret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -825,6 +866,93 @@ export interface paths {
          *     Where the spec has a name, the jobs' names are numbered. Each is a new job, whatever has succeeded before.
          */
         post: operations["submit_sweep"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Uploads
+         * @description The project's, newest first, those on their way included.
+         */
+        get: operations["list_uploads"];
+        put?: never;
+        /**
+         * Announce Upload
+         * @description Say what will be sent: names, sizes and sha256. The same again goes on with what is there.
+         *
+         *     Then ask for links with `POST /api/v1/uploads/{id}/parts`, PUT each part to its link, and complete.
+         */
+        post: operations["announce_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{upload_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Upload */
+        get: operations["get_upload"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove Upload
+         * @description What jobs made of it stays. Who does not manage the project's jobs can remove their own.
+         */
+        delete: operations["remove_upload"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{upload_id}/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Complete Upload
+         * @description Join the parts, whose sizes are checked. Jobs can name it from now on; again changes nothing.
+         */
+        post: operations["complete_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{upload_id}/parts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign Upload Parts
+         * @description The next parts that are missing, each with a link that is valid for 15 minutes and takes exactly its bytes.
+         */
+        post: operations["sign_upload_parts"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2935,7 +3063,7 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`.
              */
             path: string;
         };
@@ -2995,7 +3123,7 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`.
              */
             path: string;
         };
@@ -3030,7 +3158,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the file's name behind it
+             *     where it has several: `upload:NAME/a.json`.
              */
             path: string;
             /**
@@ -3071,7 +3200,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the file's name behind it
+             *     where it has several: `upload:NAME/a.json`.
              */
             path: string;
             /**
@@ -3095,7 +3225,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or
+             *     `upload:NAME`; or `hf:OWNER/NAME@REVISION` on the hub, of which the commit is recorded.
              */
             path: string;
         };
@@ -3113,7 +3244,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or
+             *     `upload:NAME`; or `hf:OWNER/NAME@REVISION` on the hub, of which the commit is recorded.
              */
             path: string;
         };
@@ -3201,7 +3333,7 @@ export interface components {
              */
             reuse?: boolean;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["QKSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
             /**
              * Visibility
              * @default project
@@ -3373,7 +3505,8 @@ export interface components {
             kind: "jsonl";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
@@ -3395,7 +3528,8 @@ export interface components {
             kind: "jsonl";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
@@ -3579,7 +3713,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "qk" | "mean-edges" | "connections" | "paths";
             /** Name */
             name: string;
             state: components["schemas"]["JobState"];
@@ -4224,10 +4358,30 @@ export interface components {
              */
             next_cursor: string | null;
         };
+        /** Page[PartView] */
+        Page_PartView_: {
+            /** Items */
+            items: components["schemas"]["PartView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
+        };
         /** Page[ProjectView] */
         Page_ProjectView_: {
             /** Items */
             items: components["schemas"]["ProjectView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
+        };
+        /** Page[UploadView] */
+        Page_UploadView_: {
+            /** Items */
+            items: components["schemas"]["UploadView"][];
             /**
              * Next Cursor
              * @description pass it as `cursor` for the next page; null at the end
@@ -4262,7 +4416,8 @@ export interface components {
             kind: "parquet";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
@@ -4284,7 +4439,8 @@ export interface components {
             kind: "parquet";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
@@ -4299,6 +4455,31 @@ export interface components {
             field: string;
             /** Name */
             name: string;
+        };
+        /**
+         * PartView
+         * @description A part that is missing, and where to PUT it.
+         */
+        PartView: {
+            /** File */
+            file: string;
+            /**
+             * Number
+             * @description From 1.
+             */
+            number: number;
+            /** Offset */
+            offset: number;
+            /**
+             * Size
+             * @description The link takes exactly so many bytes.
+             */
+            size: number;
+            /**
+             * Url
+             * @description Presigned; valid for 15 minutes.
+             */
+            url: string;
         };
         /** PasswordChange */
         PasswordChange: {
@@ -4626,13 +4807,13 @@ export interface components {
          * @description What a route asks for: `resource:action`. Whoever was not given it is refused.
          * @enum {string}
          */
-        Permission: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
+        Permission: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "secret:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
         /**
          * Permission
          * @description What a route asks for: `resource:action`. Whoever was not given it is refused.
          * @enum {string}
          */
-        PermissionInput: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
+        PermissionInput: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "secret:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
         /** PipelineEstimate */
         PipelineEstimate: {
             /**
@@ -5081,6 +5262,41 @@ export interface components {
          * @enum {string}
          */
         RoleInput: "viewer" | "member" | "maintainer" | "admin";
+        /**
+         * SecretName
+         * @description The environment variable under which a runner finds it. There are as many as there are uses.
+         * @enum {string}
+         */
+        SecretName: "HF_TOKEN";
+        /**
+         * SecretRequest
+         * @description The body of `PUT /api/v1/secrets/{name}`.
+         */
+        SecretRequest: {
+            /**
+             * Value
+             * Format: password
+             * @description 8 to 4096 characters of printable ASCII, as a header takes them
+             */
+            value: string;
+        };
+        /**
+         * SecretView
+         * @description Its value is never shown.
+         */
+        SecretView: {
+            name: components["schemas"]["SecretName"];
+            /**
+             * Set At
+             * Format: date-time
+             */
+            set_at: string;
+            /**
+             * User
+             * @description Who set it.
+             */
+            user: string | null;
+        };
         /** Selection */
         Selection: {
             /**
@@ -5387,7 +5603,7 @@ export interface components {
              */
             reuse?: boolean;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["QKSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
             /**
              * Visibility
              * @default project
@@ -5407,7 +5623,8 @@ export interface components {
             kind: "text";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
             /**
@@ -5428,7 +5645,8 @@ export interface components {
             kind: "text";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
             /**
@@ -5697,6 +5915,130 @@ export interface components {
              * @default 1024
              */
             tokens_per_step?: number;
+        };
+        /** UploadDetail */
+        UploadDetail: {
+            /** Completed At */
+            completed_at: string | null;
+            /** Contents */
+            contents: components["schemas"]["UploadFileView"][];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description It is deleted after this, unless a job that has not ended needs it. Asking for links puts it off.
+             */
+            expires_at: string;
+            /** Files */
+            files: number;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            /**
+             * Ref
+             * @description What a job's `path` takes to mean it.
+             */
+            ref: string;
+            /**
+             * Size
+             * @description Bytes of all files.
+             */
+            size: number;
+            /**
+             * State
+             * @description Jobs can name it once it is `complete`.
+             * @enum {string}
+             */
+            state: "open" | "complete";
+            /** User */
+            user: string | null;
+        };
+        /** UploadFile */
+        UploadFileInput: {
+            /**
+             * Name
+             * @description relative, `/`-separated, without `..`
+             */
+            name: string;
+            /**
+             * Sha256
+             * @description sha256, hex
+             */
+            sha256: string;
+            /** Size */
+            size: number;
+        };
+        /** UploadFileView */
+        UploadFileView: {
+            /** Name */
+            name: string;
+            /** Sha256 */
+            sha256: string;
+            /** Size */
+            size: number;
+        };
+        /**
+         * UploadRequest
+         * @description The body of `POST /api/v1/uploads`. The same again is the same upload, with the parts that it has.
+         */
+        UploadRequest: {
+            /** Files */
+            files: components["schemas"]["UploadFileInput"][];
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+        };
+        /** UploadView */
+        UploadView: {
+            /** Completed At */
+            completed_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description It is deleted after this, unless a job that has not ended needs it. Asking for links puts it off.
+             */
+            expires_at: string;
+            /** Files */
+            files: number;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            /**
+             * Size
+             * @description Bytes of all files.
+             */
+            size: number;
+            /**
+             * State
+             * @description Jobs can name it once it is `complete`.
+             * @enum {string}
+             */
+            state: "open" | "complete";
+            /** User */
+            user: string | null;
         };
         /**
          * UserChange
@@ -8813,6 +9155,207 @@ export interface operations {
             };
         };
     };
+    list_secrets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretView"][];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: components["schemas"]["SecretName"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SecretRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: components["schemas"]["SecretName"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_session: {
         parameters: {
             query?: never;
@@ -9308,6 +9851,454 @@ export interface operations {
             };
             /** @description The body is of another type than is understood */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_uploads: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description items on a page */
+                limit?: number;
+                /** @description only those of this name */
+                name?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_UploadView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    announce_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UploadRequest"];
+            };
+        };
+        responses: {
+            /** @description The upload of the same files, as far as it is there */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    complete_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_upload_parts: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description items on a page */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_PartView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
