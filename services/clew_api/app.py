@@ -16,6 +16,7 @@ from clew_api.monitoring import Monitoring
 from clew_api.routers import (
     artifacts,
     audit,
+    batches,
     coders,
     datasets,
     estimates,
@@ -39,6 +40,7 @@ from clew_lab.settings import Settings
 PREFIX = "/api/v1"
 ROUTERS = (
     jobs,
+    batches,
     estimates,
     events,
     metrics,

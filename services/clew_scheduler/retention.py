@@ -14,10 +14,12 @@ from clew_spec.errors import Unavailable
 log = structlog.get_logger("clew_scheduler.retention")
 
 
-def sweep(sessions: sessionmaker[Session], store: Store, *, after_s: float) -> int:
+def sweep(
+    sessions: sessionmaker[Session], store: Store, *, after_s: float, checkpoints_after_s: float | None = None
+) -> int:
     """Delete the leftovers of some attempts; returns of how many. Harmless to do twice, or side by side."""
     with sessions() as session:
-        found = leftovers(session, after_s=after_s)
+        found = leftovers(session, after_s=after_s, checkpoints_after_s=checkpoints_after_s)
     for leftover in found:
         deleted = store.delete_prefix(leftover.prefix, keep=leftover.keep)
         with sessions.begin() as session:
@@ -42,12 +44,21 @@ def sweep_uploads(sessions: sessionmaker[Session], store: Store) -> int:
 
 
 def sweep_until(
-    stop: threading.Event, sessions: sessionmaker[Session], store: Store, *, after_s: float, every_s: float = 60
+    stop: threading.Event,
+    sessions: sessionmaker[Session],
+    store: Store,
+    *,
+    after_s: float,
+    checkpoints_after_s: float,
+    every_s: float = 60,
 ) -> None:
     """Sweep now and then, in a thread of its own: a slow store never holds up a dispatch."""
     while not stop.is_set():
         try:
-            while (sweep(sessions, store, after_s=after_s) or sweep_uploads(sessions, store)) and not stop.is_set():
+            while not stop.is_set() and (
+                sweep(sessions, store, after_s=after_s, checkpoints_after_s=checkpoints_after_s)
+                or sweep_uploads(sessions, store)
+            ):
                 pass
         except (*DATABASE_ERRORS, Unavailable) as error:
             log.warning("sweep_put_off", error=type(error).__name__)

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     """How long an attempt waits for the object store before it is given up."""
     keep_leftovers_s: float = 3600
     """Objects that an ended job did not publish are deleted after this long."""
+    keep_checkpoints_s: float = 7 * 86400
+    """...but the last checkpoint of one that did not succeed, from which a retry goes on, after this long."""
     keep_open_uploads_s: float = 7 * 86400
     """An upload of which no part is asked for is deleted after this long."""
     keep_uploads_s: float = 30 * 86400

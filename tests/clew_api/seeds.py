@@ -17,6 +17,7 @@ from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import (
     ApiKey,
     Artifact,
+    Batch,
     Coder,
     Dataset,
     Event,
@@ -37,7 +38,7 @@ from clew_spec.people import PERMISSIONS, Role
 
 N_LAYERS, MAX_CONTEXT, CONTEXT = 4, 512, 16
 WORDS = ("when", "mary", "and", "john", "went", "home", "<s>")
-LINEAGE = {"code_version": "test"}
+LINEAGE = {"code_version": "test", "parents": []}
 
 
 def tokenizer_json() -> bytes:
@@ -172,6 +173,14 @@ class World:
             **fields,
         )
         self.add(row)
+        return row
+
+    def batch(self, owner: Tenant, job: Job, **fields: Any) -> Batch:
+        """A sweep of this one job."""
+        columns = {"kind": "sweep", "name": "s", "size": 1, "request_digest": "0" * 64}
+        row = Batch(project_id=owner.project.id, **(columns | fields))
+        self.add(row)
+        self.touch(job, batch_id=row.id, step="steps=5")
         return row
 
     def file(self, job: Job, name: str, content: bytes) -> Artifact:

@@ -26,6 +26,7 @@ STEER = {"kind": "steer", "coders": "set", "prompt": "when mary and john", "edit
 
 PATCH = {"kind": "patch", "model": "m", "clean": "when mary went", "corrupt": "when john went"}
 EDGE = {"kind": "edge", "graph": "g9", "source": "L0/F1@1", "target": "logit"}
+QK = {"kind": "qk", "graph": "g", "head": "L1H0", "query": 1, "key": 0}
 MEAN = {"kind": "mean-edges", "coders": "set", "layer": 0, "feature": 1}
 CONNECTIONS = {"kind": "connections", "coders": "set", "layer": 1, "feature": 5}
 PATHS = {"kind": "paths", "graph": "g"}
@@ -165,6 +166,8 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a patch of nothing known": (PATCH | {"places": ["attn"]}, "/spec/places/0", "'attn.out'"),
     "no node": (EDGE | {"source": "L1/F2"}, "/spec/source", "pattern"),
     "an edge of no graph": (EDGE, "/spec/graph", "no graph named g9"),
+    "scores of no graph": (QK | {"graph": "g9"}, "/spec/graph", "no graph named g9"),
+    "scores of no head's name": (QK | {"head": "9.9"}, "/spec/head", "pattern"),
     "data for no coder": (MEAN | {"layer": 3}, "/spec/layer", "no coder among"),
     "data for no feature": (MEAN | {"feature": 10**6}, "/spec/feature", "0 to "),
     "data that is not held out": (MEAN | {"dataset": "seen"}, "/spec/dataset", "holds out no text"),

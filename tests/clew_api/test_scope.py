@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from tests.clew_api.seeds import Tenant, World
 
+from clew_lab.catalogue.tables import Job
+
 V1 = "/api/v1"
 PUBLIC = {
     ("GET", f"{V1}/health"),
@@ -40,7 +42,10 @@ def furnish(world: World, owner: Tenant, visibility: str) -> dict[str, UUID]:
     graph = world.graph(owner, model, visibility=visibility)
     ids = {"model_id": model.id, "dataset_id": dataset.id, "coder_id": coder.id, "graph_id": graph.id}
     people = {"project_id": owner.project.id, "user_id": owner.user_id, "key_id": owner.key_id}
-    return ids | people | {"job_id": graph.job_id, "upload_id": world.upload(owner).id}
+    with world.sessions() as session:
+        batch = world.batch(owner, session.get_one(Job, graph.job_id))
+    mine = {"job_id": graph.job_id, "batch_id": batch.id, "upload_id": world.upload(owner).id}
+    return ids | people | mine
 
 
 def routes(app: FastAPI) -> list[tuple[str, str]]:
@@ -87,7 +92,7 @@ def test_a_foreign_thing_is_told_from_none_nowhere(api: TestClient, app: FastAPI
         assert answers[0] == answers[1]
         assert answers[0][0] == (403 if (method, path) in OF_THE_LAB else 404), (method, path)
     assert tried >= 10
-    for path in ("jobs", "models", "datasets", "coders", "graphs", "uploads"):
+    for path in ("jobs", "models", "datasets", "coders", "graphs", "batches", "uploads"):
         assert api.get(f"{V1}/{path}").json() == {"items": [], "next_cursor": None}
     assert api.get(f"{V1}/stream", params={"job": str(foreign["job_id"])}).status_code == 404
     for params in ({"job": str(foreign["job_id"])}, {"model": str(foreign["model_id"])}, {"name": "set"}):
@@ -110,7 +115,7 @@ def test_what_is_shown_to_the_lab_may_be_read_and_not_changed(
     api: TestClient, app: FastAPI, world: World, alice: Tenant, bob: Tenant
 ) -> None:
     shown = furnish(world, bob, "lab")
-    hidden = {"project_id", "user_id", "key_id", "upload_id"}
+    hidden = {"project_id", "user_id", "key_id", "batch_id", "upload_id"}
     for method, path in routes(app):
         if (
             method == "GET"
@@ -119,7 +124,11 @@ def test_what_is_shown_to_the_lab_may_be_read_and_not_changed(
             and not any(f"{{{id}}}" in path for id in hidden)
         ):
             assert api.get(path.format(**shown)).status_code == 200, path
-    assert api.post(f"{V1}/jobs/{shown['job_id']}/cancel").status_code == 404
+    for action in ("cancel", "retry"):
+        assert api.post(f"{V1}/jobs/{shown['job_id']}/{action}").status_code == 404
+    assert api.get(f"{V1}/jobs/{shown['job_id']}").json()["batch"] is None, "what it came with is not shown"
+    assert {job["batch"] for job in api.get(f"{V1}/jobs").json()["items"]} == {None}
+    assert api.get(f"{V1}/jobs", params={"batch": str(shown["batch_id"])}).json()["items"] == []
     view = api.get(f"{V1}/models/{shown['model_id']}").json()
     assert (view["project"], view["visibility"]) == ("bob", "lab")
     assert api.post(f"{V1}/jobs", json={"spec": {"kind": "evaluate", "coders": "set"}}).status_code == 202

@@ -3,8 +3,8 @@
 The words are the `packages` of a build-dataset spec, or the prompt of an attribute spec:
 `steps_20`, `ms_50` (a step's length), `every_5` (checkpoints), `fail_at_7`, `unavailable_at_7`,
 `crash_at_7`, `crash_once_at_7`, `fill_at_7` (the disk), `hang_at_7` (deaf to everything but KILL), `nonsense_at_7`,
-`corrupt`,
-`undeclared`, `huge` (a number too large for the catalogue), `nul` (as tokens hold it),
+`corrupt`, `undeclared`, `clock` (to log the time at each step),
+`huge` (a number too large for the catalogue), `nul` (as tokens hold it),
 `peek` (at the environment of its parents).
 Its one artifact has a line for each step with the attempt that did it: what a resume inherits is there.
 """
@@ -105,6 +105,8 @@ class Job:
         step = len(self.lines) + 1
         self.misbehave(step)
         self.lines.append(f"{step} {self.fence} {os.getpid()}")
+        if "clock" in self.words:
+            self.emit("log", level="info", message=f"it is {time.time():.3f}")
         self.emit("metric", step=step, values={"loss" + self.nul: 1 / step})
         if self.token:
             self.emit("log", level="info", message=f"Authorization: Bearer{self.token}")

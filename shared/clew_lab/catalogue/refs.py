@@ -21,6 +21,7 @@ from clew_lab.catalogue.circuit_refs import (
     mean_edges,
     patch,
     paths,
+    qk,
     steer,
 )
 from clew_lab.catalogue.finding import NO_BOS, OWN_BOS, Resolved, coders_and_model, find, same_bos, used
@@ -47,6 +48,7 @@ from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchSpec
 from clew_spec.paths import PathsSpec
+from clew_spec.qk import QKSpec
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 from clew_spec.uploads import split_ref
@@ -92,6 +94,8 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
             return patch(session, actor, spec)
         case EdgeSpec():
             return edge(session, actor, spec)
+        case QKSpec():
+            return qk(session, actor, spec)
         case MeanEdgesSpec():
             return mean_edges(session, actor, spec, _stand_in_for_mlps, _heldout_of)
         case ConnectionsSpec():

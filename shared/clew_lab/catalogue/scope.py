@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
-from clew_lab.catalogue.tables import ApiKey, Audit, Coder, Dataset, Graph, Job, Model, Project, Upload
+from clew_lab.catalogue.tables import ApiKey, Audit, Batch, Coder, Dataset, Graph, Job, Model, Project, Upload
 from clew_spec.errors import Forbidden, NotFound
 from clew_spec.people import Permission, Role
 
@@ -74,6 +74,22 @@ def get(session: Session, actor: Actor, table: type[Visible], id: UUID, *, write
     if row is None:
         raise NotFound(f"no {table.__tablename__[:-1]} {id}", hint=f"list them with GET /api/v1/{table.__tablename__}")
     return row
+
+
+def batches(actor: Actor) -> Select[Batch]:
+    """Sweeps and pipelines of the actor's own project: others see such of their jobs as are shown, and no more."""
+    return select(Batch).where(Batch.project_id == actor.project_id)
+
+
+def get_batch(session: Session, actor: Actor, id: UUID) -> Batch:
+    row = session.scalar(batches(actor).where(Batch.id == id))
+    if row is None:
+        raise NotFound(f"no sweep or pipeline {id}", hint="list them with GET /api/v1/batches")
+    return row
+
+
+def batch_of_idempotency_key(session: Session, actor: Actor, idempotency_key: str | None) -> Batch | None:
+    return session.scalar(batches(actor).where(Batch.idempotency_key == idempotency_key))
 
 
 def may_reach(actor: Actor) -> ColumnElement[bool]:
