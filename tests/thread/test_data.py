@@ -103,8 +103,9 @@ with Lab() as lab:
 
 
 def test_what_is_not_what_was_announced_is_never_used(thread: RunningLab, desk: Path) -> None:
-    """Same size, another content: the job that reads it tells, and makes nothing of it."""
+    """Same size, another content: the job that reads it tells, and makes nothing of it. No worker has the true one."""
     lab = thread.client
+    (desk / "notes.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in documents(200, 5000)))
     model = lab.submit(ImportModelSpec(name="honest", path=lab.upload(desk / "toy", "honest").ref))
     forged = _forged(lab, desk / "notes.jsonl")
     model.wait(check=True)

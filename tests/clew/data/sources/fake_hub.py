@@ -23,7 +23,7 @@ class Hub:
     """Their files are refused without the token; that they exist is no secret."""
     token: str = "hf_let-me-in"
     elsewhere: dict[str, str] = field(default_factory=dict)
-    """Files, by name, that lie at another address."""
+    """Files, as `owner/name/file`, that lie at another address."""
     broken: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
     """The line is cut before an answer."""
@@ -108,9 +108,9 @@ def _answer(hub: Hub, path: str, body: bytes, knows: bool) -> tuple[int, dict[st
             if (file := "/".join(parts)) not in files:
                 return _refusal(404, "EntryNotFound")
             told = {"ETag": f'"{zlib.crc32(files[file]):040x}"', "X-Repo-Commit": COMMIT}
-            if file in hub.elsewhere:
+            if f"{repo}/{file}" in hub.elsewhere:
                 size = {"X-Linked-Size": str(len(files[file])), "X-Linked-Etag": told["ETag"]}
-                return 302, told | size | {"Location": hub.elsewhere[file]}, b""
+                return 302, told | size | {"Location": hub.elsewhere[f"{repo}/{file}"]}, b""
             return 200, told, files[file]
     return _refusal(404, "")
 
