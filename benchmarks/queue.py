@@ -19,6 +19,7 @@ from benchmarks.bench import ROOT, Bench
 from benchmarks.queue_files import artifact_1gb
 from benchmarks.queue_jobs import accept, claim
 from benchmarks.queue_lab import PROJECTS, QueueLab, queue_lab
+from benchmarks.queue_sweep import sweep_10k
 from benchmarks.rows import Row
 from clew_lab.jobs import standing
 from clew_lab.jobs.dispatch import dispatch
@@ -227,6 +228,7 @@ def chaos(bench: Bench) -> Row:
 MEASURES: Mapping[str, Callable[[Bench], Row]] = {
     "accept": accept,
     "claim": claim,
+    "sweep-10k": sweep_10k,
     "dispatch-100k": dispatch_100k,
     "list-1m": list_1m,
     "artifact-1gb": artifact_1gb,

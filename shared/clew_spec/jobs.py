@@ -19,6 +19,7 @@ from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchSpec
 from clew_spec.paths import PathsSpec
+from clew_spec.qk import QKSpec
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 
@@ -35,6 +36,7 @@ JobSpec = Annotated[
     | FaithfulnessSpec
     | PatchSpec
     | EdgeSpec
+    | QKSpec
     | MeanEdgesSpec
     | ConnectionsSpec
     | PathsSpec,
@@ -53,6 +55,7 @@ JobKind = Literal[
     "faithfulness",
     "patch",
     "edge",
+    "qk",
     "mean-edges",
     "connections",
     "paths",
@@ -73,18 +76,21 @@ POOL_OF: dict[JobKind, Pool] = {
     "faithfulness": "circuits",
     "patch": "circuits",
     "edge": "circuits",
+    "qk": "circuits",
     "mean-edges": "circuits",
     "connections": "circuits",
     "paths": "circuits",
 }
 
 PURE: frozenset[JobKind] = frozenset(
-    {"attribute", "steer", "faithfulness", "patch", "edge", "mean-edges", "connections", "paths"}
+    {"attribute", "steer", "faithfulness", "patch", "edge", "qk", "mean-edges", "connections", "paths"}
 )
 """Kinds whose result follows from spec and inputs alone and changes nothing else: asked again, it need not be made."""
 
 
 class JobState(StrEnum):
+    BLOCKED = "blocked"
+    """Accepted, and waiting for jobs that make what its spec refers to."""
     QUEUED = "queued"
     """Accepted and waiting; also where a preempted or lost attempt returns to."""
     DISPATCHED = "dispatched"
@@ -102,6 +108,7 @@ class JobState(StrEnum):
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.BLOCKED: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
     JobState.QUEUED: frozenset({JobState.DISPATCHED, JobState.CANCELLED}),
     JobState.DISPATCHED: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED}),
     JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}),

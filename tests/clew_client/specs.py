@@ -20,6 +20,7 @@ from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchSpec
 from clew_spec.paths import FeatureRoot, LogitRoot, PathsSpec
+from clew_spec.qk import QKSpec
 from clew_spec.training import OptimizerSpec, TrainSpec
 
 names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,62}", fullmatch=True)
@@ -143,6 +144,15 @@ specs: st.SearchStrategy[Any] = st.one_of(
         seed=seeds,
     ),
     st.builds(EdgeSpec, graph=refs, source=st.sampled_from(["token@3", "L1/F5@2", "77"]), target=st.just("logit@1")),
+    st.builds(
+        QKSpec,
+        graph=refs,
+        head=st.sampled_from(["L0H1", "L12H11"]),
+        query=counts(0),
+        key=counts(0),
+        against=st.none() | counts(0),
+        top=counts(1, 5000),
+    ),
     st.builds(
         MeanEdgesSpec,
         coders=refs,

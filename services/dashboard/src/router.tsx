@@ -61,9 +61,10 @@ function list(value: unknown, known: readonly string[]): string | undefined {
 const jobs = createRoute({
   getParentRoute: () => lab,
   path: "/",
-  validateSearch: (search: Record<string, unknown>): { state?: string; kind?: string } => ({
+  validateSearch: (search: Record<string, unknown>): { state?: string; kind?: string; batch?: string } => ({
     state: list(search.state, JOB_STATES),
     kind: list(search.kind, JOB_KINDS),
+    batch: typeof search.batch === "string" ? search.batch : undefined,
   }),
   component: lazyRouteComponent(() => import("./pages/Jobs")),
 });

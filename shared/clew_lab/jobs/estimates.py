@@ -92,6 +92,7 @@ def _graph_facts(graph: Graph) -> GraphFacts:
         nodes=summary.n_nodes,
         edges=summary.n_edges,
         rows=summary.selection.selected + len(summary.targets),
+        targets=len(summary.targets),
     )
 
 

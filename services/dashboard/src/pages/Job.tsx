@@ -18,6 +18,7 @@ import { Ask } from "./job/Ask";
 import { Attempts } from "./job/Attempts";
 import classes from "./job/job.module.css";
 import { Lineage } from "./job/Lineage";
+import { Links } from "./job/Links";
 import { Log } from "./job/Log";
 import { Metrics } from "./job/Metrics";
 import { Result } from "./job/Result";
@@ -71,6 +72,7 @@ export default function Job() {
         <div className={classes.column}>
           <Result job={job} />
           <Attempts attempts={job.attempts} />
+          <Links job={job} />
           <Lineage job={job} />
           <Ask job={job} />
           <About job={job} />
