@@ -65,6 +65,8 @@ class Lab:
         """`url` and `key` default to $CLEW_URL and $CLEW_KEY, then to what `clew login` stored."""
         self._transport = Transport(find_credentials(url, key), timeout_s=timeout_s, retry=retry or Retry())
         self._objects = httpx2.Client(timeout=httpx2.Timeout(timeout_s, connect=10.0))
+        self.uploads = Uploads(self._transport, self._objects)
+        self.secrets = Secrets(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -91,16 +93,6 @@ class Lab:
     def batches(self) -> Batches:
         """Sweeps and pipelines, as the API has them."""
         return Batches(self._transport)
-
-    @property
-    def uploads(self) -> Uploads:
-        """Files on their way into the lab."""
-        return Uploads(self._transport, self._objects)
-
-    @property
-    def secrets(self) -> Secrets:
-        """What runners of the project's jobs are given and nobody is shown."""
-        return Secrets(self._transport)
 
     def upload(self, path: Path | str, name: str | None = None) -> UploadDetail:
         """Send a file or a folder; `ref` of the answer is what a job's `path` takes. As `Uploads.send`."""

@@ -15,7 +15,7 @@ from tests.clew_client.contract import KEY
 
 from clew_client import Lab
 from clew_client.commands.data import progress_line
-from clew_client.uploads import find_files, name_of
+from clew_client.uploads import Uploads, find_files, name_of
 from clew_spec.errors import ClewError, Conflict, InvalidSpec, Unavailable
 from clew_spec.uploads import MIN_PART, UploadRequest
 
@@ -91,7 +91,7 @@ def lab(store: Store) -> Lab:
     lab._transport.http = httpx2.Client(
         transport=transport, base_url="http://lab/api/v1/", headers={"Authorization": f"Bearer {KEY}"}
     )
-    lab._objects = httpx2.Client(transport=transport)
+    lab.uploads = Uploads(lab._transport, httpx2.Client(transport=transport))
     return lab
 
 
