@@ -15,7 +15,7 @@ from tests.clew_api.test_scope import PUBLIC, furnish, routes
 
 from clew_lab.catalogue import identity
 from clew_lab.catalogue.scope import NOWHERE
-from clew_lab.catalogue.tables import ApiKey, Base, Membership, User
+from clew_lab.catalogue.tables import ApiKey, Base, Membership, Secret, User
 from clew_lab.catalogue.tables import Session as BrowserSession
 from clew_spec.people import PERMISSIONS, Permission, Role
 
@@ -23,6 +23,7 @@ PROJECTS = ("red", "green", "blue")
 UNENDING = ("/events", "/stream")
 OWN = [table for table in Base.metadata.sorted_tables if "project_id" in table.columns and table.name != "sessions"]
 """Tables whose rows are a project's."""
+SECRET = "HF_TOKEN"
 OF_PEOPLE = {"memberships", "audit"}
 """Which admins of the lab may write for any project."""
 
@@ -44,8 +45,8 @@ class Lab:
     projects: dict[str, UUID] = field(default_factory=dict)
     private: dict[str, set[str]] = field(default_factory=dict)
     """By project, what no answer to others may have in it."""
-    pools: dict[str, list[UUID]] = field(default_factory=dict)
-    """By path parameter, ids of all projects."""
+    pools: dict[str, list[UUID | str]] = field(default_factory=lambda: {"name": [SECRET]})
+    """By path parameter, ids of all projects; and the name of a secret that each of them has."""
     askers: list[Asker] = field(default_factory=list)
 
     def ask(self, name: str, key: str, **fields: Any) -> None:
@@ -84,6 +85,7 @@ def make_lab(world: World) -> Lab:
         owner = world.tenant(name)
         tenants.append(owner)
         lab.projects[name] = owner.project.id
+        world.add(Secret(project_id=owner.project.id, name=SECRET, sealed=f"{name}'s"))
         shown, hidden = furnish(world, owner, "lab"), furnish(world, owner, "project")
         for ids in (shown, hidden):
             for parameter, id in ids.items():
@@ -154,6 +156,7 @@ BODIES: dict[str, list[dict[str, Any]]] = {
     "change_project": [{"weight": 2}],
     "add_member": [{"user": f"{name}-viewer", "role": "admin"} for name in PROJECTS],
     "change_member": [{"role": role} for role in ("viewer", "admin")],
+    "set_secret": [{"value": "hf_ariadne"}],
     "create_key": [
         {"name": "k"},
         {"name": "s", "service": True, "scopes": ["job:read"]},
@@ -165,7 +168,7 @@ BODIES: dict[str, list[dict[str, Any]]] = {
 BODIES |= {f"estimate_{kind}": BODIES[f"submit_{kind}"] for kind in ("sweep", "pipeline")}
 
 
-def filled(value: Any, ids: dict[str, UUID]) -> Any:
+def filled(value: Any, ids: dict[str, UUID | str]) -> Any:
     """The body with ids in the places that are named for them."""
     match value:
         case dict():
