@@ -56,9 +56,9 @@ def test_every_answer_carries_its_id_and_headers(api: TestClient) -> None:
         assert answer.headers["x-request-id"] == "abc-1"
         policy = answer.headers["content-security-policy"].split("; ")
         assert {
-            "default-src 'self'",
+            "default-src 'none'",
+            "script-src 'self'",
             "img-src 'self' data:",
-            "style-src 'self' 'unsafe-inline'",
             "frame-ancestors 'none'",
             "base-uri 'none'",
         } <= set(policy)
