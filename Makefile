@@ -91,7 +91,7 @@ demo: setup ## A real model from import to circuit, through REST and the queue, 
 demo-verify: python ## Confirm 50 random edges of the demo's graph by doubling their sources in the model itself.
 	@$(PY) -m demo.verify
 
-bench: python ## Measure against other projects; prints a table. ONLY=group for one group.
+bench: setup ## Measure against other projects; prints a table. ONLY=group for one group.
 	@$(PY) -m benchmarks $(ONLY) $(ARGS)
 
 study: python ## SAE against transcoder on a real model: writes docs/sae-against-transcoder.md; about an hour on two free cores.

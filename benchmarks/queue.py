@@ -19,6 +19,7 @@ from benchmarks.bench import ROOT, Bench
 from benchmarks.queue_files import artifact_1gb
 from benchmarks.queue_jobs import accept, claim
 from benchmarks.queue_lab import PROJECTS, QueueLab, queue_lab
+from benchmarks.queue_sweep import sweep_10k
 from benchmarks.rows import Row
 from clew_lab.jobs import standing
 from clew_lab.jobs.dispatch import dispatch
@@ -28,7 +29,7 @@ PAST, CURVES, POINTS, REQUESTS = 1_000_000, 10_000, 1000, 200
 """Past jobs; those of them that have metrics, and how many points each; requests of each sort."""
 ALIVE_S = 1e6
 
-_JOBS = """
+JOBS = """
     insert into jobs (project_id, visibility, kind, name, spec, inputs, pool, priority, request_digest, state,
                       fence, last_seq, needs_gpu_memory, needs_ram_alone, created_at, updated_at, started_at,
                       finished_at)
@@ -40,7 +41,7 @@ _JOBS = """
     join (select id, row_number() over (order by id) - 1 as place from projects) owner on owner.place = {owner}
     order by n
 """
-_SPEC = '{"kind": "import-model", "name": "m", "path": "/models/m"}'
+SPEC = '{"kind": "import-model", "name": "m", "path": "/models/m"}'
 
 
 def dispatch_100k(bench: Bench) -> Row:
@@ -48,7 +49,7 @@ def dispatch_100k(bench: Bench) -> Row:
     waiting, decisions = (2000, 10) if bench.tiny else (WAITING, bench.repetitions(DECISIONS))
     with queue_lab() as lab:
         lab.run(
-            _JOBS.format(
+            JOBS.format(
                 kind="'import-model'",
                 priority="(n % 10 = 0)::int - (n % 10 = 1)::int",
                 state="'queued'",
@@ -57,7 +58,7 @@ def dispatch_100k(bench: Bench) -> Row:
                 owner=f"(n * 7919) % {PROJECTS}",
             ),
             n=waiting,
-            spec=_SPEC,
+            spec=SPEC,
         )
         lab.run(
             """
@@ -130,7 +131,7 @@ SORTS: Mapping[str, Callable[[Ids], str]] = {
 def _fill(lab: QueueLab, bench: Bench, past: int, curves: int) -> None:
     """The first project has each fiftieth job, and few of some kinds and states."""
     lab.run(
-        _JOBS.format(
+        JOBS.format(
             kind="case when n % 99991 = 1 then 'export-coders' when n % 100 = 51 then 'train' else 'import-model' end",
             priority="0",
             state="case when n % 9973 = 1 then 'failed' else 'succeeded' end",
@@ -139,7 +140,7 @@ def _fill(lab: QueueLab, bench: Bench, past: int, curves: int) -> None:
             owner=f"(n - 1) % {PROJECTS}",
         ),
         n=past,
-        spec=_SPEC,
+        spec=SPEC,
     )
     bench.watch.stepped()
     lab.run("""
@@ -227,6 +228,7 @@ def chaos(bench: Bench) -> Row:
 MEASURES: Mapping[str, Callable[[Bench], Row]] = {
     "accept": accept,
     "claim": claim,
+    "sweep-10k": sweep_10k,
     "dispatch-100k": dispatch_100k,
     "list-1m": list_1m,
     "artifact-1gb": artifact_1gb,

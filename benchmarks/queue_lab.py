@@ -60,11 +60,18 @@ class QueueLab:
     @contextmanager
     def api(self) -> Iterator[httpx2.Client]:
         """A running API, asked with the first project's key."""
-        url = f"http://{LOOPBACK}:{self.settings.api_port}/api/v1/"
         headers = {"Authorization": f"Bearer {self.key}"}
-        with self.process("clew_api"), httpx2.Client(base_url=url, headers=headers, timeout=60) as client:
+        with (
+            self.process("clew_api"),
+            httpx2.Client(base_url=f"{self.url}/api/v1/", headers=headers, timeout=60) as client,
+        ):
             wait_for(client, "session")
             yield client
+
+    @property
+    def url(self) -> str:
+        """Of the API, where it runs."""
+        return f"http://{LOOPBACK}:{self.settings.api_port}"
 
     @contextmanager
     def process(self, module: str, *words: str, **more: str) -> Iterator[None]:

@@ -16,6 +16,7 @@ from clew_api.monitoring import Monitoring
 from clew_api.routers import (
     artifacts,
     audit,
+    batches,
     coders,
     datasets,
     estimates,
@@ -28,7 +29,9 @@ from clew_api.routers import (
     models,
     overview,
     projects,
+    secrets,
     session,
+    uploads,
     users,
     workers,
 )
@@ -37,6 +40,7 @@ from clew_lab.settings import Settings
 PREFIX = "/api/v1"
 ROUTERS = (
     jobs,
+    batches,
     estimates,
     events,
     metrics,
@@ -45,12 +49,13 @@ ROUTERS = (
     datasets,
     coders,
     graphs,
+    uploads,
     workers,
     overview,
     health,
     session,
 )
-PEOPLE = (users, projects, keys, audit)
+PEOPLE = (users, projects, keys, secrets, audit)
 PUBLIC = frozenset({"get_health", "get_liveness", "get_readiness", "open_session"})
 """Routes that ask for neither key nor session."""
 

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from clew_spec.api import EventView
+from clew_spec.batches import PipelineRequest, SweepRequest
 from clew_spec.errors import Problem
 from clew_spec.jobs import JobRequest
 from clew_spec.people import (
@@ -23,10 +24,14 @@ from clew_spec.people import (
     UserChange,
     UserRequest,
 )
+from clew_spec.secrets import SecretRequest
+from clew_spec.uploads import UploadRequest
 
 REQUESTS: tuple[type[BaseModel], ...] = (
+    *(SweepRequest, PipelineRequest),
     *(JobRequest, SessionRequest, SessionChange, PasswordChange, KeyRequest),
     *(UserRequest, UserChange, ProjectRequest, ProjectChange, MemberRequest, MemberChange),
+    *(UploadRequest, SecretRequest),
 )
 """Bodies that `clew_api.body` reads."""
 _REF = "#/components/schemas/"

@@ -1,26 +1,33 @@
 """What is asked for, resolved and weighed: the same for a job that is submitted and for one that is only considered."""
 
+from uuid import UUID
+
 from sqlalchemy.orm import Session
 
 from clew_api.lab import Lab
 from clew_lab.catalogue import queries, refs
 from clew_lab.catalogue.finding import Resolved
 from clew_lab.catalogue.scope import Actor
+from clew_lab.jobs import dependents
+from clew_lab.jobs.accept import Asked
 from clew_lab.jobs.estimates import estimate_job, facts_of, require_fit
-from clew_lab.jobs.needs import NOTHING, Needs, needs_of
+from clew_lab.jobs.needs import needs_of
 from clew_lab.jobs.quotas import require_space
 from clew_spec.api import EstimateView
-from clew_spec.estimates import Facts
+from clew_spec.batches import references
+from clew_spec.estimates import Estimate, Facts
 from clew_spec.jobs import JobRequest
 
 
 def considered(lab: Lab, actor: Actor, request: JobRequest) -> EstimateView:
     """What the job would take. Raises `InvalidSpec` where its references name nothing, or do not fit each other."""
+    if waits := waiting(lab, actor, request):
+        return unseen(waits.name)
     return _weighed(lab, actor, request)[2]
 
 
-def admitted(lab: Lab, actor: Actor, request: JobRequest, idempotency_key: str | None) -> tuple[Resolved, Needs]:
-    """What the references of a job to be queued mean, and what it needs of a worker.
+def admitted(lab: Lab, actor: Actor, request: JobRequest, idempotency_key: str | None) -> Asked:
+    """The job to be queued, with what its references mean, and what it needs of a worker.
 
     Raises as above, where no live worker has that, and where the project may not store what it would publish.
     """
@@ -28,12 +35,54 @@ def admitted(lab: Lab, actor: Actor, request: JobRequest, idempotency_key: str |
         with lab.transaction() as session:
             earlier = queries.job_of_idempotency_key(session, actor, idempotency_key)
             if earlier is not None:  # all this was settled then
-                return Resolved(name=earlier.name, inputs=earlier.inputs), NOTHING
+                return Asked(request, earlier.name, earlier.inputs)
+    asked, published_bytes = weighed(lab, actor, request)
+    with lab.statement() as session:
+        require_space(session, actor, published_bytes)
+    return asked
+
+
+def weighed(lab: Lab, actor: Actor, request: JobRequest) -> tuple[Asked, int]:
+    """As `admitted`, but for the space that its results take: bytes of those, as far as they are known."""
+    if waits := waiting(lab, actor, request):
+        return waits, 0
     resolved, facts, found = _weighed(lab, actor, request)
     require_fit(request, facts, found)
-    with lab.statement() as session:
-        require_space(session, actor, found.estimate.disk.published_bytes if found.estimate.disk else 0)
-    return resolved, needs_of(request.spec, facts, request.requests)
+    asked = Asked(request, resolved.name, resolved.inputs, needs_of(request.spec, facts, request.requests))
+    disk = found.estimate.disk
+    return asked, disk.published_bytes if disk else 0
+
+
+def waiting(
+    lab: Lab, actor: Actor, request: JobRequest, *, after: frozenset[UUID] = frozenset(), name: str = ""
+) -> Asked | None:
+    """As `waiting_in`, in a transaction of its own; in none, where the spec names no job."""
+    if not any(map(dependents.job_of, references(request.spec).values())):
+        return None
+    with lab.transaction() as session:
+        return waiting_in(session, actor, request, after=after, name=name)
+
+
+def waiting_in(
+    session: Session, actor: Actor, request: JobRequest, *, after: frozenset[UUID] = frozenset(), name: str = ""
+) -> Asked | None:
+    """The job, where it has to wait for others, checked as far as can be known before they end; else None.
+
+    after: ids of jobs that are yet to be submitted. name: of a job whose spec has none.
+    """
+    found = dependents.unfinished(session, actor, request.spec, after)
+    if not found:
+        return None
+    dependents.check_others(session, actor, request.spec, frozenset(found))
+    name = getattr(request.spec, "name", None) or name or next(iter(found.values()))
+    return Asked(request, name, after=frozenset(found))
+
+
+def unseen(name: str) -> EstimateView:
+    """What is known of a job that waits for others: nothing yet."""
+    why = f"what {name} refers to is yet to be made"
+    every = ("memory", "disk", "flops", "tokens", "time_s")
+    return EstimateView(estimate=Estimate.of(unknown=dict.fromkeys(every, why)), workers=[], fits=True, reason=why)
 
 
 def _weighed(lab: Lab, actor: Actor, request: JobRequest) -> tuple[Resolved, Facts, EstimateView]:

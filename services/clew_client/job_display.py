@@ -9,8 +9,9 @@ from rich.text import Text
 
 from clew_client.display import clean, duration, error_lines, number, short_id, since, state, table
 from clew_client.result_display import result_parts
-from clew_spec.api import EventView, JobSummary, JobView, MetricSeries, ProgressView, Standing
+from clew_spec.api import EventView, JobSummary, JobView, LinkedJob, MetricSeries, ProgressView, Standing
 from clew_spec.errors import Problem
+from clew_spec.jobs import JobState
 
 
 def jobs_table(jobs: Iterable[JobSummary]) -> Table:
@@ -40,6 +41,12 @@ def job_page(job: JobView, metrics: list[MetricSeries]) -> Iterator[RenderableTy
     yield Text(_times(job))
     if job.standing:
         yield Text(clean(f"waits at {standing_line(job.standing)}: {job.standing.reason}"))
+    if job.state is JobState.BLOCKED:
+        yield Text(clean("waits for " + ", ".join(map(_linked, job.depends_on))))
+    if job.batch:
+        yield Text(clean(f"{job.batch.step}, of the {job.batch.kind} {job.batch.name} ({job.batch.id})"))
+    if job.retry_of:
+        yield Text(clean(f"tries again {_linked(job.retry_of)}"))
     if job.progress and not job.state.terminal:
         yield Text(clean(progress_line(job.progress)))
     yield Text("\nSpec", style="bold")
@@ -60,6 +67,10 @@ def job_page(job: JobView, metrics: list[MetricSeries]) -> Iterator[RenderableTy
     yield from result_parts(job.result)
 
 
+def _linked(job: LinkedJob) -> str:
+    return f"{job.kind} {job.name} ({job.id}), which is {job.state}"
+
+
 def problem_text(problem: Problem) -> Text:
     return Text(clean("\n".join(error_lines(problem))))
 
@@ -71,6 +82,8 @@ def standing_line(standing: Standing) -> str:
 
 
 def _how_far(job: JobSummary) -> str:
+    if job.state is JobState.BLOCKED:
+        return "waits for other jobs"
     if job.standing:
         return standing_line(job.standing)
     return "" if job.state.terminal or job.progress is None else progress_line(job.progress)

@@ -9,6 +9,7 @@ from clew_lab.jobs.broker import make_app
 from clew_lab.settings import settings
 from clew_lab.storage import Store
 from clew_scheduler.loop import Scheduler, log
+from clew_scheduler.release import release_until
 from clew_scheduler.retention import sweep_until
 from clew_scheduler.standing import look_until
 
@@ -30,7 +31,7 @@ def main() -> None:
     threading.Thread(
         target=sweep_until,
         args=(stop, sessions, Store.of(config)),
-        kwargs={"after_s": config.keep_leftovers_s},
+        kwargs={"after_s": config.keep_leftovers_s, "checkpoints_after_s": config.keep_checkpoints_s},
         name="retention",
         daemon=True,
     ).start()
@@ -40,6 +41,9 @@ def main() -> None:
         kwargs={"alive_s": config.alive_s, "every_s": config.standing_s},
         name="standing",
         daemon=True,
+    ).start()
+    threading.Thread(
+        target=release_until, args=(stop, sessions, Store.of(config), config), name="release", daemon=True
     ).start()
     log.info("started")
     scheduler.run()

@@ -64,7 +64,8 @@ def configure(service: str, settings: Settings | None = None) -> None:
     form = settings.log_format if settings is not None else "auto"
     people = sys.stderr.isatty() if form == "auto" else form == "console"
     last: Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # the plain one: a richer one prints the values of variables, among them what nobody should read
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if people
         else structlog.processors.JSONRenderer(default=str)
     )

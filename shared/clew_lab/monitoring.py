@@ -20,7 +20,7 @@ WAITING = tuple(state.value for state in JobState if state not in TERMINAL)
 
 _JOBS = text("""
     select pool, state, count(*), extract(epoch from now() - min(updated_at))::float8
-    from jobs where state in ('queued', 'dispatched', 'running') group by pool, state
+    from jobs where state in ('blocked', 'queued', 'dispatched', 'running') group by pool, state
 """)
 _WORKERS = text("""
     select pool, case when draining then 'draining'

@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr
     s3_bucket: str = "clew"
     secret_key: SecretStr = Field(min_length=32)
-    """Keys the HMAC under which API keys and sessions are stored. Changing it signs everybody out."""
+    """Keys the HMAC under which API keys and sessions are stored, and seals secrets of projects. Changing it signs
+    everybody out, and secrets have to be set anew."""
 
     import_roots: Annotated[list[Path], NoDecode] = []
     """Folders that `import-model`, `import-coders` and `import-graph` may read, separated as in PATH."""
@@ -80,6 +81,12 @@ class Settings(BaseSettings):
     """How long an attempt waits for the object store before it is given up."""
     keep_leftovers_s: float = 3600
     """Objects that an ended job did not publish are deleted after this long."""
+    keep_checkpoints_s: float = 7 * 86400
+    """...but the last checkpoint of one that did not succeed, from which a retry goes on, after this long."""
+    keep_open_uploads_s: float = 7 * 86400
+    """An upload of which no part is asked for is deleted after this long."""
+    keep_uploads_s: float = 30 * 86400
+    """A complete upload is deleted after this long; what jobs made of it stays."""
     cache_bytes: int = 50 * 2**30
     """What a worker keeps of fetched inputs, least recently used first to go."""
     runner_max_jobs: int = 50

@@ -7,12 +7,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clew_spec.batches import BatchKind
 from clew_spec.coders import CoderConfig
 from clew_spec.errors import Problem
 from clew_spec.estimates import Estimate
 from clew_spec.evaluation import CoderMetrics
 from clew_spec.graph import GraphSummary
-from clew_spec.jobs import JobKind, JobSpec, JobState, Pool, Visibility
+from clew_spec.jobs import JobKind, JobSpec, JobState, Pool, Requests, Visibility
 from clew_spec.people import Permission, Role
 from clew_spec.results import Lineage, ModelConfig
 
@@ -69,6 +70,16 @@ class Standing(View):
     """When the scheduler looked; while it lives, a few seconds ago."""
 
 
+class BatchPlace(View):
+    """The sweep or pipeline that a job came with."""
+
+    id: UUID
+    kind: BatchKind
+    name: str
+    step: str
+    """The job's name in the pipeline, or what the sweep changed."""
+
+
 class JobSummary(View):
     id: UUID
     project: str
@@ -78,6 +89,8 @@ class JobSummary(View):
     priority: Literal["low", "normal", "high"]
     visibility: Visibility
     cancel_requested: bool
+    batch: BatchPlace | None
+    """Null of jobs that were submitted alone, and of other projects."""
     progress: ProgressView | None
     standing: Standing | None
     """Of a waiting job; null of others, and until the scheduler has looked."""
@@ -87,8 +100,16 @@ class JobSummary(View):
     finished_at: datetime | None
 
 
+class LinkedJob(View):
+    id: UUID
+    kind: JobKind
+    name: str
+    state: JobState
+
+
 class JobView(JobSummary):
     spec: JobSpec
+    requests: Requests
     pool: Pool
     fence: int
     worker: str | None
@@ -102,6 +123,12 @@ class JobView(JobSummary):
     """Records the spec refers to, as resolved when the job was accepted."""
     inputs: dict[Literal["model", "dataset", "coders", "graph"], list[UUID]]
     """The same by what they are; coders by layer."""
+    depends_on: list[LinkedJob]
+    """What it waits, or waited, for. Here and below: as far as they are visible, and at most 100."""
+    dependents: list[LinkedJob]
+    retry_of: LinkedJob | None
+    """The job that ended without success and is tried again by this one."""
+    retries: list[LinkedJob]
     last_seq: int
 
 

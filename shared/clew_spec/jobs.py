@@ -89,6 +89,8 @@ PURE: frozenset[JobKind] = frozenset(
 
 
 class JobState(StrEnum):
+    BLOCKED = "blocked"
+    """Accepted, and waiting for jobs that make what its spec refers to."""
     QUEUED = "queued"
     """Accepted and waiting; also where a preempted or lost attempt returns to."""
     DISPATCHED = "dispatched"
@@ -106,6 +108,7 @@ class JobState(StrEnum):
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.BLOCKED: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
     JobState.QUEUED: frozenset({JobState.DISPATCHED, JobState.CANCELLED}),
     JobState.DISPATCHED: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED}),
     JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}),

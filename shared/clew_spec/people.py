@@ -34,6 +34,8 @@ class Permission(StrEnum):
     MEMBER_MANAGE = "member:manage"
     KEY_MANAGE = "key:manage"
     """See and revoke all keys of the project; make and rotate those that belong to no person."""
+    SECRET_MANAGE = "secret:manage"  # noqa: S105  # its name
+    """Set and delete secrets of the project, such as a token of the hub."""
     AUDIT_READ = "audit:read"
     """What was done in the project."""
 
@@ -65,7 +67,7 @@ _VIEWER = frozenset(
     }
 )
 _MEMBER = _VIEWER | {Permission.JOB_SUBMIT, Permission.JOB_CANCEL}
-_MAINTAINER = _MEMBER | {Permission.JOB_MANAGE}
+_MAINTAINER = _MEMBER | {Permission.JOB_MANAGE, Permission.SECRET_MANAGE}
 _ADMIN = _MAINTAINER | {Permission.MEMBER_MANAGE, Permission.KEY_MANAGE, Permission.AUDIT_READ}
 
 PERMISSIONS: dict[Role, frozenset[Permission]] = {

@@ -17,6 +17,7 @@ from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import (
     ApiKey,
     Artifact,
+    Batch,
     Coder,
     Dataset,
     Event,
@@ -26,6 +27,8 @@ from clew_lab.catalogue.tables import (
     Metric,
     Model,
     Project,
+    Upload,
+    UploadedFile,
     User,
 )
 from clew_lab.settings import Settings
@@ -35,7 +38,7 @@ from clew_spec.people import PERMISSIONS, Role
 
 N_LAYERS, MAX_CONTEXT, CONTEXT = 4, 512, 16
 WORDS = ("when", "mary", "and", "john", "went", "home", "<s>")
-LINEAGE = {"code_version": "test"}
+LINEAGE = {"code_version": "test", "parents": []}
 
 
 def tokenizer_json() -> bytes:
@@ -172,6 +175,14 @@ class World:
         self.add(row)
         return row
 
+    def batch(self, owner: Tenant, job: Job, **fields: Any) -> Batch:
+        """A sweep of this one job."""
+        columns = {"kind": "sweep", "name": "s", "size": 1, "request_digest": "0" * 64}
+        row = Batch(project_id=owner.project.id, **(columns | fields))
+        self.add(row)
+        self.touch(job, batch_id=row.id, step="steps=5")
+        return row
+
     def file(self, job: Job, name: str, content: bytes) -> Artifact:
         digest = hashlib.sha256(content).hexdigest()
         path = self._scratch / uuid4().hex
@@ -292,6 +303,22 @@ class World:
         record = self._record(owner, "g", visibility, job, ["graph/graph.json"])
         row = Graph(**record, model_id=model.id, summary=GraphSummary.model_validate(SUMMARY).model_dump())
         self.add(row)
+        return row
+
+    def upload(self, owner: Tenant, name: str = "u") -> Upload:
+        """An open one of an empty file."""
+        row = Upload(
+            project_id=owner.project.id,
+            name=name,
+            digest=uuid4().hex,
+            size=0,
+            state="open",
+            user_id=owner.user_id,
+            expires_at=func.now() + text("interval '1 day'"),
+        )
+        self.add(row)
+        whole = {"number": 0, "name": "a.txt", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+        self.add(UploadedFile(project_id=owner.project.id, upload_id=row.id, **whole))
         return row
 
     def touch(self, job: Job, **fields: Any) -> None:

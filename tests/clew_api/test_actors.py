@@ -15,7 +15,7 @@ from tests.clew_api.test_scope import PUBLIC, furnish, routes
 
 from clew_lab.catalogue import identity
 from clew_lab.catalogue.scope import NOWHERE
-from clew_lab.catalogue.tables import ApiKey, Base, Membership, User
+from clew_lab.catalogue.tables import ApiKey, Base, Membership, Secret, User
 from clew_lab.catalogue.tables import Session as BrowserSession
 from clew_spec.people import PERMISSIONS, Permission, Role
 
@@ -23,6 +23,7 @@ PROJECTS = ("red", "green", "blue")
 UNENDING = ("/events", "/stream")
 OWN = [table for table in Base.metadata.sorted_tables if "project_id" in table.columns and table.name != "sessions"]
 """Tables whose rows are a project's."""
+SECRET = "HF_TOKEN"
 OF_PEOPLE = {"memberships", "audit"}
 """Which admins of the lab may write for any project."""
 
@@ -44,8 +45,8 @@ class Lab:
     projects: dict[str, UUID] = field(default_factory=dict)
     private: dict[str, set[str]] = field(default_factory=dict)
     """By project, what no answer to others may have in it."""
-    pools: dict[str, list[UUID]] = field(default_factory=dict)
-    """By path parameter, ids of all projects."""
+    pools: dict[str, list[UUID | str]] = field(default_factory=lambda: {"name": [SECRET]})
+    """By path parameter, ids of all projects; and the name of a secret that each of them has."""
     askers: list[Asker] = field(default_factory=list)
 
     def ask(self, name: str, key: str, **fields: Any) -> None:
@@ -84,6 +85,7 @@ def make_lab(world: World) -> Lab:
         owner = world.tenant(name)
         tenants.append(owner)
         lab.projects[name] = owner.project.id
+        world.add(Secret(project_id=owner.project.id, name=SECRET, sealed=f"{name}'s"))
         shown, hidden = furnish(world, owner, "lab"), furnish(world, owner, "project")
         for ids in (shown, hidden):
             for parameter, id in ids.items():
@@ -128,6 +130,23 @@ BODIES: dict[str, list[dict[str, Any]]] = {
         {"spec": {"kind": "evaluate", "coders": "{coder_id}"}},
         {"spec": {"kind": "faithfulness", "graph": "{graph_id}"}},
     ],
+    "submit_sweep": [
+        {"name": "s", "spec": {"kind": "evaluate", "coders": "{coder_id}"}, "grid": {"tokens": [16, 32]}},
+        {
+            "name": "s",
+            "spec": {"kind": "evaluate", "coders": "set"},
+            "grid": {"coders": ["{coder_id}", "{job_id}"], "dataset": ["{dataset_id}", "{job_id}"]},
+        },
+    ],
+    "submit_pipeline": [
+        {
+            "name": "p",
+            "jobs": {
+                "text": {"spec": {"kind": "build-dataset", "name": "x", "model": "{model_id}"}},
+                "measured": {"spec": {"kind": "evaluate", "coders": "{coder_id}", "dataset": "jobs/text"}},
+            },
+        }
+    ],
     "estimate_job": [{"spec": {"kind": "build-dataset", "name": "x", "model": "{model_id}"}}],
     "change_session": [{"project": name} for name in PROJECTS],
     "change_password": [{"password": "wrong", "new_password": "thread of ariadne"}],
@@ -137,6 +156,7 @@ BODIES: dict[str, list[dict[str, Any]]] = {
     "change_project": [{"weight": 2}],
     "add_member": [{"user": f"{name}-viewer", "role": "admin"} for name in PROJECTS],
     "change_member": [{"role": role} for role in ("viewer", "admin")],
+    "set_secret": [{"value": "hf_ariadne"}],
     "create_key": [
         {"name": "k"},
         {"name": "s", "service": True, "scopes": ["job:read"]},
@@ -145,8 +165,23 @@ BODIES: dict[str, list[dict[str, Any]]] = {
 }
 
 
+BODIES |= {f"estimate_{kind}": BODIES[f"submit_{kind}"] for kind in ("sweep", "pipeline")}
+
+
+def filled(value: Any, ids: dict[str, UUID | str]) -> Any:
+    """The body with ids in the places that are named for them."""
+    match value:
+        case dict():
+            return {key: filled(inner, ids) for key, inner in value.items()}
+        case list():
+            return [filled(inner, ids) for inner in value]
+        case str():
+            return value.format(**ids)
+    return value
+
+
 def test_no_one_reaches_what_is_not_theirs(anyone: TestClient, app: FastAPI, world: World) -> None:
-    """300 requests of anyone to any route, with ids of anything: what is foreign is neither told nor touched."""
+    """400 requests of anyone to any route, with ids of anything: what is foreign is neither told nor touched."""
     lab = make_lab(world)
     operations = {
         (method, path): app.openapi()["paths"][path][method.lower()]
@@ -155,7 +190,7 @@ def test_no_one_reaches_what_is_not_theirs(anyone: TestClient, app: FastAPI, wor
     }
     reached = {"done": 0, "refused": 0, "hidden": 0}
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
     def check(data: st.DataObject) -> None:
         asker = data.draw(st.sampled_from(lab.askers), "asker")
@@ -163,12 +198,12 @@ def test_no_one_reaches_what_is_not_theirs(anyone: TestClient, app: FastAPI, wor
         ids = {name: data.draw(st.sampled_from([*pool, uuid4()]), name) for name, pool in lab.pools.items()}
         params: dict[str, str] = {}
         if path.count("/") == 3 and method == "GET":
-            params = data.draw(st.sampled_from([{}, {"job": str(ids["job_id"])}, {"model": str(ids["model_id"])}]))
+            params = data.draw(
+                st.sampled_from([{}, *({name: str(ids[f"{name}_id"])} for name in ("job", "model", "batch"))])
+            )
         body = None
         if bodies := BODIES.get(operations[method, path]["operationId"]):
-            chosen = data.draw(st.sampled_from(bodies), "body")
-            spec = {k: v.format(**ids) if isinstance(v, str) else v for k, v in chosen.get("spec", {}).items()}
-            body = chosen | ({"spec": spec} if spec else {})
+            body = filled(data.draw(st.sampled_from(bodies), "body"), ids)
         here = lab.here(asker)
         others = {name: id for name, id in lab.projects.items() if id != here}
         before = {name: lab.fingerprint(id, asker.lab_admin) for name, id in others.items()}

@@ -88,6 +88,14 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "path beside the root": (IMPORT | {"path": "{root}-2/m"}, "/spec/path", "outside the import roots"),
     "path through a link": (IMPORT | {"path": "{root}/link/m"}, "/spec/path", "outside the import roots"),
     "relative path": (IMPORT | {"path": "models/m"}, "/spec/path", "absolute"),
+    "a model by URL": (IMPORT | {"path": "http://169.254.169.254/m"}, "/spec/path", "absolute"),
+    "a model of no hub": (IMPORT | {"path": "hf:http://127.0.0.1/m"}, "/spec/path", "hf:owner/name"),
+    "an upload that is none": (IMPORT | {"path": "upload:nothing"}, "/spec/path", "complete upload"),
+    "texts by URL": (
+        BUILD | {"source": {"kind": "text", "path": "https://10.0.0.1/a.txt"}},
+        "/spec/source/path",
+        "absolute",
+    ),
     "path of a text": (IMPORT | {"path": "{root}/notes.txt"}, "/spec/path", ".gguf"),
     "texts outside": (BUILD | {"source": {"kind": "text", "path": "/etc"}}, "/spec/source/path", "imports"),
     "texts that climb out": (

@@ -85,6 +85,7 @@ class Contract:
             priority=request.priority,
             visibility=request.visibility,
             cancel_requested=False,
+            batch=None,
             progress=None,
             standing=None,
             error=None,
@@ -92,6 +93,7 @@ class Contract:
             started_at=None,
             finished_at=None,
             spec=request.spec,
+            requests=request.requests,
             pool=POOL_OF[request.spec.kind],
             fence=0,
             worker=None,
@@ -103,6 +105,10 @@ class Contract:
             attempts=[],
             parents=[],
             inputs={},
+            depends_on=[],
+            dependents=[],
+            retry_of=None,
+            retries=[],
             last_seq=0,
         )
         self.jobs[view.id] = view

@@ -263,7 +263,7 @@ def test_the_state_machine_is_closed_and_every_job_can_end() -> None:
     assert {state for state, moves in MOVES.items() if not moves} == TERMINAL
     assert all(state.terminal == (state in TERMINAL) for state in JobState)
     assert all(state not in moves for state, moves in MOVES.items())
-    reachable = {JobState.QUEUED}
+    reachable = {JobState.QUEUED, JobState.BLOCKED}
     while more := set().union(*(MOVES[state] for state in reachable)) - reachable:
         reachable |= more
     assert reachable == set(JobState)

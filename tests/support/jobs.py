@@ -1,6 +1,6 @@
 """Jobs brought into any state by the real moves, and small true results for them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -57,10 +57,12 @@ class Queue:
     actor: Actor
     worker_ids: dict[str, UUID] = field(default_factory=dict)
 
-    def accept(self, actor: Actor | None = None, needs: Needs = NOTHING, **fields: Any) -> Job:
+    def accept(
+        self, actor: Actor | None = None, needs: Needs = NOTHING, after: Sequence[UUID] = (), **fields: Any
+    ) -> Job:
         with self.sessions.begin() as session:
-            request = job_request(**fields)
-            return accept.accept(session, actor or self.actor, request, inputs={}, name="text", needs=needs)[0]
+            request, actor = job_request(**fields), actor or self.actor
+            return accept.accept(session, actor, request, inputs={}, name="text", needs=needs, after=after)[0]
 
     def register(self, name: str = "w", pool: Pool = "train", memory_bytes: int = 1, device: str = "cpu") -> UUID:
         with self.sessions.begin() as session:
@@ -107,6 +109,8 @@ class Queue:
         """A fresh job, alone in the queue, in this state."""
         if state is JobState.QUEUED:
             return self.accept(**fields)
+        if state is JobState.BLOCKED:
+            return self.accept(after=[self.accept(name="other").id], **fields)
         if state is JobState.DISPATCHED:
             self.register(f"w-{uuid4()}")
             job = self.accept(**fields)
@@ -129,7 +133,7 @@ class Queue:
             session.execute(
                 text(
                     "truncate jobs, workers, attempts, events, metrics, artifacts, "
-                    "models, datasets, coders, graphs, audit, usage, standings, queues"
+                    "models, datasets, coders, graphs, audit, usage, standings, queues, batches, dependencies"
                 )
             )
         self.worker_ids.clear()

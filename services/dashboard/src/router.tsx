@@ -61,9 +61,10 @@ function list(value: unknown, known: readonly string[]): string | undefined {
 const jobs = createRoute({
   getParentRoute: () => lab,
   path: "/",
-  validateSearch: (search: Record<string, unknown>): { state?: string; kind?: string } => ({
+  validateSearch: (search: Record<string, unknown>): { state?: string; kind?: string; batch?: string } => ({
     state: list(search.state, JOB_STATES),
     kind: list(search.kind, JOB_KINDS),
+    batch: typeof search.batch === "string" ? search.batch : undefined,
   }),
   component: lazyRouteComponent(() => import("./pages/Jobs")),
 });
@@ -151,20 +152,25 @@ const graph = createRoute({
   component: lazyRouteComponent(() => import("./pages/Graph")),
 });
 
+/** Any other address: in the frame, so that one finds on. */
+const nowhere = createRoute({ getParentRoute: () => lab, path: "$", component: NotFound });
+
+function NotFound() {
+  return (
+    <Empty title="No such page">
+      The address may be mistyped. <Link to="/">Go to the jobs</Link>
+    </Empty>
+  );
+}
+
 export function makeRouter(client: QueryClient) {
   return createRouter({
-    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, submit, compare, models, datasets, coders, coder, graphs, graph, people, overview])]),
+    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, submit, compare, models, datasets, coders, coder, graphs, graph, people, overview, nowhere])]),
     context: { client },
     defaultPreload: "intent",
     defaultPendingComponent: () => <Loading />,
     defaultErrorComponent: ({ error, reset }) => <Failed error={error} retry={reset} />,
-    defaultNotFoundComponent: () => (
-      <main>
-        <Empty title="No such page">
-          The address may be mistyped. <Link to="/">Go to the jobs</Link>
-        </Empty>
-      </main>
-    ),
+    defaultNotFoundComponent: NotFound,
   });
 }
 

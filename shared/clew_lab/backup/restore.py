@@ -133,7 +133,8 @@ def _load(connection: psycopg.Connection, folder: Path, table: Table) -> None:
 
 
 def _after(connection: psycopg.Connection, manifest: Manifest) -> None:
-    """Numbers go on where they stood; a job without its checkpoint begins anew."""
+    """Numbers go on where they stood; a job without its checkpoint begins anew; uploads, whose files no backup holds,
+    have expired."""
     for table, column in connection.execute(_IDENTITIES).fetchall():
         connection.execute(
             sql.SQL("select setval(pg_get_serial_sequence({}, {}), max({})) from {} having max({}) is not null").format(
@@ -141,3 +142,5 @@ def _after(connection: psycopg.Connection, manifest: Manifest) -> None:
             )
         )
     connection.execute("update jobs set checkpoint = null where id = any(%s)", [manifest.lost_checkpoints])
+    if any(table.name == "uploads" for table in manifest.tables):
+        connection.execute("update uploads set state = 'deleted', expires_at = now()")

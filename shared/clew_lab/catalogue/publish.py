@@ -174,8 +174,9 @@ def _evaluated(session: Session, job: Job, result: EvaluationResult) -> list[UUI
 def _lineage(job: Job, lineage: Lineage) -> dict[str, Any]:
     """The parents are what the job was accepted with, whatever the runner says."""
     parents: list[str] = []
-    for value in job.inputs.values():
-        parents += value if isinstance(value, list) else [value]
+    for field, value in job.inputs.items():
+        if field != "upload":  # no record: its files are told in `source`
+            parents += value if isinstance(value, list) else [value]
     return {**lineage.model_dump(mode="json"), "parents": parents}
 
 

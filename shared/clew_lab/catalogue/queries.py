@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, and_, extract, func, select, text
+from sqlalchemy import Select, and_, extract, func, literal, select, text, union_all
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
 
 from clew_lab.catalogue import views
+from clew_lab.catalogue.engine import once
 from clew_lab.catalogue.newest import newest_jobs
 from clew_lab.catalogue.pages import decode_cursor, page
 from clew_lab.catalogue.scope import Actor, get, may_read, owned, readable
@@ -17,8 +18,10 @@ from clew_lab.catalogue.standings import standing_view
 from clew_lab.catalogue.tables import (
     Artifact,
     Attempt,
+    Batch,
     Coder,
     Dataset,
+    Dependency,
     Event,
     Graph,
     Job,
@@ -36,6 +39,7 @@ from clew_spec.api import (
     GraphView,
     JobSummary,
     JobView,
+    LinkedJob,
     ModelView,
     Page,
     View,
@@ -45,6 +49,8 @@ from clew_spec.jobs import JobKind, JobState
 
 V = TypeVar("V", bound=View)
 
+LINKED = 100
+"""Jobs of each sort that are told with a job."""
 ANALYSES = 100
 """Jobs of a graph that are told with it."""
 EVENTS_AT_ONCE = 500
@@ -58,12 +64,18 @@ def list_jobs(
     *,
     states: Sequence[JobState] = (),
     kinds: Sequence[JobKind] = (),
+    batch: UUID | None = None,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[JobSummary]:
     before = None if cursor is None else decode_cursor(cursor)
-    listed = newest_jobs(actor, states=states, kinds=kinds, before=before, limit=limit + 1)
-    statement = job_summaries(actor).where(Job.id.in_(listed))
+    statement = job_summaries(actor)
+    if batch is None:
+        listed = newest_jobs(actor, states=states, kinds=kinds, before=before, limit=limit + 1)
+        statement = statement.where(Job.id.in_(listed))
+    else:
+        wanted = [Job.state.in_(states)] * bool(states) + [Job.kind.in_(kinds)] * bool(kinds)
+        statement = statement.where(Job.project_id == actor.project_id, Job.batch_id == batch, *wanted)
     return page(session, statement, Job, _summary, cursor=cursor, limit=limit)
 
 
@@ -82,7 +94,34 @@ def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
         session.scalar(select(Worker.name).where(Worker.id == job.worker_id)) if job.worker_id else None,
         [views.attempt_view(*row) for row in session.execute(attempts)] if job.fence else [],
         standing_view(job, *_standing(session, job)),
+        **_linked(session, actor, job),
     )
+
+
+def _linked(session: Session, actor: Actor, job: Job) -> dict[str, Any]:
+    """The job's batch, and the jobs that it has to do with, as far as the actor may see them."""
+    wanted = {
+        "depends_on": Job.id.in_(select(Dependency.on_id).where(Dependency.job_id == job.id)),
+        "dependents": Job.id.in_(select(Dependency.job_id).where(Dependency.on_id == job.id)),
+        "retries": Job.retry_of == job.id,
+    } | ({"retry_of": Job.id == job.retry_of} if job.retry_of else {})
+    linked: dict[str, list[LinkedJob]] = {sort: [] for sort in wanted}
+    each = [
+        readable(actor, Job)
+        .with_only_columns(literal(sort).label("sort"), Job.id, Job.kind, Job.name, Job.state)
+        .where(of_sort)
+        .order_by(Job.id)
+        .limit(LINKED)
+        .subquery()
+        .select()
+        for sort, of_sort in wanted.items()
+    ]
+    for sort, *columns in session.execute(union_all(*each)):
+        fields = dict(zip(("id", "kind", "name", "state"), columns, strict=True))
+        linked[sort].append(LinkedJob.model_validate(fields))
+    own = job.project_id == actor.project_id
+    batch = session.get(Batch, job.batch_id) if own and job.batch_id else None
+    return {**linked, "batch": batch, "retry_of": next(iter(linked.get("retry_of", [])), None)}
 
 
 def _standing(session: Session, job: Job) -> tuple[Standing | None, datetime | None]:
@@ -134,7 +173,7 @@ def get_graph(session: Session, actor: Actor, id: UUID) -> GraphDetail:
         .order_by(Job.id.desc())
         .limit(ANALYSES)
     )
-    analyses = [views.job_summary(*row) for row in session.execute(made_of_it)]
+    analyses = [_summary(row) for row in session.execute(made_of_it)]
     return GraphDetail(**dict(view), analyses=analyses)
 
 
@@ -147,12 +186,13 @@ def artifacts_of(session: Session, actor: Actor, job_id: UUID) -> Sequence[Artif
 def file_of(session: Session, record: Model | Dataset | Coder | Graph, ending: str) -> Artifact | None:
     """The record's file whose name ends so, such as `graph.json`."""
     names = [name for name in record.files if name == ending or name.endswith("/" + ending)]
-    return session.scalar(
+    of_record = (
         select(Artifact)
         .where(Artifact.project_id == record.project_id, Artifact.job_id == record.job_id, Artifact.name.in_(names))
         .order_by(func.length(Artifact.name), Artifact.name)
         .limit(1)
     )
+    return once(session, (record.job_id, *names), lambda: session.scalar(of_record))
 
 
 def events_after(session: Session, actor: Actor, job_id: UUID, after: int) -> tuple[list[EventView], bool]:
@@ -218,20 +258,21 @@ def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
 
 def job_summaries(actor: Actor) -> Select[Any]:
     """Visible jobs with their projects' names and where they stand, without the columns that can be long."""
-    long = (Job.spec, Job.inputs, Job.result, Job.checkpoint)
+    long = (Job.spec, Job.inputs, Job.requests, Job.result, Job.checkpoint)
     return (
         readable(actor, Job)
         .join(Project, Project.id == Job.project_id)
         .outerjoin(Standing, and_(Standing.job_id == Job.id, Job.state == JobState.QUEUED.value))
         .outerjoin(Queue, Queue.pool == Job.pool)
-        .add_columns(Project.name, Standing, Queue.at)
+        .outerjoin(Batch, and_(Batch.id == Job.batch_id, Batch.project_id == actor.project_id))
+        .add_columns(Project.name, Standing, Queue.at, Batch)
         .options(*(defer(column, raiseload=True) for column in long))
     )
 
 
 def _summary(row: Any) -> JobSummary:
-    job, project, standing, looked_at = row
-    return views.job_summary(job, project, standing_view(job, standing, looked_at))
+    job, project, standing, looked_at, batch = row
+    return views.job_summary(job, project, standing_view(job, standing, looked_at), batch)
 
 
 def _list(

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, false, or_, select
+from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
-from clew_lab.catalogue.tables import ApiKey, Audit, Coder, Dataset, Graph, Job, Model, Project
+from clew_lab.catalogue.tables import ApiKey, Audit, Batch, Coder, Dataset, Graph, Job, Model, Project, Upload
 from clew_spec.errors import Forbidden, NotFound
 from clew_spec.people import Permission, Role
 
@@ -46,11 +46,11 @@ class Actor:
                 hint="GET /api/v1/session says what you may; the project's admins give roles, and its owner a key",
             )
 
-    def submitted(self, job: Job) -> bool:
-        """Whether the job is its own: of the same person, else of the same key."""
-        if job.user_id is not None:
-            return job.user_id == self.user_id
-        return job.created_by is not None and job.created_by == self.key_id
+    def submitted(self, thing: Job | Upload) -> bool:
+        """Whether it is its own: of the same person, else of the same key."""
+        if thing.user_id is not None:
+            return thing.user_id == self.user_id
+        return thing.created_by is not None and thing.created_by == self.key_id
 
 
 def may_read(actor: Actor, table: type[Any]) -> ColumnElement[bool]:
@@ -74,6 +74,22 @@ def get(session: Session, actor: Actor, table: type[Visible], id: UUID, *, write
     if row is None:
         raise NotFound(f"no {table.__tablename__[:-1]} {id}", hint=f"list them with GET /api/v1/{table.__tablename__}")
     return row
+
+
+def batches(actor: Actor) -> Select[Batch]:
+    """Sweeps and pipelines of the actor's own project: others see such of their jobs as are shown, and no more."""
+    return select(Batch).where(Batch.project_id == actor.project_id)
+
+
+def get_batch(session: Session, actor: Actor, id: UUID) -> Batch:
+    row = session.scalar(batches(actor).where(Batch.id == id))
+    if row is None:
+        raise NotFound(f"no sweep or pipeline {id}", hint="list them with GET /api/v1/batches")
+    return row
+
+
+def batch_of_idempotency_key(session: Session, actor: Actor, idempotency_key: str | None) -> Batch | None:
+    return session.scalar(batches(actor).where(Batch.idempotency_key == idempotency_key))
 
 
 def may_reach(actor: Actor) -> ColumnElement[bool]:
@@ -105,6 +121,11 @@ def get_key(session: Session, actor: Actor, id: UUID) -> ApiKey:
     if row is None:
         raise NotFound(f"no key {id}", hint="list them with GET /api/v1/keys")
     return row
+
+
+def may_see_upload(actor: Actor) -> ColumnElement[bool]:
+    """The project's own alone: an upload is on its way to a job, and what the job makes of it can be shown."""
+    return and_(Upload.project_id == actor.project_id, Upload.state != "deleted", Upload.expires_at > func.now())
 
 
 def may_audit(actor: Actor) -> ColumnElement[bool]:

@@ -22,6 +22,11 @@ from clew_lab.catalogue.base import Base as Base
 from clew_lab.catalogue.base import Json
 from clew_lab.catalogue.base import new_id as _new_id
 from clew_lab.catalogue.base import now as _now
+from clew_lab.catalogue.batch_tables import Batch as Batch
+from clew_lab.catalogue.batch_tables import Dependency as Dependency
+from clew_lab.catalogue.data_tables import Secret as Secret
+from clew_lab.catalogue.data_tables import Upload as Upload
+from clew_lab.catalogue.data_tables import UploadedFile as UploadedFile
 from clew_lab.catalogue.people_tables import Membership as Membership
 from clew_lab.catalogue.people_tables import Session as Session
 from clew_lab.catalogue.people_tables import SignInAttempt as SignInAttempt
@@ -93,13 +98,17 @@ class Job(Base):
         UniqueConstraint("project_id", "id"),
         UniqueConstraint("project_id", "idempotency_key"),
         CheckConstraint(
-            "state in ('queued', 'dispatched', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
+            "state in ('queued', 'blocked', 'dispatched', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
         ),
         CheckConstraint("(state in ('dispatched', 'running')) = (lease_expires_at is not null)", name="lease_iff_held"),
         CheckConstraint(
             "(state in ('succeeded', 'failed', 'cancelled')) = (finished_at is not null)", name="finished_iff_terminal"
         ),
         CheckConstraint("visibility in ('project', 'lab')", name="visibility"),
+        ForeignKeyConstraint(["project_id", "batch_id"], ["batches.project_id", "batches.id"]),
+        Index("ix_jobs_batch", "batch_id", "id", postgresql_where=text("batch_id is not null")),
+        Index("ix_jobs_blocked", "id", postgresql_where=text("state = 'blocked'")),
+        Index("ix_jobs_retried", "retry_of", postgresql_where=text("retry_of is not null")),
         Index(
             "ix_jobs_waiting",
             *("pool", "project_id", text("priority desc"), "created_at", "id"),
@@ -141,6 +150,14 @@ class Job(Base):
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     """Whoever submitted it, where a person did."""
+    requests: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """What was asked of a worker, beside what follows from the spec."""
+    batch_id: Mapped[UUID | None]
+    """The sweep or pipeline that it came with."""
+    step: Mapped[str | None]
+    """Its name in the pipeline, or what the sweep changed."""
+    retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id"))
+    """The job that ended without success, and is tried again by this one."""
 
     state: Mapped[str] = mapped_column(server_default=JobState.QUEUED.value)
     fence: Mapped[int] = mapped_column(server_default=text("0"))
@@ -155,7 +172,8 @@ class Job(Base):
     preempt_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
     checkpoint: Mapped[Json | None]
-    """The last registered one: `{step, fence, files: [{name, key, sha256, size}]}`."""
+    """The last registered one: `{step, fence, files: [{name, key, sha256, size}]}`; with the `job_id` of another where
+    this job tries that one again and has registered none yet."""
     progress: Mapped[Json | None]
     error: Mapped[Json | None]
     result: Mapped[Json | None]

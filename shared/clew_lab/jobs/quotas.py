@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from clew_lab.catalogue import uploads
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Artifact, Job, Project
 from clew_spec.errors import Conflict, NotFound
@@ -32,20 +33,26 @@ def set_quotas(
 
 
 def stored_bytes(session: Session, project_id: UUID) -> int:
-    """Of all files that the project's jobs published."""
+    """Of all files that the project's jobs published, and of its uploads."""
     total = select(func.coalesce(func.sum(Artifact.size), 0)).where(Artifact.project_id == project_id)
-    return int(session.scalars(total).one())
+    return int(session.scalars(total).one()) + uploads.stored_bytes(session, project_id)
 
 
-def require_space(session: Session, actor: Actor, published_bytes: int) -> None:
-    """Raises `Conflict`, with the numbers and what takes most, where the project may not store that much more."""
-    most = session.scalar(select(Project.max_stored_bytes).where(Project.id == actor.project_id))
+def require_space(
+    session: Session, actor: Actor, published_bytes: int, *, what: str = "job", lock: bool = False
+) -> None:
+    """Raises `Conflict`, with the numbers and what takes most, where the project may not store that much more.
+
+    lock: until the transaction ends, no other one of this project gets here: what is weighed is not weighed twice.
+    """
+    quota = select(Project.max_stored_bytes).where(Project.id == actor.project_id)
+    most = session.scalar(quota.with_for_update() if lock else quota)
     if most is None:
         return
     stored = stored_bytes(session, actor.project_id)
     if stored + published_bytes <= most and stored < most:
         return
-    adds = f", and this job adds about {size(published_bytes)}" if published_bytes else ""
+    adds = f", and this {what} adds about {size(published_bytes)}" if published_bytes else ""
     raise Conflict(
         f"the project {actor.project_name} stores {size(stored)}{adds}; its quota is {size(most)}",
         expected=f"{size(most)} at most",

@@ -18,7 +18,7 @@ from clew_lab.jobs.moves import Fenced, move
 from clew_spec.errors import Conflict
 from clew_spec.jobs import MOVES, JobState
 
-Q, D, R = JobState.QUEUED, JobState.DISPATCHED, JobState.RUNNING
+B, Q, D, R = JobState.BLOCKED, JobState.QUEUED, JobState.DISPATCHED, JobState.RUNNING
 S, F, C = JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED
 FILE = {"name": "state", "key": "k", "sha256": "0" * 64, "size": 1}
 
@@ -78,7 +78,7 @@ def test_only_the_holder_of_a_running_job_writes(queue: Queue, action: str, subt
 @pytest.mark.parametrize(
     ("action", "reached"),
     [
-        ("cancel", {Q: C, D: C, R: R, S: Conflict, F: Conflict, C: C}),
+        ("cancel", {B: C, Q: C, D: C, R: R, S: Conflict, F: Conflict, C: C}),
         ("claim", {D: R}),
         ("dispatch", {Q: D}),
         ("reap", {}),

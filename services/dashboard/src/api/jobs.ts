@@ -1,7 +1,7 @@
 /** What is done with jobs, beside reading them. */
 import { api, unwrap } from "./client";
 import { problemOf } from "./problem";
-import { isTerminal, type JobRequest, type JobView, type Problem } from "./types";
+import { isTerminal, type BatchView, type JobRequest, type JobView, type Problem } from "./types";
 
 export function submitJob(body: JobRequest): Promise<JobView> {
   return unwrap(api.POST("/api/v1/jobs", { body }));
@@ -9,6 +9,19 @@ export function submitJob(body: JobRequest): Promise<JobView> {
 
 export function cancelJob(id: string): Promise<JobView> {
   return unwrap(api.POST("/api/v1/jobs/{job_id}/cancel", { params: { path: { job_id: id } } }));
+}
+
+/** A new job that tries one again which ended without success, from its last checkpoint. */
+export function retryJob(id: string, with_dependents = false): Promise<JobView> {
+  return unwrap(api.POST("/api/v1/jobs/{job_id}/retry", { params: { path: { job_id: id }, query: { with_dependents } } }));
+}
+
+export function cancelBatch(id: string): Promise<BatchView> {
+  return unwrap(api.POST("/api/v1/batches/{batch_id}/cancel", { params: { path: { batch_id: id } } }));
+}
+
+export function retryBatch(id: string): Promise<BatchView> {
+  return unwrap(api.POST("/api/v1/batches/{batch_id}/retry", { params: { path: { batch_id: id } } }));
 }
 
 /** A new job that is asked for the same as one that has ended. */

@@ -3,7 +3,7 @@ import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import type { ApiDocument } from "../forms/schema";
 import { api, unwrap } from "./client";
 import { ApiError, toProblem } from "./problem";
-import type { JobKind, JobState } from "./types";
+import { isTerminal, JOB_STATES, type BatchView, type JobKind, type JobState } from "./types";
 
 const PAGE = 50;
 /** Who scrolls on wants many more. */
@@ -18,6 +18,8 @@ const FRESH_PAGES = 2;
 export interface JobFilter {
   state: JobState[];
   kind: JobKind[];
+  /** Of this sweep or pipeline. */
+  batch?: string;
 }
 
 export const sessionQuery = queryOptions({
@@ -51,7 +53,7 @@ export function jobsQuery(filter: JobFilter) {
     queryFn: ({ pageParam, signal }) =>
       unwrap(
         api.GET("/api/v1/jobs", {
-          params: { query: { state: filter.state, kind: filter.kind, limit: pageParam ? NEXT_PAGE : PAGE, cursor: pageParam } },
+          params: { query: { state: filter.state, kind: filter.kind, batch: filter.batch, limit: pageParam ? NEXT_PAGE : PAGE, cursor: pageParam } },
           signal,
         }),
       ),
@@ -62,11 +64,25 @@ export function jobsQuery(filter: JobFilter) {
   });
 }
 
+/** A sweep or pipeline; nothing tells when its jobs change, so it is asked for again while some have not ended. */
+export function batchQuery(id: string) {
+  return queryOptions({
+    queryKey: ["jobs-of", id],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/batches/{batch_id}", { params: { path: { batch_id: id } }, signal })),
+    refetchInterval: ({ state: { data } }) => (data && living(data) > 0 ? WAITING_MS : false),
+  });
+}
+
+/** How many of its jobs have not ended. */
+export function living(batch: BatchView): number {
+  return JOB_STATES.reduce((sum, state) => sum + (isTerminal(state) ? 0 : (batch.states[state] ?? 0)), 0);
+}
+
 export function jobQuery(id: string) {
   return queryOptions({
     queryKey: ["job", id],
     queryFn: ({ signal }) => unwrap(api.GET("/api/v1/jobs/{job_id}", { params: { path: { job_id: id } }, signal })),
-    refetchInterval: ({ state: { data } }) => (data?.state === "queued" ? WAITING_MS : false),
+    refetchInterval: ({ state: { data } }) => (data?.state === "queued" || data?.state === "blocked" ? WAITING_MS : false),
   });
 }
 

@@ -24,6 +24,83 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/batches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Batches
+         * @description Sweeps and pipelines of the project, newest first.
+         */
+        get: operations["list_batches"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get One Batch */
+        get: operations["get_one_batch"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Whole Batch
+         * @description Ask all of its jobs that have not ended to stop.
+         */
+        post: operations["cancel_whole_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry Whole Batch
+         * @description Try those of its jobs again that failed or were cancelled, as each would be by itself.
+         */
+        post: operations["retry_whole_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/coders": {
         parameters: {
             query?: never;
@@ -106,6 +183,46 @@ export interface paths {
          * @description Check a job as its submission would, and say what it would take. Nothing is stored.
          */
         post: operations["estimate_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/estimates/pipeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimate Pipeline
+         * @description As of a job: what each job of a pipeline takes, and which others it will wait for.
+         */
+        post: operations["estimate_pipeline"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/estimates/sweep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimate Sweep
+         * @description As of a job: how many jobs a sweep is, what the largest of them takes, and what all publish.
+         */
+        post: operations["estimate_sweep"];
         delete?: never;
         options?: never;
         head?: never;
@@ -247,6 +364,7 @@ export interface paths {
          * @description Queue a job. Everything that can be known beforehand is checked before.
          *
          *     Where `reuse` is not refused and a job of the project has succeeded at exactly the same, that one is the answer.
+         *     A spec may refer to a job of the project that has not ended, by its UUID: then the new one waits for it.
          */
         post: operations["submit_job"];
         delete?: never;
@@ -305,7 +423,8 @@ export interface paths {
          * Cancel Job
          * @description Ask for the job to stop. Asking twice is asking once; a job that has ended cannot be cancelled.
          *
-         *     Who does not manage the project's jobs can stop their own.
+         *     Jobs that wait for it end with it in any case; `with_dependents` also stops those that were made of what it made,
+         *     where it has ended itself. Who does not manage the project's jobs can stop their own.
          */
         post: operations["cancel_job"];
         delete?: never;
@@ -349,6 +468,28 @@ export interface paths {
         get: operations["get_metrics"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry Job
+         * @description Try a job again that failed or was cancelled, by a new one that is linked to it.
+         *
+         *     It has the same spec and the same inputs, and goes on from the last checkpoint while that is kept.
+         */
+        post: operations["retry_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -493,6 +634,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/pipelines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Submit Pipeline
+         * @description Queue jobs that refer to each other by `jobs/{name}`: all of them, or none.
+         *
+         *     One that refers to another is `blocked` until that has succeeded, and then checked and queued; where that fails or
+         *     is cancelled, it ends in the same way.
+         */
+        post: operations["submit_pipeline"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects": {
         parameters: {
             query?: never;
@@ -571,6 +735,47 @@ export interface paths {
         patch: operations["change_member"];
         trace?: never;
     };
+    "/api/v1/secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Secrets
+         * @description Which are set: a job that needs one finds it. No value is ever shown.
+         */
+        get: operations["list_secrets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/secrets/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set Secret
+         * @description In place of the one there was; runners that are at work keep theirs.
+         */
+        put: operations["set_secret"];
+        post?: never;
+        /** Delete Secret */
+        delete: operations["delete_secret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -639,6 +844,115 @@ export interface paths {
         get: operations["stream_changes"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sweeps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Submit Sweep
+         * @description Queue one job in many ways, up to 10,000: all of them, or none where one of them cannot be.
+         *
+         *     Where the spec has a name, the jobs' names are numbered. Each is a new job, whatever has succeeded before.
+         */
+        post: operations["submit_sweep"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Uploads
+         * @description The project's, newest first, those on their way included.
+         */
+        get: operations["list_uploads"];
+        put?: never;
+        /**
+         * Announce Upload
+         * @description Say what will be sent: names, sizes and sha256. The same again goes on with what is there.
+         *
+         *     Then ask for links with `POST /api/v1/uploads/{id}/parts`, PUT each part to its link, and complete.
+         */
+        post: operations["announce_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{upload_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Upload */
+        get: operations["get_upload"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove Upload
+         * @description What jobs made of it stays. Who does not manage the project's jobs can remove their own.
+         */
+        delete: operations["remove_upload"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{upload_id}/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Complete Upload
+         * @description Join the parts, whose sizes are checked. Jobs can name it from now on; again changes nothing.
+         */
+        post: operations["complete_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{upload_id}/parts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign Upload Parts
+         * @description The next parts that are missing, each with a link that is valid for 15 minutes and takes exactly its bytes.
+         */
+        post: operations["sign_upload_parts"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1023,6 +1337,29 @@ export interface components {
             weight?: number;
         };
         /**
+         * BatchPlace
+         * @description The sweep or pipeline that a job came with.
+         */
+        BatchPlace: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "sweep" | "pipeline";
+            /** Name */
+            name: string;
+            /**
+             * Step
+             * @description The job's name in the pipeline, or what the sweep changed.
+             */
+            step: string;
+        };
+        /**
          * BatchTopK
          * @description Training keeps the k N largest pre-activations of a batch of N tokens (Bussmann et al. 2024).
          *
@@ -1057,6 +1394,43 @@ export interface components {
              * @enum {string}
              */
             kind: "batchtopk";
+        };
+        /**
+         * BatchView
+         * @description A sweep or a pipeline. Its jobs: `GET /api/v1/jobs?batch={id}`.
+         */
+        BatchView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "sweep" | "pipeline";
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            /**
+             * Size
+             * @description How many jobs.
+             */
+            size: number;
+            /**
+             * States
+             * @description How many of them are in each state.
+             */
+            states: {
+                [key: string]: number;
+            };
         };
         /** BuildDatasetSpec */
         BuildDatasetSpec: {
@@ -2689,7 +3063,7 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`.
              */
             path: string;
         };
@@ -2749,7 +3123,7 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`.
              */
             path: string;
         };
@@ -2784,7 +3158,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the file's name behind it
+             *     where it has several: `upload:NAME/a.json`.
              */
             path: string;
             /**
@@ -2825,7 +3200,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the file's name behind it
+             *     where it has several: `upload:NAME/a.json`.
              */
             path: string;
             /**
@@ -2849,7 +3225,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or
+             *     `upload:NAME`; or `hf:OWNER/NAME@REVISION` on the hub, of which the commit is recorded.
              */
             path: string;
         };
@@ -2867,7 +3244,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or
+             *     `upload:NAME`; or `hf:OWNER/NAME@REVISION` on the hub, of which the commit is recorded.
              */
             path: string;
         };
@@ -2923,12 +3301,55 @@ export interface components {
             visibility?: "project" | "lab";
         };
         /**
+         * JobRequest
+         * @description The body of `POST /api/v1/jobs`.
+         */
+        JobRequestInput: {
+            /**
+             * Max Retries
+             * @description How often a job that failed by its own fault is tried again. Lost workers and preemptions do not count.
+             * @default 0
+             */
+            max_retries?: number;
+            /**
+             * Priority
+             * @default normal
+             * @enum {string}
+             */
+            priority?: "low" | "normal" | "high";
+            /**
+             * @default {
+             *       "gpus": null,
+             *       "gpu_memory_bytes": null,
+             *       "cpus": null,
+             *       "memory_bytes": null
+             *     }
+             */
+            requests?: components["schemas"]["RequestsInput"];
+            /**
+             * Reuse
+             * @description Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it.
+             * @default true
+             */
+            reuse?: boolean;
+            /** Spec */
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["QKSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
+            /**
+             * Visibility
+             * @default project
+             * @enum {string}
+             */
+            visibility?: "project" | "lab";
+        };
+        /**
          * JobState
          * @enum {string}
          */
-        JobState: "queued" | "dispatched" | "running" | "succeeded" | "failed" | "cancelled";
+        JobState: "blocked" | "queued" | "dispatched" | "running" | "succeeded" | "failed" | "cancelled";
         /** JobSummary */
         JobSummary: {
+            /** @description Null of jobs that were submitted alone, and of other projects. */
+            batch: components["schemas"]["BatchPlace"] | null;
             /** Cancel Requested */
             cancel_requested: boolean;
             /**
@@ -2974,6 +3395,8 @@ export interface components {
         JobView: {
             /** Attempts */
             attempts: components["schemas"]["AttemptView"][];
+            /** @description Null of jobs that were submitted alone, and of other projects. */
+            batch: components["schemas"]["BatchPlace"] | null;
             /** Cancel Requested */
             cancel_requested: boolean;
             /**
@@ -2981,6 +3404,13 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+            /** Dependents */
+            dependents: components["schemas"]["LinkedJob"][];
+            /**
+             * Depends On
+             * @description What it waits, or waited, for. Here and below: as far as they are visible, and at most 100.
+             */
+            depends_on: components["schemas"]["LinkedJob"][];
             error: components["schemas"]["Problem"] | null;
             /** Failure Count */
             failure_count: number;
@@ -3033,10 +3463,15 @@ export interface components {
             progress: components["schemas"]["ProgressView"] | null;
             /** Project */
             project: string;
+            requests: components["schemas"]["Requests"];
             /** Result */
             result: {
                 [key: string]: unknown;
             } | null;
+            /** Retries */
+            retries: components["schemas"]["LinkedJob"][];
+            /** @description The job that ended without success and is tried again by this one. */
+            retry_of: components["schemas"]["LinkedJob"] | null;
             /** Spec */
             spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"] | components["schemas"]["PatchSpec"] | components["schemas"]["EdgeSpec"] | components["schemas"]["QKSpec"] | components["schemas"]["MeanEdgesSpec"] | components["schemas"]["ConnectionsSpec"] | components["schemas"]["PathsSpec"];
             /** @description Of a waiting job; null of others, and until the scheduler has looked. */
@@ -3070,7 +3505,8 @@ export interface components {
             kind: "jsonl";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
@@ -3092,10 +3528,12 @@ export interface components {
             kind: "jsonl";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
+        JsonValueInput: unknown;
         /**
          * JumpReLU
          * @description `z = pre * 1[pre > threshold]`, one learned threshold a feature, never below 0 (Rajamanoharan et al. 2024).
@@ -3263,6 +3701,22 @@ export interface components {
              * @description How many tokens of the dataset's training split a coder learned from, row after row in the seed's order.
              */
             tokens?: number | null;
+        };
+        /** LinkedJob */
+        LinkedJob: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "qk" | "mean-edges" | "connections" | "paths";
+            /** Name */
+            name: string;
+            state: components["schemas"]["JobState"];
         };
         /**
          * LogitRoot
@@ -3834,6 +4288,16 @@ export interface components {
              */
             next_cursor: string | null;
         };
+        /** Page[BatchView] */
+        Page_BatchView_: {
+            /** Items */
+            items: components["schemas"]["BatchView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
+        };
         /** Page[CoderView] */
         Page_CoderView_: {
             /** Items */
@@ -3894,10 +4358,30 @@ export interface components {
              */
             next_cursor: string | null;
         };
+        /** Page[PartView] */
+        Page_PartView_: {
+            /** Items */
+            items: components["schemas"]["PartView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
+        };
         /** Page[ProjectView] */
         Page_ProjectView_: {
             /** Items */
             items: components["schemas"]["ProjectView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
+        };
+        /** Page[UploadView] */
+        Page_UploadView_: {
+            /** Items */
+            items: components["schemas"]["UploadView"][];
             /**
              * Next Cursor
              * @description pass it as `cursor` for the next page; null at the end
@@ -3932,7 +4416,8 @@ export interface components {
             kind: "parquet";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
@@ -3954,7 +4439,8 @@ export interface components {
             kind: "parquet";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
@@ -3969,6 +4455,31 @@ export interface components {
             field: string;
             /** Name */
             name: string;
+        };
+        /**
+         * PartView
+         * @description A part that is missing, and where to PUT it.
+         */
+        PartView: {
+            /** File */
+            file: string;
+            /**
+             * Number
+             * @description From 1.
+             */
+            number: number;
+            /** Offset */
+            offset: number;
+            /**
+             * Size
+             * @description The link takes exactly so many bytes.
+             */
+            size: number;
+            /**
+             * Url
+             * @description Presigned; valid for 15 minutes.
+             */
+            url: string;
         };
         /** PasswordChange */
         PasswordChange: {
@@ -4296,13 +4807,52 @@ export interface components {
          * @description What a route asks for: `resource:action`. Whoever was not given it is refused.
          * @enum {string}
          */
-        Permission: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
+        Permission: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "secret:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
         /**
          * Permission
          * @description What a route asks for: `resource:action`. Whoever was not given it is refused.
          * @enum {string}
          */
-        PermissionInput: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
+        PermissionInput: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "secret:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
+        /** PipelineEstimate */
+        PipelineEstimate: {
+            /**
+             * Jobs
+             * @description Each behind those it waits for.
+             */
+            jobs: {
+                [key: string]: components["schemas"]["PlannedJob"];
+            };
+        };
+        /**
+         * PipelineRequest
+         * @description The body of `POST /api/v1/pipelines`: jobs by name, which refer to each other by `jobs/{name}`.
+         *
+         *     Where a job trains several coders a layer, `jobs/{name}/{variant}` are those of one name.
+         */
+        PipelineRequest: {
+            /** Jobs */
+            jobs: {
+                [key: string]: components["schemas"]["JobRequestInput"];
+            };
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+        };
+        /**
+         * PlannedJob
+         * @description A job of a pipeline, before it is submitted.
+         */
+        PlannedJob: {
+            /**
+             * Depends On
+             * @description Names of the jobs that it will wait for.
+             */
+            depends_on: string[];
+            estimate: components["schemas"]["EstimateView"];
+        };
         /** PoolView */
         PoolView: {
             /**
@@ -4652,6 +5202,29 @@ export interface components {
          * Requests
          * @description What a worker must have, where that is not what is worked out from the spec.
          */
+        Requests: {
+            /** Cpus */
+            cpus?: number | null;
+            /**
+             * Gpu Memory Bytes
+             * @description On a worker with a GPU, in place of the estimate.
+             */
+            gpu_memory_bytes?: number | null;
+            /**
+             * Gpus
+             * @description 1 for a worker with a GPU. A worker has one or none; without this, either will do.
+             */
+            gpus?: number | null;
+            /**
+             * Memory Bytes
+             * @description Of the machine; on a worker without a GPU in place of the estimate.
+             */
+            memory_bytes?: number | null;
+        };
+        /**
+         * Requests
+         * @description What a worker must have, where that is not what is worked out from the spec.
+         */
         RequestsInput: {
             /**
              * Cpus
@@ -4689,6 +5262,41 @@ export interface components {
          * @enum {string}
          */
         RoleInput: "viewer" | "member" | "maintainer" | "admin";
+        /**
+         * SecretName
+         * @description The environment variable under which a runner finds it. There are as many as there are uses.
+         * @enum {string}
+         */
+        SecretName: "HF_TOKEN";
+        /**
+         * SecretRequest
+         * @description The body of `PUT /api/v1/secrets/{name}`.
+         */
+        SecretRequest: {
+            /**
+             * Value
+             * Format: password
+             * @description 8 to 4096 characters of printable ASCII, as a header takes them
+             */
+            value: string;
+        };
+        /**
+         * SecretView
+         * @description Its value is never shown.
+         */
+        SecretView: {
+            name: components["schemas"]["SecretName"];
+            /**
+             * Set At
+             * Format: date-time
+             */
+            set_at: string;
+            /**
+             * User
+             * @description Who set it.
+             */
+            user: string | null;
+        };
         /** Selection */
         Selection: {
             /**
@@ -4922,6 +5530,87 @@ export interface components {
             /** Step */
             step: number;
         };
+        /** SweepEstimate */
+        SweepEstimate: {
+            /** Jobs */
+            jobs: number;
+            /** @description Of the job that needs most memory. */
+            largest: components["schemas"]["EstimateView"];
+            /**
+             * Largest Step
+             * @description What that one changes.
+             */
+            largest_step: string;
+            /**
+             * Published Bytes
+             * @description Of all jobs' results; null where that is not known.
+             */
+            published_bytes: number | null;
+        };
+        /**
+         * SweepRequest
+         * @description The body of `POST /api/v1/sweeps`: a job request, and what its spec is changed to, job by job.
+         *
+         *     Every combination of the grid's values is taken, with every one of `points`.
+         */
+        SweepRequest: {
+            /**
+             * Grid
+             * @description By field, the values it takes.
+             * @default {}
+             */
+            grid?: {
+                [key: string]: components["schemas"]["JsonValueInput"][];
+            };
+            /**
+             * Max Retries
+             * @description How often a job that failed by its own fault is tried again. Lost workers and preemptions do not count.
+             * @default 0
+             */
+            max_retries?: number;
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+            /**
+             * Points
+             * @description Changes that go together.
+             * @default []
+             */
+            points?: {
+                [key: string]: components["schemas"]["JsonValueInput"];
+            }[];
+            /**
+             * Priority
+             * @default normal
+             * @enum {string}
+             */
+            priority?: "low" | "normal" | "high";
+            /**
+             * @default {
+             *       "gpus": null,
+             *       "gpu_memory_bytes": null,
+             *       "cpus": null,
+             *       "memory_bytes": null
+             *     }
+             */
+            requests?: components["schemas"]["RequestsInput"];
+            /**
+             * Reuse
+             * @description Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it.
+             * @default true
+             */
+            reuse?: boolean;
+            /** Spec */
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["QKSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
+            /**
+             * Visibility
+             * @default project
+             * @enum {string}
+             */
+            visibility?: "project" | "lab";
+        };
         /**
          * TextSource
          * @description Files of plain UTF-8 text: `.txt`, `.txt.gz` or `.txt.zst`.
@@ -4934,7 +5623,8 @@ export interface components {
             kind: "text";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
             /**
@@ -4955,7 +5645,8 @@ export interface components {
             kind: "text";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
             /**
@@ -5225,6 +5916,130 @@ export interface components {
              */
             tokens_per_step?: number;
         };
+        /** UploadDetail */
+        UploadDetail: {
+            /** Completed At */
+            completed_at: string | null;
+            /** Contents */
+            contents: components["schemas"]["UploadFileView"][];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description It is deleted after this, unless a job that has not ended needs it. Asking for links puts it off.
+             */
+            expires_at: string;
+            /** Files */
+            files: number;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            /**
+             * Ref
+             * @description What a job's `path` takes to mean it.
+             */
+            ref: string;
+            /**
+             * Size
+             * @description Bytes of all files.
+             */
+            size: number;
+            /**
+             * State
+             * @description Jobs can name it once it is `complete`.
+             * @enum {string}
+             */
+            state: "open" | "complete";
+            /** User */
+            user: string | null;
+        };
+        /** UploadFile */
+        UploadFileInput: {
+            /**
+             * Name
+             * @description relative, `/`-separated, without `..`
+             */
+            name: string;
+            /**
+             * Sha256
+             * @description sha256, hex
+             */
+            sha256: string;
+            /** Size */
+            size: number;
+        };
+        /** UploadFileView */
+        UploadFileView: {
+            /** Name */
+            name: string;
+            /** Sha256 */
+            sha256: string;
+            /** Size */
+            size: number;
+        };
+        /**
+         * UploadRequest
+         * @description The body of `POST /api/v1/uploads`. The same again is the same upload, with the parts that it has.
+         */
+        UploadRequest: {
+            /** Files */
+            files: components["schemas"]["UploadFileInput"][];
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+        };
+        /** UploadView */
+        UploadView: {
+            /** Completed At */
+            completed_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description It is deleted after this, unless a job that has not ended needs it. Asking for links puts it off.
+             */
+            expires_at: string;
+            /** Files */
+            files: number;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            /**
+             * Size
+             * @description Bytes of all files.
+             */
+            size: number;
+            /**
+             * State
+             * @description Jobs can name it once it is `complete`.
+             * @enum {string}
+             */
+            state: "open" | "complete";
+            /** User */
+            user: string | null;
+        };
         /**
          * UserChange
          * @description What is not given stays as it is.
@@ -5397,6 +6212,279 @@ export interface operations {
             };
             /** @description Your key does not allow this */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_batches: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description only these */
+                kind?: ("sweep" | "pipeline") | null;
+                /** @description items on a page */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_BatchView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_one_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_whole_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_whole_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5768,6 +6856,162 @@ export interface operations {
             };
         };
     };
+    estimate_pipeline: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PipelineRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PipelineEstimate"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimate_sweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepEstimate"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_graphs: {
         parameters: {
             query?: {
@@ -6048,6 +7292,8 @@ export interface operations {
     list_jobs: {
         parameters: {
             query?: {
+                /** @description of this sweep or pipeline of the project */
+                batch?: string | null;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description any of these kinds */
@@ -6345,7 +7591,10 @@ export interface operations {
     };
     cancel_job: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description and all jobs behind it */
+                with_dependents?: boolean;
+            };
             header?: never;
             path: {
                 job_id: string;
@@ -6536,6 +7785,97 @@ export interface operations {
             };
             /** @description No such thing, or not visible to you */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_job: {
+        parameters: {
+            query?: {
+                /** @description and jobs that waited for it in vain */
+                with_dependents?: boolean;
+            };
+            header?: {
+                /** @description printable ASCII; the same key with the same body gives the same job */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The job that this key made before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7064,6 +8404,105 @@ export interface operations {
             };
             /** @description No such thing, or not visible to you */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    submit_pipeline: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description printable ASCII; the same key with the same body gives the same job */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PipelineRequest"];
+            };
+        };
+        responses: {
+            /** @description What this key made before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7716,6 +9155,207 @@ export interface operations {
             };
         };
     };
+    list_secrets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretView"][];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: components["schemas"]["SecretName"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SecretRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: components["schemas"]["SecretName"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_session: {
         parameters: {
             query?: never;
@@ -8090,6 +9730,553 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": string;
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    submit_sweep: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description printable ASCII; the same key with the same body gives the same job */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepRequest"];
+            };
+        };
+        responses: {
+            /** @description What this key made before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_uploads: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description items on a page */
+                limit?: number;
+                /** @description only those of this name */
+                name?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_UploadView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    announce_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UploadRequest"];
+            };
+        };
+        responses: {
+            /** @description The upload of the same files, as far as it is there */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    complete_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_upload_parts: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description items on a page */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_PartView_"];
                 };
             };
             /** @description A valid API key is required */

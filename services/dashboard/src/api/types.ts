@@ -6,6 +6,8 @@ type Schemas = components["schemas"];
 export type Problem = Schemas["Problem"];
 export type JobSummary = Schemas["JobSummary"];
 export type JobView = Schemas["JobView"];
+export type LinkedJob = Schemas["LinkedJob"];
+export type BatchView = Schemas["BatchView"];
 export type JobRequest = Schemas["JobRequest"];
 export type FeatureEdit = Schemas["FeatureEditInput"];
 export type SteerSpec = Schemas["SteerSpecInput"];
@@ -55,7 +57,7 @@ export interface Page<T> {
   next_cursor: string | null;
 }
 
-export const JOB_STATES: readonly JobState[] = ["queued", "dispatched", "running", "succeeded", "failed", "cancelled"];
+export const JOB_STATES: readonly JobState[] = ["blocked", "queued", "dispatched", "running", "succeeded", "failed", "cancelled"];
 // By kind, so that a kind which the API has and this list lacks does not compile.
 const KINDS: Record<JobKind, true> = {
   "import-model": true,

@@ -55,6 +55,15 @@ function parseZoom(text: string): Zoom | null {
   return from < to ? { from, to } : null;
 }
 
+/** As it comes back from the URL. */
+export function rounded({ from, to }: Zoom): Zoom {
+  return { from: Number(tidy(from)), to: Number(tidy(to)) };
+}
+
+export function sameZoom(a: Zoom | null, b: Zoom | null): boolean {
+  return a?.from === b?.from && a?.to === b?.to;
+}
+
 /** A tenth of a step or a second is finer than any screen. */
 function tidy(x: number): string {
   return String(Math.round(10 * x) / 10);

@@ -6,7 +6,7 @@ import uPlot from "uplot";
 
 import { drawn, type MetricGroup } from "../charts/curves";
 import { hue } from "../charts/palette";
-import type { ChartView, Zoom } from "../charts/view";
+import { rounded, sameZoom, type ChartView, type Zoom } from "../charts/view";
 import { decimal, duration, short } from "../format";
 import classes from "./MetricChart.module.css";
 
@@ -20,6 +20,8 @@ interface Props {
 }
 
 const HEIGHT = 190;
+/** More lines than this are a hair wide: wider ones take several times as long to draw, and cover each other. */
+const FEW = 16;
 // uPlot declares its enums as `const enum`, which isolated modules cannot read: the number stands for itself.
 // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment
 const LOGARITHMIC: uPlot.Scale.Distr = 3;
@@ -34,12 +36,14 @@ export default function MetricChart({ group, syncKey, view, onZoom }: Props) {
   const shown = useRef({ data, zoom });
   const zoomed = useRef(onZoom);
   const labels = group.series.map((series) => series.label).join("\n");
+  const words = useMemo(() => summary(group, x), [group, x]);
   const smooth = smoothing > 0;
 
   useEffect(() => {
+    const before = shown.current;
     shown.current = { data, zoom };
     zoomed.current = onZoom;
-    if (plot.current) show(plot.current, data, zoom);
+    if (plot.current && (before.data !== data || !sameZoom(before.zoom, zoom))) show(plot.current, data, zoom);
   }, [data, zoom, onZoom]);
 
   useEffect(() => {
@@ -48,15 +52,22 @@ export default function MetricChart({ group, syncKey, view, onZoom }: Props) {
     const chart = new uPlot(options(labels.split("\n"), element, { dark, logScale, smooth, x, syncKey }), shown.current.data, element);
     plot.current = chart;
     show(chart, shown.current.data, shown.current.zoom);
+    // Shown at once; the page and its other charts follow.
+    const zoomTo = (next: Zoom | null) => {
+      shown.current = { ...shown.current, zoom: next };
+      show(chart, shown.current.data, next);
+      zoomed.current(next);
+    };
     chart.hooks.setSelect = [
       () => {
         const { left, width } = chart.select;
         if (width <= 0) return;
-        zoomed.current({ from: chart.posToVal(left, "x"), to: chart.posToVal(left + width, "x") });
         chart.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+        const next = rounded({ from: chart.posToVal(left, "x"), to: chart.posToVal(left + width, "x") });
+        if (next.from < next.to) zoomTo(next);
       },
     ];
-    const onReset = () => zoomed.current(null);
+    const onReset = () => zoomTo(null);
     chart.over.addEventListener("dblclick", onReset);
     const observer = new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: HEIGHT }));
     observer.observe(element);
@@ -70,7 +81,7 @@ export default function MetricChart({ group, syncKey, view, onZoom }: Props) {
   return (
     <figure className={classes.chart} data-metric={group.name}>
       <figcaption>{group.name}</figcaption>
-      <div ref={box} role="img" aria-label={summary(group, x)} />
+      <div ref={box} role="img" aria-label={words} />
     </figure>
   );
 }
@@ -107,7 +118,7 @@ function options(labels: string[], element: HTMLElement, { dark, logScale, smoot
   const curves = labels.map((label, i): uPlot.Series => ({
     label,
     stroke: hue(i, labels.length, dark),
-    width: 1.5,
+    width: labels.length > FEW ? 1 / devicePixelRatio : 1.5,
     spanGaps: true,
     points: { size: 4 },
     value: (chart: uPlot, value: number | null, series: number, row: number | null) =>

@@ -47,7 +47,8 @@ export function Shell() {
             <Account />
           </div>
         </header>
-        <main id="main" className={classes.main} tabIndex={-1}>
+        {/* It scrolls, and not every page has something in it that the keyboard reaches. */}
+        <main id="main" className={classes.main} tabIndex={0}>
           <Outlet />
         </main>
       </div>

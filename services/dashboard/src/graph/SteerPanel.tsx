@@ -11,7 +11,7 @@ import { ProblemBox } from "../components/States";
 import { useJobFeed } from "../live/useJobFeed";
 import type { Graph } from "./model";
 import classes from "./panel.module.css";
-import { FIRST_VALUE, isOf, MOST_TOKENS, OPERATIONS, steerResult, steerSpec, type Operation, type Site } from "./steering";
+import { FIRST_VALUE, isOf, MOST_TOKENS, OPERATIONS, siteName, steerResult, steerSpec, type Operation, type Site } from "./steering";
 import { SteerOutcome } from "./SteerOutcome";
 
 interface Props {
@@ -92,7 +92,7 @@ function Followed({ graph, job: id, sites }: { graph: Graph; job: string; sites:
   const result = steerResult(job);
   if (!job || (result && !isOf(result, sites))) return null;
   return (
-    <div className={classes.outcome} role="status" aria-label="Steering">
+    <div className={classes.followed} role="status" aria-label="Steering">
       <p>
         <StateChip state={job.state} cancelling={job.cancel_requested && job.state === "running"} />{" "}
         <Link to="/jobs/$id" params={{ id }}>
@@ -101,7 +101,7 @@ function Followed({ graph, job: id, sites }: { graph: Graph; job: string; sites:
         {job.state === "queued" && <span className="dim"> waits for a worker</span>}
       </p>
       {job.error && <ProblemBox problem={job.error} />}
-      {result && <SteerOutcome graph={graph} result={result} />}
+      {result && <SteerOutcome result={result} nameOf={(site) => siteName(graph, site)} />}
     </div>
   );
 }

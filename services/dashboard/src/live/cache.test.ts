@@ -5,7 +5,7 @@ import { patchPages, type JobPages } from "./cache";
 
 function job(id: string, state: JobSummary["state"], minute: number): JobSummary {
   return {
-    id, state, project: "main", kind: "train", name: id, priority: "normal", visibility: "project", cancel_requested: false,
+    id, state, project: "main", kind: "train", name: id, priority: "normal", visibility: "project", cancel_requested: false, batch: null,
     progress: null, standing: null, error: null, created_at: new Date(60_000 * minute).toISOString(), started_at: null, finished_at: null,
   };
 }

@@ -10,7 +10,8 @@ export function patchPages(pages: JobPages, job: JobSummary, filter: JobFilter):
   const listed = pages.pages.some((page) => page.items.some((item) => item.id === job.id));
   const belongs =
     (filter.state.length === 0 || filter.state.includes(job.state)) &&
-    (filter.kind.length === 0 || filter.kind.includes(job.kind));
+    (filter.kind.length === 0 || filter.kind.includes(job.kind)) &&
+    (filter.batch === undefined || filter.batch === job.batch?.id);
   if (!listed) return belongs ? inserted(pages, job) : pages;
   const patched = (items: JobSummary[]) =>
     belongs ? items.map((item) => (item.id === job.id ? job : item)) : items.filter((item) => item.id !== job.id);

@@ -16,13 +16,13 @@ import { Actions } from "./job/Actions";
 import { Artifacts } from "./job/Artifacts";
 import { Ask } from "./job/Ask";
 import { Attempts } from "./job/Attempts";
-import { Evaluation } from "./job/Evaluation";
 import classes from "./job/job.module.css";
 import { Lineage } from "./job/Lineage";
+import { Links } from "./job/Links";
 import { Log } from "./job/Log";
 import { Metrics } from "./job/Metrics";
-import { Patching } from "./job/Patching";
 import { Result } from "./job/Result";
+import { Found } from "./job/results/Found";
 
 const route = getRouteApi("/lab/jobs/$id");
 
@@ -64,8 +64,7 @@ export default function Job() {
               )}
             </Card>
           )}
-          <Evaluation job={job} />
-          <Patching job={job} />
+          <Found job={job} />
           <Metrics id={id} feed={feed} startedAt={job.started_at} view={view} onView={onView} />
           <Log name={job.name} lines={feed.log} running={!isTerminal(job.state)} onWhole={onWhole} />
           <Artifacts id={id} />
@@ -73,6 +72,7 @@ export default function Job() {
         <div className={classes.column}>
           <Result job={job} />
           <Attempts attempts={job.attempts} />
+          <Links job={job} />
           <Lineage job={job} />
           <Ask job={job} />
           <About job={job} />

@@ -13,6 +13,7 @@ import { StandingNote } from "../components/StandingNote";
 import { StateChip } from "../components/StateChip";
 import { Empty, Failed, Loading } from "../components/States";
 import { Ago, Elapsed } from "../components/Time";
+import { BatchBar } from "./jobs/BatchBar";
 import { Bulk } from "./jobs/Bulk";
 import { SavedViews } from "./jobs/SavedViews";
 import classes from "./Jobs.module.css";
@@ -24,9 +25,16 @@ const COLUMNS: Column<JobSummary>[] = [
   {
     title: "Name",
     cell: (job) => (
-      <Link to="/jobs/$id" params={{ id: job.id }} data-row>
-        {job.name}
-      </Link>
+      <>
+        <Link to="/jobs/$id" params={{ id: job.id }} data-row>
+          {job.name}
+        </Link>
+        {job.batch && (
+          <Link to="/" search={{ batch: job.batch.id }} className={`dim ${classes.step}`} title={`${job.batch.step}, of the ${job.batch.kind} ${job.batch.name}`}>
+            {job.batch.step}
+          </Link>
+        )}
+      </>
     ),
   },
   { title: "Kind", cell: (job) => <span className="dim nowrap">{job.kind}</span> },
@@ -58,6 +66,7 @@ export default function Jobs() {
   const filter: JobFilter = {
     state: (search.state?.split(",") ?? []) as JobState[],
     kind: (search.kind?.split(",") ?? []) as JobKind[],
+    batch: search.batch,
   };
   const query = useInfiniteQuery(jobsQuery(filter));
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
@@ -79,6 +88,7 @@ export default function Jobs() {
         <Filters all={JOB_STATES} chosen={filter.state} onToggle={(value) => toggle("state", value)} label="State" />
         <Filters all={JOB_KINDS} chosen={filter.kind} onToggle={(value) => toggle("kind", value)} label="Kind" />
       </div>
+      {filter.batch !== undefined && <BatchBar id={filter.batch} />}
       <Bulk chosen={rows.filter((job) => chosen.has(job.id))} onClear={() => setChosen(new Set())} />
       <Card flush>
         {query.isPending ? (
@@ -88,7 +98,7 @@ export default function Jobs() {
           <Failed error={query.error} retry={() => void query.refetch()} />
         ) : rows.length > 0 ? (
           <LongTable label="Jobs" query={query} columns={[choice(rows, chosen, setChosen), ...COLUMNS]} />
-        ) : filter.state.length + filter.kind.length > 0 ? (
+        ) : filter.state.length + filter.kind.length > 0 || filter.batch !== undefined ? (
           <Empty title="No job matches these filters">Take a filter away to see more.</Empty>
         ) : (
           <Empty title="No jobs yet" command="clew submit job.yaml --watch">

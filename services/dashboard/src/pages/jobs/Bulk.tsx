@@ -2,7 +2,7 @@ import { Button } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
-import { cancelJob, eachOf, runAgain, type Outcome } from "../../api/jobs";
+import { cancelJob, eachOf, retryJob, runAgain, type Outcome } from "../../api/jobs";
 import { isTerminal, type JobSummary, type JobView } from "../../api/types";
 import { MOST_RUNS } from "../../charts/runs";
 import { Confirm } from "../../components/Confirm";
@@ -24,6 +24,7 @@ export function Bulk({ chosen, onClear }: Props) {
   });
   const living = chosen.filter((job) => !isTerminal(job.state) && !job.cancel_requested);
   const ended = chosen.filter((job) => isTerminal(job.state));
+  const failed = ended.filter((job) => job.state !== "succeeded");
   const runs = chosen.filter((job) => job.kind === "train" || job.kind === "import-coders");
   return (
     <div className={classes.bulk} role="toolbar" aria-label="Chosen jobs">
@@ -31,6 +32,11 @@ export function Bulk({ chosen, onClear }: Props) {
       {living.length > 0 && (
         <Confirm action="Cancel" pending={act.isPending} onConfirm={() => act.mutate({ jobs: living, one: cancelJob, done: "cancelled" })}>
           {living.length === 1 ? "The job stops" : `The ${living.length} jobs stop`} at the next step. What was made so far is not published.
+        </Confirm>
+      )}
+      {failed.length > 0 && (
+        <Confirm action="Retry" pending={act.isPending} onConfirm={() => act.mutate({ jobs: failed, one: (id) => retryJob(id), done: "tried again" })}>
+          {failed.length === 1 ? "A new job tries it" : `${failed.length} new jobs try them`} again with the same inputs, from the last checkpoint while it is kept.
         </Confirm>
       )}
       {ended.length > 0 && (
