@@ -19,13 +19,16 @@ from clew_client import Lab, Retry
 from clew_lab.catalogue.tables import Event, Metric, Project
 from clew_spec.api import EventView
 from clew_spec.jobs import JobState
+from clew_spec.people import Role
 
 __all__ = ["fleet"]
 
 pytestmark = pytest.mark.lab
 
-STEPS, STEP_MS, KILLS = 900, 25, 3
+STEPS, STEP_MS, KILLS = 1800, 25, 3
 LAG_S = 1.0
+RETRY = Retry(first_s=0.05, longest_s=1.0)
+"""An API that is started on a busy machine may take 20 s to answer; a watcher asks again at least every second."""
 
 
 class Api:
@@ -70,7 +73,7 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         url, key, job_id = self._where
         try:
-            with Lab(url, key, retry=Retry(first_s=0.05, longest_s=0.2)) as lab:
+            with Lab(url, key, retry=RETRY) as lab:
                 for event in lab.events(job_id):
                     self.heard.append((time.time(), event))
         except BaseException as failure:
@@ -93,18 +96,19 @@ def test_every_event_is_heard_once_in_order_and_within_a_second(fleet: Fleet, ap
     fleet.worker()
     world = World(fleet.sessions, fleet.lab.settings, tmp_path)
     (project,) = fleet.rows(Project, Project.id == fleet.actor.project_id)
-    _, key = world.key(project, None)
+    key = world.member(project, "ada", Role.MEMBER).key
     job_id = fleet.submit(f"steps_{STEPS}", f"ms_{STEP_MS}")
     watchers = [Watcher(api.url, key, job_id) for _ in range(2)]
     for watcher in watchers:
         watcher.start()
     for kill in range(1, KILLS + 1):
-        fleet.wait_for_step(job_id, kill * STEPS // (2 * KILLS))
-        fleet.wait(lambda: all(watcher.heard for watcher in watchers))
-        assert fleet.job(job_id).state is JobState.RUNNING
+        fleet.wait_for_step(job_id, kill * STEPS // (3 * KILLS))
+        fleet.wait(lambda: all(watcher.heard or watcher.failure for watcher in watchers))
+        assert [watcher.failure for watcher in watchers] == [None, None]
+        assert fleet.job(job_id).state == JobState.RUNNING
         api.kill()
     job = fleet.settle(job_id)
-    assert job.state is JobState.SUCCEEDED
+    assert job.state == JobState.SUCCEEDED
     for watcher in watchers:
         watcher.join(60)
         assert not watcher.is_alive(), "the stream ends when the job has"
@@ -120,7 +124,7 @@ def test_every_event_is_heard_once_in_order_and_within_a_second(fleet: Fleet, ap
     with Lab(api.url, key) as lab:  # all of it is kept
         again = list(lab.events(job_id))
         assert again == [event for _, event in watchers[0].heard]
-        (series,) = lab.metrics(job_id)
+        (series,) = lab.metrics(job_id, max_points=STEPS)
         assert series.steps == sorted(metric.step for metric in fleet.rows(Metric, Metric.job_id == job_id))
         assert len(series.steps) == STEPS
         progress = lab.job(job_id).view.progress
@@ -129,9 +133,9 @@ def test_every_event_is_heard_once_in_order_and_within_a_second(fleet: Fleet, ap
 
 
 def _lags(watcher: Watcher, outages: list[tuple[float, float]]) -> Iterator[float]:
-    """Seconds from the worker's word to the watcher's ear, of what was said while the API was there."""
+    """Seconds from the worker's word to the watcher's ear, of what was said while the watcher could be connected."""
     for at, event in watcher.heard:
         if event.type == "progress":
             said = datetime.fromisoformat(event.data["at"]).timestamp()
-            if not any(down - LAG_S <= said <= up for down, up in outages):
+            if not any(down - LAG_S <= said <= up + RETRY.longest_s for down, up in outages):
                 yield at - said
