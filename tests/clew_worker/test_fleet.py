@@ -15,7 +15,7 @@ from tests.support.servers import under_role
 
 from clew_api.app import create_app
 from clew_lab.catalogue.keys import create_key
-from clew_lab.catalogue.tables import Audit, Project, Worker
+from clew_lab.catalogue.tables import Audit, Membership, Project, User, Worker
 from clew_local.servers.ports import free_ports
 from clew_spec.errors import ClewError, InvalidSpec, Unavailable
 from clew_spec.jobs import JobState
@@ -120,9 +120,13 @@ def test_a_rolling_drain_loses_no_step(fleet: Fleet) -> None:
     )
     with fleet.sessions.begin() as session:
         project = session.get_one(Project, fleet.actor.project_id)
+        people = {admin: User(name=f"admin-{admin}".lower(), display_name="", admin=admin) for admin in (True, False)}
+        session.add_all(people.values())
+        session.flush()
+        session.add_all(Membership(project_id=project.id, user_id=user.id, role="member") for user in people.values())
         keys = {
-            admin: create_key(session, project, f"admin-{admin}", admin=admin, secret_key=settings.secret_key)[1]
-            for admin in (True, False)
+            admin: create_key(session, project, user.name, user=user, secret_key=settings.secret_key)[1]
+            for admin, user in people.items()
         }
     fleet.scheduler()
     first = fleet.worker("w1", module="clew_worker")
