@@ -4,7 +4,7 @@ With A the matrix of edges (rows are targets), N = |A| / rowsum |A| and p the ta
 `p N + p N^2 + ...` (circuit-tracer, `graph.py`). The graph has no cycles, so one pass from the logits down is exact.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -25,17 +25,14 @@ def influence(targets: Tensor, offsets: Tensor, sources: Tensor, weights: Tensor
     Scales with `start`, so sums to at most `start.sum()` over the leaves. Raises ValueError if rows are out of order.
     """
     flow = start.to(torch.float64, copy=True)
-    for run in independent_rows(targets, offsets, sources):
-        for first, last in _blocks(offsets, *run):
-            edges = slice(int(offsets[first]), int(offsets[last]))
-            lengths = offsets[first : last + 1].diff()
-            rows = torch.arange(last - first, device=lengths.device).repeat_interleave(lengths)
-            magnitude = weights[edges].abs().double()
-            sums = torch.zeros(last - first, dtype=torch.float64, device=magnitude.device).index_add_(
-                0, rows, magnitude
-            )
-            shares = magnitude / sums.where(sums > 0, 1.0)[rows]
-            flow.index_add_(0, sources[edges], shares * flow[targets[first:last]][rows])
+    for first, last in _blocks(offsets, independent_rows(targets, offsets, sources)):
+        edges = slice(int(offsets[first]), int(offsets[last]))
+        lengths = offsets[first : last + 1].diff()
+        rows = torch.arange(last - first, device=lengths.device).repeat_interleave(lengths)
+        magnitude = weights[edges].abs().double()
+        sums = torch.zeros(last - first, dtype=torch.float64, device=magnitude.device).index_add_(0, rows, magnitude)
+        shares = magnitude / sums.where(sums > 0, 1.0)[rows]
+        flow.index_add_(0, sources[edges], shares * flow[targets[first:last]][rows])
     return flow - start
 
 
@@ -66,11 +63,14 @@ def independent_rows(targets: Tensor, offsets: Tensor, sources: Tensor) -> Itera
     yield 0, last
 
 
-def _blocks(offsets: Tensor, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Cut rows into blocks of at most `BLOCK_EDGES` edges, or of one row, so that little is worked out at once."""
-    while first < last:
-        end = int(torch.searchsorted(offsets[first + 1 : last + 1], offsets[first] + BLOCK_EDGES, right=True))
-        yield first, (first := first + max(1, end))
+def _blocks(offsets: Tensor, runs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Cut runs of rows into blocks of at most `BLOCK_EDGES` edges, or of one row, so that little memory is taken."""
+    for first, last in runs:
+        while first < last:
+            fit = int(torch.searchsorted(offsets[first + 1 : last + 1], offsets[first] + BLOCK_EDGES, right=True))
+            end = first + max(1, fit)
+            yield first, end
+            first = end
 
 
 def node_influence(graph: Graph) -> Tensor:
