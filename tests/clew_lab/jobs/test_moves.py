@@ -1,5 +1,6 @@
 """Every write, against a job in every state, by its holder and by one who is not any more."""
 
+import ast
 import re
 from collections.abc import Callable
 from itertools import pairwise
@@ -158,12 +159,27 @@ def test_move_refuses_what_is_not_in_the_table(queue: Queue) -> None:
 
 def test_nothing_else_writes_a_jobs_state() -> None:
     root = Path(clew_lab.__file__).parent.parent.parent
-    writes = re.compile(r"\.state = |state=(?!\()|set state", re.IGNORECASE)
+    folders = ("shared/clew_lab", "services/clew_api", "services/clew_scheduler", "services/clew_worker")
     places = {
         path.name
-        for folder in ("shared/clew_lab", "services/clew_api", "services/clew_scheduler", "services/clew_worker")
+        for folder in folders
         for path in (root / folder).rglob("*.py")
-        for line in path.read_text().splitlines()
-        if writes.search(line) and "Job" in path.read_text() and re.search(r"\bjob\.state = |values\(.*state=", line)
+        if "migrations" not in path.parts
+        if any(map(_writes_a_jobs_state, ast.walk(ast.parse(path.read_text()))))
     }
-    assert places == {"moves.py", "uploads.py"}, "an upload has a state of its own"
+    assert places == {"moves.py"}
+
+
+def _writes_a_jobs_state(node: ast.AST) -> bool:
+    """`job.state = ...`, `update(Job)...values(state=...)`, or SQL that does the same."""
+    match node:
+        case ast.Attribute(value=ast.Name(id="job"), attr="state", ctx=ast.Store()):
+            return True
+        case ast.Call(func=ast.Attribute(attr="values"), keywords=keywords):
+            return any(keyword.arg == "state" for keyword in keywords) and "update(Job)" in ast.unparse(node)
+        case ast.Constant(value=str() as sql):
+            assigned = re.search(
+                r"\bupdate\s+jobs\b.*?\bset\b(.*?)(\b(from|where)\b|$)", sql, re.IGNORECASE | re.DOTALL
+            )
+            return assigned is not None and re.search(r"\bstate\s*=", assigned[1]) is not None
+    return False
