@@ -36,6 +36,13 @@ def bob(world: World) -> Tenant:
 
 
 @pytest.fixture
+def records(world: World, alice: Tenant) -> None:
+    """A model, a dataset and coders of alice's."""
+    world.dataset(alice)
+    world.coders(alice, world.model(alice), world.dataset(alice))
+
+
+@pytest.fixture
 def app(make_lab: Callable[..., Lab], database_url: str, tmp_path: Path) -> FastAPI:
     """Under the role that the API has in a lab."""
     folder = tmp_path / "dist"
