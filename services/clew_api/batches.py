@@ -91,7 +91,7 @@ def considered_sweep(lab: Lab, actor: Actor, sweep: SweepRequest) -> SweepEstima
 def _of_pipeline(lab: Lab, actor: Actor, request: JobRequest, ids: dict[str, UUID], name: str) -> tuple[Asked, int]:
     others = awaited(request.spec)
     if not others:
-        return weighed(lab, actor, request)
+        return weighed(lab, actor, request, lambda _session, asked, published_bytes: (asked, published_bytes))
     changes: dict[str, str] = {field: f"{ids[other]}{variant}" for field, (other, variant) in others.items()}
     bound = request.model_copy(update={"spec": request.spec.model_copy(update=changes)})
     asked = waiting(lab, actor, bound, after=frozenset(ids[other] for other, _ in others.values()), name=name)

@@ -1,5 +1,7 @@
 """What is asked for, resolved and weighed: the same for a job that is submitted and for one that is only considered."""
 
+from collections.abc import Callable
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -18,39 +20,50 @@ from clew_spec.batches import references
 from clew_spec.estimates import Estimate, Facts
 from clew_spec.jobs import JobRequest
 
+T = TypeVar("T")
+
 
 def considered(lab: Lab, actor: Actor, request: JobRequest) -> EstimateView:
     """What the job would take. Raises `InvalidSpec` where its references name nothing, or do not fit each other."""
     if waits := waiting(lab, actor, request):
         return unseen(waits.name)
-    return _weighed(lab, actor, request)[2]
+    return _weighed(lab, actor, request, lambda _session, _resolved, _facts, found: found)
 
 
-def admitted(lab: Lab, actor: Actor, request: JobRequest, idempotency_key: str | None) -> Asked:
-    """The job to be queued, with what its references mean, and what it needs of a worker.
-
-    Raises as above, where no live worker has that, and where the project may not store what it would publish.
-    """
+def admitted(
+    lab: Lab, actor: Actor, request: JobRequest, idempotency_key: str | None, then: Callable[[Session, Asked], T]
+) -> T:
+    """`then`, in a transaction in which the job can be accepted. Raises as `weighed`, and over the project's quota."""
     if idempotency_key is not None:
         with lab.transaction() as session:
             earlier = queries.job_of_idempotency_key(session, actor, idempotency_key)
-            if earlier is not None:  # all this was settled then
-                return Asked(request, earlier.name, earlier.inputs)
-    asked, published_bytes = weighed(lab, actor, request)
-    with lab.statement() as session:
+            if earlier is not None:  # all that is asked below was settled then
+                return then(session, Asked(request, earlier.name, earlier.inputs))
+
+    def take(session: Session, asked: Asked, published_bytes: int) -> T:
         require_space(session, actor, published_bytes)
-    return asked
+        return then(session, asked)
+
+    return weighed(lab, actor, request, take)
 
 
-def weighed(lab: Lab, actor: Actor, request: JobRequest) -> tuple[Asked, int]:
-    """As `admitted`, but for the space that its results take: bytes of those, as far as they are known."""
+def weighed(lab: Lab, actor: Actor, request: JobRequest, then: Callable[[Session, Asked, int], T]) -> T:
+    """`then`, with the job to be queued: what its references mean, and what it needs of a worker.
+
+    And with the bytes that it would publish, as far as they are known. Raises as above, and where no live worker has
+    what the job needs.
+    """
     if waits := waiting(lab, actor, request):
-        return waits, 0
-    resolved, facts, found = _weighed(lab, actor, request)
-    require_fit(request, facts, found)
-    asked = Asked(request, resolved.name, resolved.inputs, needs_of(request.spec, facts, request.requests))
-    disk = found.estimate.disk
-    return asked, disk.published_bytes if disk else 0
+        with lab.transaction() as session:
+            return then(session, waits, 0)
+
+    def fitting(session: Session, resolved: Resolved, facts: Facts, found: EstimateView) -> T:
+        require_fit(request, facts, found)
+        asked = Asked(request, resolved.name, resolved.inputs, needs_of(request.spec, facts, request.requests))
+        disk = found.estimate.disk
+        return then(session, asked, disk.published_bytes if disk else 0)
+
+    return _weighed(lab, actor, request, fitting)
 
 
 def waiting(
@@ -85,18 +98,20 @@ def unseen(name: str) -> EstimateView:
     return EstimateView(estimate=Estimate.of(unknown=dict.fromkeys(every, why)), workers=[], fits=True, reason=why)
 
 
-def _weighed(lab: Lab, actor: Actor, request: JobRequest) -> tuple[Resolved, Facts, EstimateView]:
+def _weighed(
+    lab: Lab, actor: Actor, request: JobRequest, then: Callable[[Session, Resolved, Facts, EstimateView], T]
+) -> T:
     spec = request.spec
 
-    def weigh(session: Session, tokens: int | None = None) -> tuple[Resolved, Facts, EstimateView]:
+    def weigh(session: Session, tokens: int | None = None) -> T:
         facts = facts_of(session, resolved.inputs, prompt_tokens=tokens)
         found = estimate_job(session, actor, request, resolved.inputs, facts, alive_s=lab.settings.alive_s)
-        return resolved, facts, found
+        return then(session, resolved, facts, found)
 
     with lab.transaction() as session:
         resolved = refs.resolve(session, actor, spec, import_roots=lab.settings.import_roots)
         if resolved.tokenizer is None:
             return weigh(session)
-    tokens = refs.check_text(spec, resolved, lab.tokenizers.get(resolved.tokenizer))
+    tokens = refs.check_text(spec, resolved, lab.tokenizers.get(resolved.tokenizer))  # no connection waits for it
     with lab.transaction() as session:
         return weigh(session, tokens)

@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response, status
+from sqlalchemy.orm import Session
 
 from clew_api.auth import ActorDep, requires
 from clew_api.body import body_of, declared_body
@@ -13,7 +14,7 @@ from clew_api.params import Cursor, IdempotencyKey, Limit
 from clew_api.problems import declared
 from clew_api.submission import admitted
 from clew_lab.catalogue import queries
-from clew_lab.jobs.accept import accept
+from clew_lab.jobs.accept import Asked, accept
 from clew_lab.jobs.cancel import cancel, cancel_with_dependents
 from clew_lab.jobs.quotas import require_space
 from clew_lab.jobs.retry import retry
@@ -28,6 +29,7 @@ READ = [requires(Permission.JOB_READ)]
 # The actor comes before the body, so that who has no key learns nothing else.
 @router.post(
     "",
+    response_model=JobView,
     status_code=status.HTTP_202_ACCEPTED,
     dependencies=[requires(Permission.JOB_SUBMIT)],
     responses={
@@ -40,16 +42,15 @@ def submit_job(
     lab: LabDep,
     actor: ActorDep,
     request: Annotated[JobRequest, Depends(body_of(JobRequest))],
-    response: Response,
     idempotency_key: IdempotencyKey = None,
-) -> JobView:
+) -> Response:
     """Queue a job. Everything that can be known beforehand is checked before.
 
     Where `reuse` is not refused and a job of the project has succeeded at exactly the same, that one is the answer.
     A spec may refer to a job of the project that has not ended, by its UUID: then the new one waits for it.
     """
-    asked = admitted(lab, actor, request, idempotency_key)
-    with lab.transaction() as session:
+
+    def take(session: Session, asked: Asked) -> tuple[JobView, bool]:
         job, created = accept(
             session,
             actor,
@@ -62,10 +63,17 @@ def submit_job(
             request_id=request_id(),
             code_version=lab.settings.code_version,
         )
-        view = queries.get_job(session, actor, job.id)
-    response.status_code = status.HTTP_202_ACCEPTED if created else status.HTTP_200_OK
-    response.headers["Location"] = f"/api/v1/jobs/{view.id}"
-    return view
+        known = created and not asked.after
+        return queries.new_job(actor, job) if known else queries.get_job(session, actor, job.id), created
+
+    view, created = admitted(lab, actor, request, idempotency_key, take)
+    # As JSON already: to have it validated and written elsewhere takes another thread.
+    return Response(
+        view.model_dump_json(by_alias=True),
+        status.HTTP_202_ACCEPTED if created else status.HTTP_200_OK,
+        {"Location": f"/api/v1/jobs/{view.id}"},
+        media_type="application/json",
+    )
 
 
 @router.get("", dependencies=READ, responses=declared(401, 422, 503))

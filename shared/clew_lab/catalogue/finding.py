@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import or_
+from sqlalchemy import Select, Uuid, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.engine import once
-from clew_lab.catalogue.scope import Actor, readable
+from clew_lab.catalogue.scope import Actor, may_read, readable
 from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Graph, Model
 from clew_spec.attribution import MAX_PROMPT_TOKENS
 from clew_spec.coders import CoderConfig
@@ -54,14 +55,21 @@ def find(session: Session, actor: Actor, table: type[R], ref: str, where: str) -
 
 
 def _find(session: Session, actor: Actor, table: type[R], ref: str) -> R | None:
-    statement = readable(actor, table)
     if as_id := _uuid(ref):
         made = table.id == as_id, table.job_id == as_id
-        found = session.scalar(statement.where(or_(*made)).order_by(made[0].desc()).limit(1))
+        found = session.scalar(readable(actor, table).where(or_(*made)).order_by(made[0].desc()).limit(1))
         if found is not None:
             return found
-    newest = (table.project_id == actor.project_id).desc(), table.id.desc()
-    return session.scalar(statement.where(table.name == ref).order_by(*newest).limit(1))
+    newest: R | None = session.scalar(_named(table), {"own": actor.project_id, "named": ref})
+    return newest
+
+
+@cache
+def _named(table: type[R]) -> Select[R]:
+    """The newest of a name: built once, for almost every job that is submitted asks."""
+    own = bindparam("own", type_=Uuid())
+    newest = (table.project_id == own).desc(), table.id.desc()
+    return select(table).where(may_read(own, table), table.name == bindparam("named")).order_by(*newest).limit(1)
 
 
 def coders_and_model(session: Session, actor: Actor, ref: str) -> tuple[list[Coder], Model]:

@@ -4,10 +4,11 @@ import hmac
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from pydantic import SecretStr
-from sqlalchemy import Select, and_, delete, func, select, update
+from sqlalchemy import Row, Select, and_, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.keys import SERVICE, digest, known, live, well_formed
@@ -31,10 +32,10 @@ def actor_of_key(session: Session, plain: str, *, secret_key: SecretStr) -> Acto
     if not well_formed(plain):
         raise NotAuthenticated(_REFUSED, hint=_HINT)
     wanted = digest(secret_key, plain)
-    found = session.execute(_keys().where(ApiKey.digest == wanted)).one_or_none()
-    if found is None or not hmac.compare_digest(found[0].digest, wanted):
+    found = session.execute(_BY_DIGEST, {"wanted": wanted}).one_or_none()
+    if found is None or not hmac.compare_digest(found.digest, wanted):
         raise NotAuthenticated(_REFUSED, hint=_HINT)
-    return _of_key(session, *found)
+    return _of_key(session, found)
 
 
 def actor_of_cookie(session: Session, cookie: str, *, secret_key: SecretStr) -> tuple[Actor, datetime]:
@@ -44,9 +45,9 @@ def actor_of_cookie(session: Session, cookie: str, *, secret_key: SecretStr) -> 
 
 def still(session: Session, credential: str, actor: Actor, permission: Permission) -> bool:
     """Whether what is stored under this digest, a key or a session, still opens that project and may do this there."""
-    key = session.execute(_keys().where(ApiKey.digest == credential)).one_or_none()
+    key = session.execute(_BY_DIGEST, {"wanted": credential}).one_or_none()
     try:
-        now = _of_key(session, *key) if key is not None else _of_session(session, credential)[0]
+        now = _of_key(session, key) if key is not None else _of_session(session, credential)[0]
     except NotAuthenticated:
         return False
     return now.may(permission) and now.project_id == actor.project_id
@@ -130,15 +131,27 @@ def granted(role: Role | None, admin: bool, scopes: Iterable[str] | None = None)
     return everything if scopes is None else everything & frozenset(known(scopes))
 
 
-def _keys() -> Select[ApiKey, str, User | None, str | None]:
+def _keys() -> Select[*tuple[Any, ...]]:
+    """What decides whom a live key speaks for: columns alone, since every request asks."""
     member = and_(Membership.user_id == ApiKey.user_id, Membership.project_id == ApiKey.project_id)
     return (
-        select(ApiKey, Project.name, User, Membership.role)
+        select(
+            *(ApiKey.id, ApiKey.name, ApiKey.project_id, ApiKey.digest, ApiKey.scopes, ApiKey.last_used_at),
+            Project.name.label("project"),
+            User.id.label("user_id"),
+            User.name.label("user"),
+            User.admin,
+            Membership.role,
+        )
         .join(Project, Project.id == ApiKey.project_id)
         .outerjoin(User, User.id == ApiKey.user_id)
         .outerjoin(Membership, member)
         .where(*live())
     )
+
+
+_BY_DIGEST = _keys().where(ApiKey.digest == bindparam("wanted"))
+"""Asked with every request, so it is built once."""
 
 
 def _of_session(session: Session, wanted: str) -> tuple[Actor, datetime]:
@@ -152,23 +165,24 @@ def _of_session(session: Session, wanted: str) -> tuple[Actor, datetime]:
     found = session.execute(_keys().where(ApiKey.id == row.key_id)).one_or_none()
     if found is None:
         raise _ended()
-    return _of_key(session, *found), row.expires_at
+    return _of_key(session, found), row.expires_at
 
 
-def _of_key(session: Session, key: ApiKey, project: str, user: User | None, of_member: str | None) -> Actor:
-    """The key's actor; notes that the key was used. The caller commits."""
+def _of_key(session: Session, key: Row[*tuple[Any, ...]]) -> Actor:
+    """The actor of a row of `_keys`; notes that the key was used. The caller commits."""
     if key.last_used_at is None or datetime.now(UTC) - key.last_used_at > USED_RESOLUTION:
         session.execute(update(ApiKey).where(ApiKey.id == key.id).values(last_used_at=func.now()))
-    role = Role(of_member) if of_member else None
-    permissions = granted(role, user.admin, key.scopes) if user else SERVICE & frozenset(known(key.scopes or ()))
-    here = role is not None or user is None
+    role = Role(key.role) if key.role else None
+    scopes = key.scopes or ()
+    permissions = granted(role, key.admin, key.scopes) if key.user_id else SERVICE & frozenset(known(scopes))
+    here = role is not None or key.user_id is None
     return Actor(
         project_id=key.project_id if here else NOWHERE,
-        project_name=project if here else "",
+        project_name=key.project if here else "",
         key_id=key.id,
         key_name=key.name,
-        user_id=user.id if user else None,
-        user_name=user.name if user else None,
+        user_id=key.user_id,
+        user_name=key.user,
         role=role,
         permissions=permissions,
     )

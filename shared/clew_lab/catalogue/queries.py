@@ -98,6 +98,12 @@ def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
     )
 
 
+def new_job(actor: Actor, job: Job) -> JobView:
+    """As `get_job`, of one that this transaction has made and that waits for no other: nothing else is known of it."""
+    nothing: dict[str, Any] = {"depends_on": [], "dependents": [], "retries": [], "retry_of": None}
+    return views.job_view(job, actor.project_name, None, [], None, batch=None, **nothing)
+
+
 def _linked(session: Session, actor: Actor, job: Job) -> dict[str, Any]:
     """The job's batch, and the jobs that it has to do with, as far as the actor may see them."""
     wanted = {

@@ -53,9 +53,13 @@ class Actor:
         return thing.created_by is not None and thing.created_by == self.key_id
 
 
-def may_read(actor: Actor, table: type[Any]) -> ColumnElement[bool]:
-    """Rows of the actor's own project, and what others show to the whole lab."""
-    return or_(table.project_id == actor.project_id, table.visibility == "lab")
+def may_read(actor: Actor | ColumnElement[UUID], table: type[Any]) -> ColumnElement[bool]:
+    """Rows of the actor's own project, and what others show to the whole lab.
+
+    actor: or, in a statement that is built for all of them, the parameter that will be the project.
+    """
+    own = actor.project_id if isinstance(actor, Actor) else actor
+    return or_(table.project_id == own, table.visibility == "lab")
 
 
 def readable(actor: Actor, table: type[Visible]) -> Select[Visible]:

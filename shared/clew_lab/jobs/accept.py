@@ -3,21 +3,20 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Executable, Text, bindparam, select, text
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue import queries
 from clew_lab.catalogue.scope import Actor, owned
-from clew_lab.catalogue.tables import Audit, Dependency, Job
-from clew_lab.jobs import events
+from clew_lab.catalogue.tables import Dependency, Job
 from clew_lab.jobs.needs import NOTHING, Needs
-from clew_lab.jobs.notify import notify_queue
+from clew_lab.jobs.notify import JOBS, QUEUE
 from clew_spec.errors import Conflict
 from clew_spec.jobs import POOL_OF, PURE, JobRequest, JobState
 
@@ -66,30 +65,39 @@ def accept(
     row = columns(actor, asked, code_version)
     if (job := known(session, actor, request, row["content_digest"], idempotency_key)) is not None:
         return job, False
-    job = session.scalar(
-        insert(Job)
-        .values(**row, idempotency_key=idempotency_key)
-        .on_conflict_do_nothing(index_elements=[Job.project_id, Job.idempotency_key])
-        .returning(Job)
-    )
+    row["idempotency_key"] = idempotency_key
+    job = session.scalar(_accepting(tuple(row)), {**row, "request_id": request_id})
     if job is None:
         return _earlier(session, actor, idempotency_key, row["request_digest"]), False
     session.add_all(Dependency(project_id=job.project_id, job_id=job.id, on_id=on_id) for on_id in asked.after)
-    events.append(session, job, ("state", {"state": asked.state.value, "from": None}))
-    session.add(
-        Audit(
-            project_id=actor.project_id,
-            key_id=actor.key_id,
-            user_id=actor.user_id,
-            action="job.accepted",
-            target=str(job.id),
-            request_id=request_id,
-            data={"kind": job.kind, "name": job.name, "request_digest": job.request_digest},
-        )
-    )
-    session.flush()
-    notify_queue(session)
     return job, True
+
+
+@cache
+def _accepting(names: tuple[str, ...]) -> Executable:
+    """Job, first event, audit row and both bells, or nothing where the idempotency key is taken. names: of columns.
+
+    One statement, spelled once: what a submission waits for is mostly statements, their building and their way.
+    """
+    statement = text(f"""
+        with job as (
+            insert into jobs ({", ".join(names)}, last_seq) values ({", ".join(f":{name}" for name in names)}, 1)
+            on conflict (project_id, idempotency_key) do nothing
+            returning *
+        ), event as (
+            insert into events (project_id, job_id, seq, fence, type, data)
+            select project_id, id, last_seq, fence, 'state', jsonb_build_object('state', state, 'from', null) from job
+        ), audited as (
+            insert into audit (project_id, key_id, user_id, action, target, request_id, data)
+            select project_id, created_by, user_id, 'job.accepted', cast(id as text), :request_id,
+                   jsonb_build_object('kind', kind, 'name', name, 'request_digest', request_digest)
+            from job
+        )
+        select job.*, pg_notify('{QUEUE}', ''), pg_notify('{JOBS}', cast(id as text)) from job
+    """)  # noqa: S608  # names of columns and channels
+    types = {name: Job.__table__.c[name].type for name in names}
+    typed = (bindparam(name, type_=type) for name, type in types.items())
+    return select(Job).from_statement(statement.bindparams(*typed, bindparam("request_id", type_=Text())))
 
 
 def columns(actor: Actor, asked: Asked, code_version: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.scope import Actor, readable
@@ -96,10 +96,16 @@ def _graph_facts(graph: Graph) -> GraphFacts:
     )
 
 
+_LIVE = (
+    select(Worker)
+    .where(Worker.pool == bindparam("of_pool"), ~Worker.draining)
+    .where(Worker.beat_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, bindparam("alive_s")))
+    .order_by(Worker.name)
+)
+
+
 def _live(session: Session, pool: Pool, alive_s: float) -> Sequence[Worker]:
-    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, alive_s)
-    alive = select(Worker).where(Worker.pool == pool, Worker.beat_at > since, ~Worker.draining)
-    return session.scalars(alive.order_by(Worker.name)).all()
+    return session.scalars(_LIVE, {"of_pool": pool, "alive_s": alive_s}).all()
 
 
 def _at(facts: Facts, worker: Worker | WorkerFit) -> Facts:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue import uploads
@@ -13,6 +13,8 @@ from clew_spec.units import size
 
 LARGEST = 3
 """Jobs that are named where their files are too much."""
+
+_QUOTA = select(Project.max_stored_bytes).where(Project.id == bindparam("of_project"))
 
 
 def set_quotas(
@@ -45,8 +47,7 @@ def require_space(
 
     lock: until the transaction ends, no other one of this project gets here: what is weighed is not weighed twice.
     """
-    quota = select(Project.max_stored_bytes).where(Project.id == actor.project_id)
-    most = session.scalar(quota.with_for_update() if lock else quota)
+    most = session.scalar(_QUOTA.with_for_update() if lock else _QUOTA, {"of_project": actor.project_id})
     if most is None:
         return
     stored = stored_bytes(session, actor.project_id)
