@@ -20,6 +20,7 @@ from clew_spec.graph import GraphDocument, Node
 from clew_spec.mean_edges import MeanEdges, MeanPart, MeanSource, MeanToken
 from clew_spec.patching import PatchEffect, PatchSummary
 from clew_spec.paths import PathsSummary
+from clew_spec.qk import QKNode, QKPair, QKPart, QKScore
 from clew_spec.results import (
     ConnectionsResult,
     EdgeResult,
@@ -28,6 +29,7 @@ from clew_spec.results import (
     MeanEdgesResult,
     PatchResult,
     PathsResult,
+    QKResult,
     Result,
     SteerResult,
 )
@@ -57,6 +59,7 @@ def analyses(document: GraphDocument) -> dict[str, Analysis]:
     return {
         "paths": _paths(document, logit),
         "edge": _edge(document, feature, logit),
+        "qk": _qk(document, feature),
         "mean-edges": _mean_edges(),
         "connections": _connections(),
         "faithfulness": _faithfulness(document),
@@ -115,6 +118,41 @@ def _edge(document: GraphDocument, feature: Node, logit: Node) -> Analysis:
         name=document.name, graph_digest=digest(document.name), tokens=tokens, split=split, lineage=LINEAGE
     )
     return Analysis({"kind": "edge", "graph": document.name, "source": str(feature.id), "target": "logit"}, result)
+
+
+def _qk(document: GraphDocument, feature: Node) -> Analysis:
+    tokens = document.summary.tokens
+    key = next(node for node in document.nodes if node.type == "token" and node.position == 1)
+    score = QKScore(
+        layer=9,
+        head=2,
+        query=feature.position,
+        key=1,
+        against=0,
+        score=0.5,
+        cap_at=50.0,
+        attention=0.75,
+        attention_against=0.125,
+        residual=1e-7,
+        pairs=[QKPair(query=feature, key=key, weight=1.25), QKPair(query=None, key=key, weight=-0.5)],
+        rest=-0.25,
+        queries=[QKNode(node=feature, weight=1.0), QKNode(node=None, weight=-0.5)],
+        keys=[QKNode(node=key, weight=0.5)],
+        parts=[
+            QKPart(query="feature", key="token", weight=1.0),
+            QKPart(query="head", key="token", weight=-0.5),
+        ],
+    )
+    result = QKResult(
+        name=document.name,
+        graph_digest=digest(document.name),
+        tokens=tokens,
+        qk=score,
+        files=["qk.json"],
+        lineage=LINEAGE,
+    )
+    spec = {"kind": "qk", "graph": document.name, "head": "L9H2", "query": feature.position, "key": 1, "against": 0}
+    return Analysis(spec, result, ("qk.json",))
 
 
 def _mean_edges() -> Analysis:

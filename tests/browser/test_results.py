@@ -10,6 +10,10 @@ from tests.browser.scene import Scene
 SHOWN = {
     "paths": ("Paths to Mary", ["50 found: 31.3% of all that leads there", "43.8%"]),
     "edge": ("→ Mary", ["edge +1.00", "6.3%", "a logit has no cap", "L9H2", "+1.25", "−0.500", "Layer by layer"]),
+    "qk": (
+        "rather than 0",
+        ["score +0.500", "75.0% against 12.5%", "caps scores at 50", "+1.25", "−0.500", "the head's biases"],
+    ),
     "mean-edges": (
         "Mean edges into L8/F123",
         [

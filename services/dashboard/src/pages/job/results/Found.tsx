@@ -1,5 +1,6 @@
 import type { JobView } from "../../../api/types";
 import type { SteerResult } from "../../../graph/steering";
+import { AttentionScore, type QKResult } from "./AttentionScore";
 import { Calibrations, type ExportResult } from "./Calibrations";
 import { Connections, type ConnectionsResult } from "./Connections";
 import { EdgeParts, type EdgeResult } from "./EdgeParts";
@@ -20,6 +21,7 @@ type FoundResult =
   | MeanEdgesResult
   | PatchResult
   | PathsResult
+  | QKResult
   | SteerResult;
 
 /** What a job found out, where that is more than what it added to the lab. */
@@ -42,6 +44,8 @@ export function Found({ job }: { job: JobView }) {
       return <Patching result={result} />;
     case "paths":
       return <Paths result={result} />;
+    case "qk":
+      return <AttentionScore result={result} />;
     case "steering":
       return <Steering result={result} />;
     default:
