@@ -41,4 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="takes minutes: `make test-full`, or `-m long`"))
         if group == "browser" and left_out:
             item.add_marker(pytest.mark.skip(reason=left_out))
+        if item.path.is_relative_to(_HERE / "thread"):  # two labs at once would each be too slow for its tests
+            item.add_marker(pytest.mark.xdist_group("thread"))
+            item.add_marker(pytest.mark.timeout(900))
     items.sort(key=lambda item: GROUPS.index(groups[item]))
