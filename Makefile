@@ -8,7 +8,7 @@ ONLY ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python dashboard chromium lint types unit test test-full demo demo-verify bench study finding gpu-check clean
+.PHONY: help setup python dashboard chromium lint types unit test test-full demo demo-verify bench study finding chaos gpu-check clean
 .DELETE_ON_ERROR:
 
 help: ## Show this.
@@ -78,11 +78,20 @@ lint: python ## Style, types and the directions between packages.
 unit: dashboard ## The dashboard's own checks and tests.
 	@if [ -f $(DASHBOARD)/package.json ]; then cd $(DASHBOARD) && npm run lint --silent && npm run check --silent && npm test --silent; fi
 
+# Two of the groups wait for nobody's clock, so each of a few processes runs a part of them, with servers of its own.
+PYTEST := $(PY) -m pytest --durations=10
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadgroup
+
 test: setup chromium lint unit ## Set up and run every test; ONLY=science, lab, chaos or browser for one group.
-	$(PY) -m pytest --durations=10 $(if $(ONLY),-m $(ONLY)) $(ARGS)
+ifeq ($(ONLY),)
+	$(PYTEST) $(SIDE_BY_SIDE) -m "science or lab" $(ARGS)
+	$(PYTEST) -m "chaos or browser" $(ARGS)
+else
+	$(PYTEST) $(if $(filter science lab,$(ONLY)),$(SIDE_BY_SIDE)) -m "$(ONLY)" $(ARGS)
+endif
 
 test-full: setup chromium lint unit ## As `test`, and what we write and read against other projects as they are installed.
-	$(PY) -m pytest --durations=10 -m "$(or $(ONLY),peers or not peers)" $(ARGS)
+	$(PYTEST) -m "$(or $(ONLY),peers or not peers)" $(ARGS)
 
 # --- To see it work --------------------------------------------------------------------------------------------------
 demo: setup ## A real model from import to circuit, through REST and the queue, in minutes on a CPU.
@@ -91,7 +100,7 @@ demo: setup ## A real model from import to circuit, through REST and the queue, 
 demo-verify: python ## Confirm 50 random edges of the demo's graph by doubling their sources in the model itself.
 	@$(PY) -m demo.verify
 
-bench: python ## Measure against other projects; prints a table. ONLY=group for one group.
+bench: setup ## Measure against other projects; prints a table. ONLY=group for one group.
 	@$(PY) -m benchmarks $(ONLY) $(ARGS)
 
 study: python ## SAE against transcoder on a real model: writes docs/sae-against-transcoder.md; about an hour on two free cores.
@@ -99,6 +108,9 @@ study: python ## SAE against transcoder on a real model: writes docs/sae-against
 
 finding: python ## Greater-than in a real model, coders trained for it: writes docs/greater-than.md; one to two hours.
 	@$(PY) -m studies.greater_than $(ARGS)
+
+chaos: python ## 200 short jobs under random faults, and the account of them; ARGS="--jobs 40 --seed 7".
+	@$(PY) -m tests.chaos.run $(ARGS)
 
 gpu-check: python ## Try what training needs of a GPU, and print what passed; ARGS="--device cpu" tries it without one.
 	@$(PY) -m deploy.gpu_check $(ARGS)

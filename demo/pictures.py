@@ -1,11 +1,10 @@
 """Take the README's pictures from the lab that `make demo` left running: `.venv/bin/python -m demo.pictures`."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
+from tests.support.browser import chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "pictures"
@@ -14,13 +13,8 @@ CREDENTIALS = ROOT / ".demo" / "credentials.json"
 
 def main() -> None:
     credentials = json.loads(CREDENTIALS.read_text())
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"],
-        )
+    with chromium() as browser:
         page = browser.new_page(
             viewport={"width": 1440, "height": 900}, color_scheme="dark", base_url=credentials["url"]
         )
@@ -31,7 +25,6 @@ def main() -> None:
         training = newest(page, "jobs?kind=train")
         take(page, f"/jobs/{training}", "training")
         take(page, f"/graphs/{graph}", "graph")
-        browser.close()
 
 
 def newest(page: Page, what: str) -> str:

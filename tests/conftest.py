@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.support.servers", "tests.support.browser"]
 
 GROUPS = ("science", "lab", "chaos", "browser", "peers")
 _HERE = Path(__file__).parent
+
+settings.register_profile("clew", deadline=None)  # a busy machine is no failure
+settings.load_profile("clew")
 
 
 def group_of(item: pytest.Item) -> str:
@@ -33,6 +37,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(group)
         if group == "peers" and "peers" not in config.getoption("markexpr"):
             item.add_marker(pytest.mark.skip(reason="installs other projects: `make test-full`, or `-m peers`"))
+        if item.get_closest_marker("long") and not {"peers", "long"} & set(config.getoption("markexpr").split()):
+            item.add_marker(pytest.mark.skip(reason="takes minutes: `make test-full`, or `-m long`"))
         if group == "browser" and left_out:
             item.add_marker(pytest.mark.skip(reason=left_out))
+        if item.path.is_relative_to(_HERE / "thread"):  # two labs at once would each be too slow for its tests
+            item.add_marker(pytest.mark.xdist_group("thread"))
+            item.add_marker(pytest.mark.timeout(900))
     items.sort(key=lambda item: GROUPS.index(groups[item]))

@@ -33,7 +33,7 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     configured = settings()
-    logs.configure("api")
+    logs.configure("api", configured)
     server = Server(
         create_app(configured),
         host=configured.api_host,

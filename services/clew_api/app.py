@@ -9,10 +9,14 @@ from fastapi.routing import APIRoute
 from starlette.middleware.gzip import GZipMiddleware
 
 from clew_api import dashboard, openapi, problems
+from clew_api.auth import refuse_undeclared
 from clew_api.context import RequestContext
 from clew_api.lab import Lab
+from clew_api.monitoring import Monitoring
 from clew_api.routers import (
     artifacts,
+    audit,
+    batches,
     coders,
     datasets,
     estimates,
@@ -20,19 +24,46 @@ from clew_api.routers import (
     graphs,
     health,
     jobs,
+    keys,
     metrics,
     models,
+    overview,
+    projects,
+    secrets,
     session,
+    uploads,
+    users,
     workers,
 )
 from clew_lab.settings import Settings
 
 PREFIX = "/api/v1"
-ROUTERS = (jobs, estimates, events, metrics, artifacts, models, datasets, coders, graphs, workers, health, session)
+ROUTERS = (
+    jobs,
+    batches,
+    estimates,
+    events,
+    metrics,
+    artifacts,
+    models,
+    datasets,
+    coders,
+    graphs,
+    uploads,
+    workers,
+    overview,
+    health,
+    session,
+)
+PEOPLE = (users, projects, keys, secrets, audit)
+PUBLIC = frozenset({"get_health", "get_liveness", "get_readiness", "open_session"})
+"""Routes that ask for neither key nor session."""
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The API of one lab, and its dashboard where it was built. Servers are asked only when they are needed."""
+
+    monitoring = Monitoring(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -40,7 +71,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.lab = lab
         lab.bell.start(settings.database_url.get_secret_value())
         try:
-            yield
+            with monitoring.of(lab):
+                yield
         finally:
             lab.bell.close()
             lab.close()
@@ -56,9 +88,10 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     _install_routes(app)
+    monitoring.install(app)
     dashboard.install(app, settings.dashboard_dir)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)
-    app.add_middleware(RequestContext, failed=problems.internal_error)
+    app.add_middleware(RequestContext, failed=problems.internal_error, answered=monitoring.observe)
     return app
 
 
@@ -70,8 +103,9 @@ def routes_alone() -> FastAPI:
 
 
 def _install_routes(app: FastAPI) -> None:
-    for module in ROUTERS:
+    for module in (*ROUTERS, *PEOPLE):
         app.include_router(module.router, prefix=PREFIX)
+        refuse_undeclared(module.router.routes, PUBLIC)
     problems.install(app)
     openapi.install(app)
 

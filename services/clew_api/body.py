@@ -14,17 +14,19 @@ from clew_spec.validation import pointer, problem_of_validation
 M = TypeVar("M", bound=BaseModel)
 
 MAX_BYTES = 2**20
+MAX_BATCH_BYTES = 2**23
+"""Of many jobs in one request."""
 MAX_DEPTH = 32
 
 
-def body_of(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+def body_of(model: type[M], max_bytes: int = MAX_BYTES) -> Callable[[Request], Awaitable[M]]:
     """A dependency that reads the body as `model`, strictly.
 
     Raises `UnsupportedMediaType` (415), `TooLarge` (413), `InvalidSpec` (422).
     """
 
     async def read(request: Request) -> M:
-        return parse(await _bytes(request), model)
+        return parse(await _bytes(request, max_bytes), model)
 
     return read
 
@@ -50,15 +52,15 @@ def parse(content: bytes, model: type[M]) -> M:
         raise from_problem(problem_of_validation(error.errors(include_url=False), model)) from None
 
 
-async def _bytes(request: Request) -> bytes:
+async def _bytes(request: Request, max_bytes: int) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise UnsupportedMediaType(f"the body is {media_type or 'of no stated type'}", expected="application/json")
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
-        if len(content) > MAX_BYTES:
-            raise TooLarge("the body is too large", expected=f"at most {MAX_BYTES} bytes")
+        if len(content) > max_bytes:
+            raise TooLarge("the body is too large", expected=f"at most {max_bytes} bytes")
     return bytes(content)
 
 

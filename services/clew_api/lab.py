@@ -26,6 +26,8 @@ class Lab:
     settings: Settings
     engine: Engine
     sessions: sessionmaker[Session]
+    single: sessionmaker[Session]
+    """As `sessions`, without a transaction: see `statement`."""
     store: Store
     tokenizers: Tokenizers
     redis: "redis.Redis"
@@ -42,6 +44,7 @@ class Lab:
             settings=settings,
             engine=engine,
             sessions=session_factory(engine),
+            single=session_factory(engine.execution_options(isolation_level="AUTOCOMMIT")),
             store=store,
             tokenizers=Tokenizers(store.read),
             redis=redis.Redis.from_url(
@@ -56,12 +59,17 @@ class Lab:
         """Commits at the end, rolls back on an error."""
         return self.sessions.begin()
 
+    def statement(self) -> AbstractContextManager[Session]:
+        """For one statement that stands alone: it is sent without BEGIN and COMMIT around it."""
+        return self.single()
+
     def close(self) -> None:
         self.redis.close()
         self.engine.dispose()
 
 
-def _lab(request: Request) -> Lab:
+async def _lab(request: Request) -> Lab:
+    """Not in a thread, as none of the dependencies that wait for nothing."""
     lab: Lab = request.app.state.lab
     return lab
 

@@ -8,10 +8,32 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from clew_spec.api import EventView, SessionRequest
+from clew_spec.api import EventView
+from clew_spec.batches import PipelineRequest, SweepRequest
 from clew_spec.errors import Problem
 from clew_spec.jobs import JobRequest
+from clew_spec.people import (
+    KeyRequest,
+    MemberChange,
+    MemberRequest,
+    PasswordChange,
+    ProjectChange,
+    ProjectRequest,
+    SessionChange,
+    SessionRequest,
+    UserChange,
+    UserRequest,
+)
+from clew_spec.secrets import SecretRequest
+from clew_spec.uploads import UploadRequest
 
+REQUESTS: tuple[type[BaseModel], ...] = (
+    *(SweepRequest, PipelineRequest),
+    *(JobRequest, SessionRequest, SessionChange, PasswordChange, KeyRequest),
+    *(UserRequest, UserChange, ProjectRequest, ProjectChange, MemberRequest, MemberChange),
+    *(UploadRequest, SecretRequest),
+)
+"""Bodies that `clew_api.body` reads."""
 _REF = "#/components/schemas/"
 
 
@@ -32,8 +54,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
     _add(schemas, Problem, inner="{model}")
     _add(schemas, EventView, inner="{model}")
     # What is sent has optional fields that what is answered always has: two schemas of one model.
-    _add(schemas, JobRequest, inner="{model}Input")
-    _add(schemas, SessionRequest, inner="{model}Input")
+    for request in REQUESTS:
+        _add(schemas, request, inner="{model}Input")
     return document
 
 

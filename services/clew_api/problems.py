@@ -18,6 +18,7 @@ from clew_spec.errors import (
     NotAuthenticated,
     NotFound,
     Problem,
+    TooManyRequests,
     Unavailable,
 )
 from clew_spec.validation import problem_of_validation
@@ -25,6 +26,7 @@ from clew_spec.validation import problem_of_validation
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = {Unavailable.status: 2, TooManyRequests.status: 60}
 
 
 class MethodNotAllowed(ClewError):
@@ -56,6 +58,7 @@ BY_STATUS: dict[int, type[ClewError]] = {
         TooLarge,
         UnsupportedMediaType,
         InvalidSpec,
+        TooManyRequests,
         Unavailable,
     )
 }
@@ -75,8 +78,8 @@ def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response:
     extra = {"Cache-Control": "no-store", **(headers or {})}
     if problem.status == NotAuthenticated.status:
         extra["WWW-Authenticate"] = "Bearer"
-    if problem.status == Unavailable.status:
-        extra["Retry-After"] = "2"
+    if problem.status in RETRY_AFTER_S:
+        extra["Retry-After"] = str(RETRY_AFTER_S[problem.status])
     content = problem.model_dump_json(exclude_none=True)
     return Response(content, status_code=problem.status, media_type=MEDIA_TYPE, headers=extra)
 

@@ -17,10 +17,11 @@ from sqlalchemy.orm import Session
 from clew_api.auth import Caller
 from clew_api.bell import Ring
 from clew_api.lab import Lab
-from clew_lab.catalogue import keys, queries
+from clew_lab.catalogue import identity, queries
 from clew_lab.catalogue.scope import Actor
 from clew_spec.api import EventView, JobSummary
 from clew_spec.errors import NotFound
+from clew_spec.people import Permission
 
 log = structlog.get_logger()
 P = ParamSpec("P")
@@ -32,7 +33,7 @@ PAUSE_S = 0.05
 """...and at most this often."""
 HEARTBEAT_S = 15.0
 CHECK_S = 15.0
-"""How long a stream may outlive its key or its session, however much it has to say."""
+"""How long a stream may outlive its key, its session or the right to read, however much it has to say."""
 CHANGES_WINDOW_S = 15.0
 """How far before its last look a stream of changes looks; longer than any transaction that changes a job."""
 
@@ -85,7 +86,7 @@ class Rhythm:
         if time.monotonic() - self._checked_at >= CHECK_S:
             self._checked_at = time.monotonic()
             caller = self._caller
-            if await look(self._lab, keys.is_live, caller.actor.key_id, caller.session_digest) is False:
+            if await look(self._lab, identity.still, caller.credential, caller.actor, Permission.JOB_READ) is False:
                 return None
         if time.monotonic() - self._said_at < HEARTBEAT_S:
             return b""
@@ -146,8 +147,8 @@ async def changes(lab: Lab, caller: Caller, job_id: UUID | None, after: int) -> 
                 looked_at = asked_at
                 changed, events, ended = found
                 watched = None if ended else watched
-                fresh = [job for job in changed if known.get(job.id) != job]
-                known = {job.id: job for job in changed}
+                fresh = [job for job in changed if known.get(job.id) != _lasting(job)]
+                known = {job.id: _lasting(job) for job in changed}
                 for event in events:
                     yield event_frame(event, "event")
                     after = event.seq
@@ -158,6 +159,11 @@ async def changes(lab: Lab, caller: Caller, job_id: UUID | None, after: int) -> 
             if (sign := await rhythm.wait()) is None:
                 return
             yield sign
+
+
+def _lasting(job: JobSummary) -> JobSummary:
+    """Without its standing, which grows older by itself: that is no change of the job."""
+    return job.model_copy(update={"standing": None})
 
 
 def _changes_after(

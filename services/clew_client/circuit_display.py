@@ -9,10 +9,12 @@ from rich.text import Text
 from clew_client.display import clean, number, table
 from clew_client.documents import Document
 from clew_spec.connections import ConnectionsDocument, ConnectionsSummary, FeatureWeight, Tokens, head_name
-from clew_spec.graph import Node, Path
+from clew_spec.exchange.difference import GraphDifference
+from clew_spec.exchange.supernodes import Supernode
+from clew_spec.graph import GraphDocument, Node, Path
 from clew_spec.patching import PatchSummary
 from clew_spec.paths import PathsDocument, PathsSummary
-from clew_spec.results import EdgeResult, FaithfulnessResult, MeanEdgesResult, PatchResult, SteerResult
+from clew_spec.results import EdgeResult, FaithfulnessResult, MeanEdgesResult, PatchResult, QKResult, SteerResult
 from clew_spec.steering import Agreement, Movement
 
 PARTS = 20
@@ -122,6 +124,32 @@ def edge(result: EdgeResult) -> Iterator[RenderableType]:
     )
 
 
+def qk(result: QKResult) -> Iterator[RenderableType]:
+    """The score, then by types, then the strongest pairs and marginals; below 0 is what holds it back."""
+    found, tokens = result.qk, result.tokens
+    less = "" if found.against is None else f" less {found.against} {tokens[found.against]!r}"
+    facts = [
+        ("head", head_name(found.layer, found.head)),
+        ("query", f"{found.query} {tokens[found.query]!r}"),
+        ("key", f"{found.key} {tokens[found.key]!r}{less}"),
+        ("score", f"{found.score:+.4g}" + ("" if found.cap_at is None else f", before the cap at {found.cap_at:g}")),
+        ("attention", f"{found.attention:.1%}"),
+        ("other pairs", f"{found.rest:+.3g}"),
+    ]
+    yield table(["", ""], facts)
+    yield table(
+        ["all queries of", "all keys of", "part>"],
+        [(part.query, part.key, f"{part.weight:+.4g}") for part in found.parts[:PARTS]],
+    )
+    yield table(
+        ["query", "key", "part>"],
+        [(_source(pair.query), _source(pair.key), f"{pair.weight:+.4g}") for pair in found.pairs[:PARTS]],
+    )
+    for what, nodes in (("query", found.queries), ("key", found.keys)):
+        rows = [(_source(each.node), f"{each.weight:+.4g}") for each in nodes[:PARTS]]
+        yield table([f"{what}, with all of the other side", "part>"], rows)
+
+
 def mean_edges(result: MeanEdgesResult) -> Iterator[RenderableType]:
     found = result.mean_edges
     yield Text(
@@ -198,6 +226,29 @@ def paths(found: PathsSummary) -> Iterator[RenderableType]:
     yield table(["score>", "path"], [(f"{path.score:.4f}", _path(path, names)) for path in found.paths])
 
 
+def supernode_table(document: GraphDocument, groups: Iterable[Supernode]) -> RenderableType:
+    names = {node.id: node_text(node) for node in document.nodes}
+    return table(
+        ["influence>", "features"],
+        [(f"{group.influence:.3f}", ", ".join(names[node] for node in group.nodes)) for group in groups],
+    )
+
+
+def difference_parts(found: GraphDifference, top: int) -> Iterator[RenderableType]:
+    """Nodes, then edges; a dash where one of the pictures has none."""
+    yield table(
+        ["node", "influence before>", "after>"],
+        [(each.name, number(each.before), number(each.after)) for each in found.nodes[:top]],
+    )
+    yield table(
+        ["edge", "before>", "after>"],
+        [(f"{each.source} → {each.target}", number(each.before), number(each.after)) for each in found.edges[:top]],
+    )
+    left = len(found.nodes) + len(found.edges) - len(found.nodes[:top]) - len(found.edges[:top])
+    if left:
+        yield Text(f"and {number(left)} smaller changes")
+
+
 def node_text(node: Node) -> str:
     match node.type:
         case "feature":
@@ -208,6 +259,10 @@ def node_text(node: Node) -> str:
             return f"{node.label!r}@{node.position}"
         case _:
             return node.label if node.position < 0 or node.type == "position" else f"{node.label}@{node.position}"
+
+
+def _source(node: Node | None) -> str:
+    return "the head's own bias" if node is None else node_text(node)
 
 
 def _path(path: Path, names: dict[int, str]) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from clew_client.commands import catalogue, circuits, graphs, jobs, lab, submit
+from clew_client.commands import batches, catalogue, circuits, data, graphs, jobs, keys, lab, people, submit
 from clew_client.display import note, report, say
 from clew_spec.errors import ClewError
 
@@ -44,7 +44,7 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for own in (submit, circuits, jobs, catalogue, graphs, lab):
+    for own in (submit, circuits, jobs, batches, catalogue, data, graphs, people, keys, lab):
         own.register(app)
     for entry in sorted(entry_points(group=PLUGINS), key=lambda entry: entry.name):
         try:

@@ -18,6 +18,7 @@ PIPE_WIDTH = 200
 """Columns where the output is no terminal and nobody says how wide it is."""
 
 STATE_STYLE = {
+    JobState.BLOCKED: "dim",
     JobState.QUEUED: "yellow",
     JobState.DISPATCHED: "cyan",
     JobState.RUNNING: "blue",

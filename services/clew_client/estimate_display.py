@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from clew_client.display import clean, duration, number, table
+from clew_client.display import clean, console, duration, number, print_json, say, table
 from clew_spec.api import EstimateView
+from clew_spec.batch_views import PipelineEstimate, SweepEstimate
 from clew_spec.estimates import Estimate, TimeRange
 from clew_spec.units import size
+
+TOO_LARGE = 2
+"""Exit code of a dry run whose job would be refused, as its submission has it."""
 
 
 def estimate_line(said: Estimate) -> str:
@@ -52,6 +56,39 @@ def estimate_parts(found: EstimateView) -> Iterator[RenderableType]:
         )
     if found.reason:
         yield Text(clean(found.reason), style="" if found.fits else "bold red")
+
+
+def show_estimate(found: EstimateView, *, as_json: bool) -> int:
+    """What a dry run prints; returns its exit code."""
+    if as_json:
+        print_json(found)
+    else:
+        for part in estimate_parts(found):
+            console().print(part)
+    return 0 if found.fits else TOO_LARGE
+
+
+def show_sweep_estimate(found: SweepEstimate, *, as_json: bool) -> int:
+    """As `show_estimate`, of the largest job."""
+    if as_json:
+        print_json(found)
+        return 0 if found.largest.fits else TOO_LARGE
+    stored = "" if found.published_bytes is None else f", which together store {size(found.published_bytes)}"
+    say(f"{found.jobs:,} jobs{stored}. The largest of them, {found.largest_step}:")
+    return show_estimate(found.largest, as_json=False)
+
+
+def show_pipeline_estimate(found: PipelineEstimate, *, as_json: bool) -> int:
+    """What each job waits for, and takes."""
+    if as_json:
+        print_json(found)
+    else:
+        rows = [
+            (name, ", ".join(job.depends_on), estimate_line(job.estimate.estimate), job.estimate.reason or "")
+            for name, job in found.jobs.items()
+        ]
+        console().print(table(["job", "waits for", "takes", "remarks"], rows))
+    return 0 if all(job.estimate.fits for job in found.jobs.values()) else TOO_LARGE
 
 
 def time_text(time: TimeRange) -> str:

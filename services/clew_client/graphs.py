@@ -1,10 +1,13 @@
 """A graph of the lab, in the forms that other programs and people take. Its picture is what is converted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from clew_spec.api import GraphDetail
+from clew_spec.errors import InvalidSpec
 from clew_spec.exchange import drawing, networkx, neuronpedia
+from clew_spec.exchange.difference import GraphDifference, difference
+from clew_spec.exchange.supernodes import Supernode, supernodes
 from clew_spec.graph import GraphDocument
 
 if TYPE_CHECKING:
@@ -42,11 +45,30 @@ class LabGraph:
         """As `clew_spec.exchange.networkx.to_networkx`. Raises Unavailable without the extra `clew[exchange]`."""
         return networkx.to_networkx(self.document.summary, self.document.nodes, self.document.edges)
 
-    def to(self, form: GraphForm, *, model_name: str = "unknown") -> bytes:
-        """A whole file. `model_name`: by which Neuronpedia knows the model. Raises Unavailable without the extra."""
+    def supernodes(self, similarity: float = 0.6) -> list[Supernode]:
+        """Features of the picture that read and are read alike, as `clew_spec.exchange.supernodes` groups them."""
+        return supernodes(self.document, similarity=similarity)
+
+    def difference(self, after: "LabGraph") -> GraphDifference:
+        """What is gained, lost and changed from this picture to that of another graph, by feature.
+
+        Raises InvalidSpec for graphs of different coders, whose features have nothing in common.
+        """
+        ours, theirs = ({*graph.view.lineage.coder_digests} for graph in (self, after))
+        if ours != theirs:
+            raise InvalidSpec(
+                f"graphs {self.view.name} and {after.view.name} are of different coders",
+                expected="two graphs of the same coders",
+                hint="feature 5 of one is not feature 5 of the other",
+            )
+        return difference(self.document, after.document)
+
+    def to(self, form: GraphForm, *, model_name: str = "unknown", groups: Sequence[Supernode] = ()) -> bytes:
+        """A whole file. `model_name`: by which Neuronpedia knows the model; `groups`: for its viewer, too. Raises
+        Unavailable without the extra."""
         writers: dict[GraphForm, Callable[[], str | bytes]] = {
             "json": lambda: self.document.model_dump_json(),
-            "neuronpedia": lambda: neuronpedia.of_document(self.document, scan=model_name).to_json(),
+            "neuronpedia": lambda: neuronpedia.of_document(self.document, scan=model_name, groups=groups).to_json(),
             "graphml": lambda: networkx.graphml(self.document),
             "svg": lambda: drawing.svg(self.document),
             "png": lambda: drawing.png(self.document),

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from clew_client.display import clean, duration, error_lines, number, short_id, since, state, table
 from clew_client.result_display import result_parts
-from clew_spec.api import EventView, JobSummary, JobView, MetricSeries, ProgressView
+from clew_spec.api import EventView, JobSummary, JobView, LinkedJob, MetricSeries, ProgressView, Standing
 from clew_spec.errors import Problem
+from clew_spec.jobs import JobState
 
 
 def jobs_table(jobs: Iterable[JobSummary]) -> Table:
@@ -22,7 +23,7 @@ def jobs_table(jobs: Iterable[JobSummary]) -> Table:
                 job.kind,
                 job.name,
                 state(job.state, cancel_requested=job.cancel_requested),
-                "" if job.state.terminal or job.progress is None else progress_line(job.progress),
+                _how_far(job),
                 since(job.created_at),
                 since(job.started_at, job.finished_at) if job.started_at else "",
             )
@@ -38,6 +39,14 @@ def job_page(job: JobView, metrics: list[MetricSeries]) -> Iterator[RenderableTy
     )
     yield Text(f"{job.id}  priority {job.priority}, visible to the {job.visibility}, pool {job.pool}")
     yield Text(_times(job))
+    if job.standing:
+        yield Text(clean(f"waits at {standing_line(job.standing)}: {job.standing.reason}"))
+    if job.state is JobState.BLOCKED:
+        yield Text(clean("waits for " + ", ".join(map(_linked, job.depends_on))))
+    if job.batch:
+        yield Text(clean(f"{job.batch.step}, of the {job.batch.kind} {job.batch.name} ({job.batch.id})"))
+    if job.retry_of:
+        yield Text(clean(f"tries again {_linked(job.retry_of)}"))
     if job.progress and not job.state.terminal:
         yield Text(clean(progress_line(job.progress)))
     yield Text("\nSpec", style="bold")
@@ -58,8 +67,26 @@ def job_page(job: JobView, metrics: list[MetricSeries]) -> Iterator[RenderableTy
     yield from result_parts(job.result)
 
 
+def _linked(job: LinkedJob) -> str:
+    return f"{job.kind} {job.name} ({job.id}), which is {job.state}"
+
+
 def problem_text(problem: Problem) -> Text:
     return Text(clean("\n".join(error_lines(problem))))
+
+
+def standing_line(standing: Standing) -> str:
+    """`position 3, starts in about 4 min 05 s, seen 2 s ago`."""
+    starts = "start not known" if standing.eta_s is None else f"starts in about {duration(standing.eta_s)}"
+    return f"position {standing.position}, {starts}, seen {since(standing.at)} ago"
+
+
+def _how_far(job: JobSummary) -> str:
+    if job.state is JobState.BLOCKED:
+        return "waits for other jobs"
+    if job.standing:
+        return standing_line(job.standing)
+    return "" if job.state.terminal or job.progress is None else progress_line(job.progress)
 
 
 def progress_line(progress: ProgressView) -> str:

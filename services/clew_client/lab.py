@@ -1,23 +1,32 @@
 """The lab, as Python sees it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx2
 from pydantic import TypeAdapter
 
+from clew_client.batches import Batch, Batches, pipeline_of, sweep_of
+from clew_client.coders import LabCoder
 from clew_client.credentials import find_credentials
+from clew_client.curves import Curves
 from clew_client.documents import DOCUMENTS, Document
 from clew_client.download import download
 from clew_client.errors import JobFailed
 from clew_client.graphs import LabGraph
+from clew_client.job import Job as Job
+from clew_client.job import OnEvent
+from clew_client.people import People
 from clew_client.requests import job_request
+from clew_client.secrets import Secrets
 from clew_client.stream import job_events
-from clew_client.transport import Params, Retry, Transport, parse, problem_of
+from clew_client.transport import Item, Params, Retry, Transport, parse, problem_of
+from clew_client.uploads import Uploads
 from clew_spec.api import (
     ArtifactView,
     CoderView,
@@ -29,26 +38,22 @@ from clew_spec.api import (
     Health,
     JobSummary,
     JobView,
+    LabView,
     MetricSeries,
     ModelView,
     Page,
     SessionView,
-    View,
     WorkerView,
 )
 from clew_spec.base import Spec
+from clew_spec.batches import changed
+from clew_spec.data_views import UploadDetail
 from clew_spec.errors import InvalidSpec, NotFound
 from clew_spec.graph import GraphDocument
-from clew_spec.jobs import JobKind, JobState, Visibility
+from clew_spec.jobs import JobKind, JobRequest, JobState, Visibility
 from clew_spec.patching import PatchDocument
 
 Priority = Literal["low", "normal", "high"]
-OnEvent = Callable[[EventView], None]
-
-Item = TypeVar("Item", bound=View)
-
-PAGE = 100
-"""Items asked for at once."""
 
 
 class Lab:
@@ -60,6 +65,8 @@ class Lab:
         """`url` and `key` default to $CLEW_URL and $CLEW_KEY, then to what `clew login` stored."""
         self._transport = Transport(find_credentials(url, key), timeout_s=timeout_s, retry=retry or Retry())
         self._objects = httpx2.Client(timeout=httpx2.Timeout(timeout_s, connect=10.0))
+        self.uploads = Uploads(self._transport, self._objects)
+        self.secrets = Secrets(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +84,20 @@ class Lab:
     def url(self) -> str:
         return self._transport.url
 
+    @property
+    def people(self) -> People:
+        """Who works in the lab: users, projects, members and keys."""
+        return People(self._transport)
+
+    @property
+    def batches(self) -> Batches:
+        """Sweeps and pipelines, as the API has them."""
+        return Batches(self._transport)
+
+    def upload(self, path: Path | str, name: str | None = None) -> UploadDetail:
+        """Send a file or a folder; `ref` of the answer is what a job's `path` takes. As `Uploads.send`."""
+        return self.uploads.send(Path(path), name)
+
     # Jobs
 
     def submit(
@@ -88,7 +109,7 @@ class Lab:
         visibility: Visibility | None = None,
         reuse: bool | None = None,
         idempotency_key: str | None = None,
-    ) -> "Job":
+    ) -> Job:
         """Ask for a job: `spec` is a job spec or a `JobRequest`, as an object or a mapping.
 
         It is checked here first (InvalidSpec). With the same `idempotency_key` the same job comes back; without one,
@@ -105,6 +126,66 @@ class Lab:
         )
         return Job(self, parse(JobView, response))
 
+    def sweep(
+        self,
+        spec: Spec | Mapping[str, Any],
+        grid: Mapping[str, Sequence[Any]] = {},
+        points: Sequence[Mapping[str, Any]] = (),
+        *,
+        name: str | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> Batch:
+        """Ask for a job in many ways, up to 10,000, all of them or none: every combination of the values of `grid`, by
+        field (`"optimizer.lr": [1e-3, 1e-4]`), with every one of the changes in `points`.
+
+        `options`: priority, max_retries, visibility. Raises as `submit`.
+        """
+        return Batch(self, self.batches.submit(sweep_of(spec, grid, points, name, **options), idempotency_key))
+
+    def pipeline(
+        self,
+        jobs: Mapping[str, Spec | Mapping[str, Any]],
+        *,
+        name: str = "pipeline",
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> Batch:
+        """Ask for jobs that refer to each other by `jobs/{name}`, all of them or none; each a spec or a `JobRequest`.
+
+        `options`, of all jobs: priority, max_retries, visibility. Raises as `submit`.
+        """
+        return Batch(self, self.batches.submit(pipeline_of(jobs, name, **options), idempotency_key))
+
+    def batch(self, batch_id: UUID | str) -> Batch:
+        """A sweep or pipeline."""
+        return Batch(self, self.batches.get(_uuid(batch_id)))
+
+    def retry(self, job_id: UUID | str, *, with_dependents: bool = False, idempotency_key: str | None = None) -> Job:
+        """Try a job again that failed or was cancelled, by a new one that goes on from its last checkpoint.
+
+        `with_dependents`: and those that waited for it in vain. Raises Conflict.
+        """
+        response = self._transport.request(
+            "POST",
+            f"jobs/{_uuid(job_id)}/retry",
+            params={"with_dependents": with_dependents},
+            headers={"Idempotency-Key": idempotency_key or str(uuid4())},
+            idempotent=True,
+        )
+        return Job(self, parse(JobView, response))
+
+    def clone(self, job_id: UUID | str, changes: Mapping[str, Any] = {}) -> Job:
+        """Ask for a job like another, with some fields of its spec changed: `{"optimizer.lr": 1e-4}`."""
+        return self.submit(self.cloned(job_id, changes))
+
+    def cloned(self, job_id: UUID | str, changes: Mapping[str, Any] = {}) -> JobRequest:
+        """What `clone` submits. Raises InvalidSpec where the changes do not fit."""
+        job = self.job(job_id).view
+        fields = ("priority", "max_retries", "visibility", "requests")
+        request = {name: getattr(job, name) for name in fields} | {"requests": job.requests.model_dump()}
+        return job_request({**request, "spec": changed(job.spec.model_dump(mode="json"), changes)})
+
     def estimate(self, spec: Spec | Mapping[str, Any]) -> EstimateView:
         """What a job would take, and which workers have that; checked as by `submit`, and not submitted."""
         response = self._transport.request(
@@ -118,19 +199,27 @@ class Lab:
         *,
         state: Iterable[JobState | str] = (),
         kind: Iterable[JobKind | str] = (),
+        batch: UUID | str | None = None,
         limit: int | None = None,
     ) -> Iterator[JobSummary]:
-        """Newest first; `limit` of them, or all."""
-        return self._pages(
-            TypeAdapter(Page[JobSummary]), "jobs", {"state": [str(s) for s in state], "kind": list(kind)}, limit
-        )
+        """Newest first; `limit` of them, or all. `batch`: of this sweep or pipeline."""
+        wanted: Params = {
+            "state": [str(s) for s in state],
+            "kind": list(kind),
+            "batch": None if batch is None else str(_uuid(batch)),
+        }
+        return self._pages(TypeAdapter(Page[JobSummary]), "jobs", wanted, limit)
 
-    def job(self, job_id: UUID | str) -> "Job":
+    def job(self, job_id: UUID | str) -> Job:
         return Job(self, self._transport.get(JobView, f"jobs/{_uuid(job_id)}"))
 
-    def cancel(self, job_id: UUID | str) -> JobView:
-        """Ask a job to stop; it does at its next step boundary. Raises Conflict if it has ended."""
-        answer: JobView = parse(JobView, self._transport.request("POST", f"jobs/{_uuid(job_id)}/cancel"))
+    def cancel(self, job_id: UUID | str, *, with_dependents: bool = False) -> JobView:
+        """Ask a job to stop; it does at its next step boundary. Raises Conflict if it has ended.
+
+        `with_dependents`: and all jobs behind it, also where it has ended itself.
+        """
+        params: Params = {"with_dependents": True} if with_dependents else {}
+        answer: JobView = parse(JobView, self._transport.request("POST", f"jobs/{_uuid(job_id)}/cancel", params=params))
         return answer
 
     def events(self, job_id: UUID | str, after: int | None = None) -> Iterator[EventView]:
@@ -152,14 +241,10 @@ class Lab:
             raise JobFailed(view)
         return view
 
-    def metrics(
-        self, job_id: UUID | str, names: Iterable[str] = (), max_points: int | None = None
-    ) -> list[MetricSeries]:
+    def metrics(self, job_id: UUID | str, names: Iterable[str] = (), max_points: int | None = None) -> Curves:
+        """A job's curves; `.frame()` of them is a table of pandas."""
         params: Params = {"name": list(names), "max_points": max_points}
-        answer: list[MetricSeries] = self._transport.get(
-            TypeAdapter(list[MetricSeries]), f"jobs/{_uuid(job_id)}/metrics", params
-        )
-        return answer
+        return Curves(self._transport.get(TypeAdapter(list[MetricSeries]), f"jobs/{_uuid(job_id)}/metrics", params))
 
     def artifacts(self, job_id: UUID | str) -> list[ArtifactView]:
         """With presigned URLs, valid for 15 minutes."""
@@ -188,19 +273,19 @@ class Lab:
 
     # Circuits: each is a job, and takes what its spec has, by name
 
-    def attribute(self, **fields: Any) -> "Job":
+    def attribute(self, **fields: Any) -> Job:
         """A prompt's attribution graph: `name`, `coders`, `prompt`; see `AttributeSpec`."""
         return self.submit({"kind": "attribute", **fields})
 
-    def steer(self, **fields: Any) -> "Job":
+    def steer(self, **fields: Any) -> Job:
         """A prompt with changed features: `coders` and `prompt`, or `graph`; `edits`; see `SteerSpec`."""
         return self.submit({"kind": "steer", **fields})
 
-    def faithfulness(self, **fields: Any) -> "Job":
+    def faithfulness(self, **fields: Any) -> Job:
         """Whether the model does what a `graph` says; see `FaithfulnessSpec`."""
         return self.submit({"kind": "faithfulness", **fields})
 
-    def patch(self, **fields: Any) -> "Job":
+    def patch(self, **fields: Any) -> Job:
         """Activations of a `clean` prompt patched into a `corrupt` one, or the other way; see `PatchSpec`."""
         return self.submit({"kind": "patch", **fields})
 
@@ -211,19 +296,23 @@ class Lab:
             raise NotFound(f"job {job_id} has no patch.json", hint="only a patch job has one")
         return found
 
-    def edge(self, **fields: Any) -> "Job":
+    def edge(self, **fields: Any) -> Job:
         """An edge of a `graph`, from `source` to `target`, by head and position; see `EdgeSpec`."""
         return self.submit({"kind": "edge", **fields})
 
-    def mean_edges(self, **fields: Any) -> "Job":
+    def qk(self, **fields: Any) -> Job:
+        """Why a `head` attends from `query` to `key` on the prompt of a `graph`, by pairs of nodes; see `QKSpec`."""
+        return self.submit({"kind": "qk", **fields})
+
+    def mean_edges(self, **fields: Any) -> Job:
         """The edges into a `feature` of a `layer` of `coders`, averaged over data; see `MeanEdgesSpec`."""
         return self.submit({"kind": "mean-edges", **fields})
 
-    def connections(self, **fields: Any) -> "Job":
+    def connections(self, **fields: Any) -> Job:
         """What the weights alone connect to a feature: `coders`, `layer`, `feature`; see `ConnectionsSpec`."""
         return self.submit({"kind": "connections", **fields})
 
-    def paths(self, **fields: Any) -> "Job":
+    def paths(self, **fields: Any) -> Job:
         """The strongest paths of a `graph`; see `PathsSpec`."""
         return self.submit({"kind": "paths", **fields})
 
@@ -245,6 +334,10 @@ class Lab:
     ) -> Iterator[CoderView]:
         params: Params = {"name": name, "job": str(job) if job else None, "model": str(model) if model else None}
         return self._pages(TypeAdapter(Page[CoderView]), "coders", params, limit)
+
+    def coder(self, coder_id: UUID | str) -> LabCoder:
+        """One coder and its files."""
+        return LabCoder(self, self._transport.get(CoderView, f"coders/{_uuid(coder_id)}"))
 
     def graphs(
         self, *, name: str | None = None, job: UUID | str | None = None, limit: int | None = None
@@ -282,69 +375,22 @@ class Lab:
         answer: list[WorkerView] = self._transport.get(TypeAdapter(list[WorkerView]), "workers")
         return answer
 
+    def drain(self, worker: str) -> None:
+        """Have a worker give back its job by a checkpoint, and end. Needs an admin key; raises Forbidden, NotFound."""
+        self._transport.request("POST", f"workers/{quote(worker, safe='')}/drain", idempotent=True)
+
+    def overview(self) -> LabView:
+        """Workers, pools, and what every project may have of them and had."""
+        answer: LabView = self._transport.get(LabView, "lab")
+        return answer
+
     def session(self) -> SessionView:
         """Whose key this is."""
         answer: SessionView = self._transport.get(SessionView, "session")
         return answer
 
     def _pages(self, page_of: TypeAdapter[Page[Item]], path: str, params: Params, limit: int | None) -> Iterator[Item]:
-        cursor: str | None = None
-        left = limit
-        while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
-            page: Page[Item] = self._transport.get(page_of, path, {**params, "limit": size, "cursor": cursor})
-            yield from page.items[:left]
-            cursor = page.next_cursor
-            if cursor is None:
-                return
-            left = None if left is None else left - len(page.items)
-
-
-class Job:
-    """A job and the lab it runs in; `view` is the job as last seen."""
-
-    def __init__(self, lab: Lab, view: JobView) -> None:
-        self._lab = lab
-        self.view = view
-
-    def __repr__(self) -> str:
-        return f"Job({self.view.kind} {self.view.name!r}, {self.view.state}, {self.id})"
-
-    @property
-    def id(self) -> UUID:
-        return self.view.id
-
-    @property
-    def state(self) -> JobState:
-        return self.view.state
-
-    def refresh(self) -> Self:
-        self.view = self._lab.job(self.id).view
-        return self
-
-    def wait(self, on_event: OnEvent | None = None, *, check: bool = False) -> JobView:
-        self.view = self._lab.wait(self.id, on_event)
-        if check and self.state is not JobState.SUCCEEDED:
-            raise JobFailed(self.view)
-        return self.view
-
-    def cancel(self) -> JobView:
-        self.view = self._lab.cancel(self.id)
-        return self.view
-
-    def events(self, after: int | None = None) -> Iterator[EventView]:
-        return self._lab.events(self.id, after)
-
-    def metrics(self, names: Iterable[str] = (), max_points: int | None = None) -> list[MetricSeries]:
-        return self._lab.metrics(self.id, names, max_points)
-
-    def document(self) -> Document:
-        """As `Lab.document`."""
-        self.wait(check=True)
-        return self._lab.document(self.id)
-
-    def artifacts(self) -> list[ArtifactView]:
-        return self._lab.artifacts(self.id)
+        return self._transport.pages(page_of, path, params, limit)
 
 
 def _uuid(value: UUID | str) -> UUID:

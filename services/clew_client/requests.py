@@ -1,19 +1,23 @@
-"""From what a user wrote (a spec, a mapping, a YAML or JSON file) to a valid `JobRequest`."""
+"""From what a user wrote (a spec, a mapping, a YAML or JSON file) to a valid request."""
 
 import json
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from clew_spec.base import Spec
+from clew_spec.batches import PipelineRequest, SweepRequest, jobs_of_sweep, order_of_pipeline
 from clew_spec.errors import InvalidSpec, from_problem
 from clew_spec.jobs import JobRequest
 from clew_spec.validation import problem_of_validation
+
+M = TypeVar("M", bound=BaseModel)
+Request = JobRequest | SweepRequest | PipelineRequest
 
 MAX_FILE_BYTES = 4 * 2**20
 STDIN = Path("-")
@@ -28,15 +32,48 @@ def job_request(asked: Spec | Mapping[str, Any], **options: Any) -> JobRequest:
     body: dict[str, Any] = asked.model_dump() if isinstance(asked, Spec) else dict(asked)
     if "kind" in body:
         body = {"spec": body}
-    body |= {name: value for name, value in options.items() if value is not None}
+    return _valid(body | _given(options), JobRequest)
+
+
+def sweep_request(body: Mapping[str, Any], **options: Any) -> SweepRequest:
+    """As `job_request`; jobs are counted and checked one by one, as the lab does it."""
+    sweep = _valid(dict(body) | _given(options), SweepRequest)
+    for _ in jobs_of_sweep(sweep):
+        pass
+    return sweep
+
+
+def pipeline_request(body: Mapping[str, Any], **options: Any) -> PipelineRequest:
+    """As `job_request`; each job may be a bare spec, and `options` are of all."""
+    jobs = body.get("jobs")
+    whole = dict(body)
+    if isinstance(jobs, Mapping):
+        whole["jobs"] = {name: _whole(job, options) for name, job in jobs.items()}
+    pipeline = _valid(whole, PipelineRequest)
+    order_of_pipeline(pipeline)
+    return pipeline
+
+
+def _whole(job: Any, options: Mapping[str, Any]) -> Any:
+    if not isinstance(job, Mapping):
+        return job
+    return ({"spec": dict(job)} if "kind" in job else dict(job)) | _given(options)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _valid(body: dict[str, Any], model: type[M]) -> M:
     try:
-        return JobRequest.model_validate(body)
+        return model.model_validate(body)
     except ValidationError as error:
-        raise from_problem(problem_of_validation(error.errors(include_url=False), JobRequest)) from error
+        raise from_problem(problem_of_validation(error.errors(include_url=False), model)) from error
 
 
-def read_request(path: Path, **options: Any) -> JobRequest:
-    """The request in a YAML or JSON file; `-` is stdin. Raises InvalidSpec."""
+def read_request(path: Path, **options: Any) -> Request:
+    """The request in a YAML or JSON file; `-` is stdin: a pipeline if it has `jobs`, a sweep if it has a `grid` or
+    `points`, else one job. Raises InvalidSpec."""
     name = "stdin" if path == STDIN else str(path)
     try:
         content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1) if path == STDIN else _head(path)
@@ -58,7 +95,27 @@ def read_request(path: Path, **options: Any) -> JobRequest:
         raise InvalidSpec(
             f"{name} does not hold a mapping", expected="a spec with a `kind`, or a request with a `spec`"
         )
+    if "jobs" in body:
+        return pipeline_request({"name": _name_of(path), **body}, **options)
+    if "grid" in body or "points" in body:
+        return sweep_request({"name": _name_of(path), **body}, **options)
     return job_request(body, **options)
+
+
+def read_change(text: str) -> tuple[str, Any]:
+    """`optimizer.lr=1e-4`: a field and its value, as YAML has it. Raises InvalidSpec."""
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidSpec(f"{text!r} changes nothing", expected="FIELD=VALUE, such as optimizer.lr=1e-4")
+    try:
+        return path, _parse(value)
+    except yaml.YAMLError as error:
+        raise InvalidSpec(f"the value of {path} is neither YAML nor JSON: {value!r}") from error
+
+
+def _name_of(path: Path) -> str:
+    """Of the file, where its content has none."""
+    return re.sub(r"[^a-z0-9._-]", "-", path.stem.lower()).strip("._-")[:63] or "stdin"
 
 
 def _head(path: Path) -> bytes:

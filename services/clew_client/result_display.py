@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import RenderableType
 from rich.text import Text
 
-from clew_client.circuit_display import connections, edge, faithfulness, mean_edges, patching, paths, steering
+from clew_client.circuit_display import connections, edge, faithfulness, mean_edges, patching, paths, qk, steering
 from clew_client.display import clean, number, table
 from clew_spec.evaluation import CoderMetrics, SpliceMetrics
 from clew_spec.formats import Calibration
@@ -26,6 +26,7 @@ from clew_spec.results import (
     ModelResult,
     PatchResult,
     PathsResult,
+    QKResult,
     Result,
     SteerResult,
 )
@@ -73,6 +74,8 @@ def result_parts(result: dict[str, Any] | None) -> Iterator[RenderableType]:
             yield from patching(known)
         case EdgeResult():
             yield from edge(known)
+        case QKResult():
+            yield from qk(known)
         case MeanEdgesResult():
             yield from mean_edges(known)
         case ConnectionsResult():

@@ -1,21 +1,26 @@
 """HTTP to the API: time limits, retries that are safe, and problem+json turned back into errors."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from random import SystemRandom
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 from pydantic import TypeAdapter, ValidationError
 
 from clew_client.credentials import Credentials
 from clew_client.errors import UnexpectedAnswer
+from clew_spec.api import Page, View
 from clew_spec.errors import ClewError, Problem, Unavailable, from_problem
 
 Params = Mapping[str, str | int | float | list[str] | None]
+Item = TypeVar("Item", bound=View)
+
+PAGE = 100
+"""Items asked for at once."""
 
 PASSING = frozenset({429, 502, 503, 504})
 """Answers that another try may change."""
@@ -108,6 +113,21 @@ class Transport:
             if pause is None:
                 raise failure
             time.sleep(pause)
+
+    def pages(
+        self, page_of: TypeAdapter[Page[Item]], path: str, params: Params, limit: int | None = None
+    ) -> Iterator[Item]:
+        """Items of a list, page by page; `limit` of them, or all."""
+        cursor: str | None = None
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            page: Page[Item] = self.get(page_of, path, {**params, "limit": size, "cursor": cursor})
+            yield from page.items[:left]
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+            left = None if left is None else left - len(page.items)
 
     def get(self, answer: type[Any] | TypeAdapter[Any], path: str, params: Params | None = None) -> Any:
         """The body of a GET, as `answer`."""

@@ -10,8 +10,9 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from clew_client.batches import Batch
 from clew_client.display import clean, console, note, number, print_json, report, say, since, state
-from clew_client.job_display import progress_line
+from clew_client.job_display import jobs_table, progress_line
 from clew_client.lab import Lab
 from clew_client.result_display import result_parts
 from clew_spec.api import EventView, JobView, ProgressView
@@ -46,6 +47,23 @@ def watch(lab: Lab, job: JobView, *, as_json: bool, parts: Parts = _result) -> i
     if not as_json:
         _ending(end, parts)
     return 0 if end.state is JobState.SUCCEEDED else 1
+
+
+def watch_batch(batch: Batch, *, as_json: bool) -> int:
+    """Wait until all jobs of a sweep or pipeline have ended, and say of each how.
+
+    Returns the exit code: 0 if all succeeded, 1 if not.
+    """
+    try:
+        batch.wait()
+    except KeyboardInterrupt:
+        note(f"The jobs go on. See them: clew jobs --{batch.view.kind} {batch.id}")
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        print_json(batch.view)
+    else:
+        console().print(jobs_table(reversed(list(batch.jobs()))))
+    return 0 if set(batch.view.states) == {JobState.SUCCEEDED} else 1
 
 
 def _ending(job: JobView, parts: Parts) -> None:

@@ -1,4 +1,4 @@
-"""`clew up`, `clew down` and `clew status`. Nothing heavy is imported before a command runs."""
+"""`clew up`, `down`, `status`, `backup` and `restore`. Nothing heavy is imported before a command runs."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +30,8 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="A lab on this machine")(up)
     app.command(rich_help_panel="A lab on this machine")(down)
     app.command(rich_help_panel="A lab on this machine")(status)
+    app.command(rich_help_panel="To run a lab")(backup)
+    app.command(rich_help_panel="To run a lab")(restore)
 
 
 def up(
@@ -92,6 +94,44 @@ def status(data: _Data = None, as_json: _Json = False) -> None:
             print_report(found)
     if not found.ok:
         raise typer.Exit(1)
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to; it must not be there yet.")],
+    data: _Data = None,
+    as_json: _Json = False,
+) -> None:
+    """Write all that the lab on this machine has to a new folder: records, files, and the secret key. It may run."""
+    with _errors(as_json):
+        from clew_local import backup as backups
+
+        lab = _folder(data)
+        _told(backups.backup(lab, folder, running=_running(lab) is not None), f"backed up {lab}", as_json)
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `clew backup` wrote.")],
+    data: _Data = None,
+    as_json: _Json = False,
+) -> None:
+    """Make an empty lab what a backup says; every file is held against its sha256. Start it by `clew up` afterwards."""
+    with _errors(as_json):
+        from clew_local import backup as backups
+
+        lab = _folder(data)
+        answer = backups.restore(lab, folder, running=_running(lab) is not None)
+        _told(answer, f"restored into {lab}", as_json)
+        if not answer["keys_are_good"]:
+            typer.echo("API keys of the backup are not good here: CLEW_SECRET_KEY is another.", err=True)
+
+
+def _told(answer: dict[str, Any], what: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer))
+    else:
+        typer.echo(f"{what}: {answer['rows']} rows, {answer['objects']} objects, {answer['bytes']} bytes")
+    if answer["lost_checkpoints"]:
+        typer.echo(f"{len(answer['lost_checkpoints'])} running jobs begin anew when restored.", err=True)
 
 
 def supervise(folder: Path, port: int | None, device: str) -> None:

@@ -79,3 +79,9 @@ class Secrets:
                     self._values[name] = secrets.token_hex(24)
                     write_json(self._path, self._values)
         return self._values[name]
+
+    def adopt(self, name: str, value: str) -> None:
+        """Take a password from elsewhere, where none was made up yet."""
+        with locked(self._path):
+            self._values = {name: value} | (read_json(self._path) or {})
+            write_json(self._path, self._values)

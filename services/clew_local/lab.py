@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from clew_local import credentials
 from clew_local.files import bound_log
 from clew_local.servers import Stack
-from clew_local.services import POOLS, Api, Service, Worker, drain_seconds, environment
+from clew_local.services import POOLS, Api, Service, Worker, drain_seconds, environment, under_role
 from clew_local.state import LabState, PartState, load
 from clew_local.supervision import State, Watch
 from clew_spec.errors import Unavailable
@@ -96,12 +96,13 @@ class Lab:
             secret=self._given.get("CLEW_SECRET_KEY") or self.stack.secrets.get("secret_key"),
             port=self.port,
         )
-        self._prepare(environ)
+        passwords = self.stack.role_passwords()
+        self._prepare(environ | self.stack.role_variables())
         self._state.drain_s = drain_seconds(environ)
         self._services = [
-            Api(self.data, environ, self.port),
-            Service("scheduler", self.data, environ, "clew_scheduler"),
-            *(Worker(pool, self.data, environ, self._device) for pool in POOLS),
+            Api(self.data, under_role(environ, "api", passwords), self.port),
+            Service("scheduler", self.data, under_role(environ, "scheduler", passwords), "clew_scheduler"),
+            *(Worker(pool, self.data, under_role(environ, "worker", passwords), self._device) for pool in POOLS),
         ]
         self._watches = [Watch(server, self._say, State.READY) for server in self.stack.servers]
         for service in self._services:

@@ -1,13 +1,14 @@
 """Schema and first key of a lab in one interpreter: `python -m clew_local.prepare NAME [NAME ...]`.
 
-Brings the database to the schema of this version, makes the project, and in it an admin key under the first NAME that
-has no live one. Prints `{"key": "clew_..."}`, or `{"key": null}` where all of them have.
+Brings the database to the schema of this version, gives its roles what they need, makes the project, and in it an
+admin key under the first NAME that has no live one. Prints `{"key": "clew_..."}`, or `{"key": null}` where all of them
+have.
 """
 
 import argparse
 import json
 
-from clew_lab.catalogue import migrate
+from clew_lab.catalogue import migrate, roles
 from clew_lab.catalogue.bootstrap import bootstrap
 from clew_lab.catalogue.engine import make_engine, session_factory
 from clew_lab.settings import settings
@@ -21,6 +22,7 @@ def main() -> None:
     names = parser.parse_args().names
     url = settings().database_url.get_secret_value()
     migrate.upgrade(url)
+    roles.grant(url, roles.passwords_of(settings()))
     engine = make_engine(url)
     with session_factory(engine).begin() as session:
         keys = (bootstrap(session, PROJECT, name, secret_key=settings().secret_key) for name in names)

@@ -56,6 +56,16 @@ class Worker(Service):
         self.stop_seconds = drain_seconds(environ)
 
 
+def under_role(environ: Mapping[str, str], role: str, passwords: Mapping[str, str]) -> dict[str, str]:
+    """The same for a service that comes to the database under a role of its own; as it is where there are no roles."""
+    from clew_lab.catalogue.roles import ROLES, url_of
+
+    named = next((known for known in ROLES if known == role and known in passwords), None)
+    if named is None:
+        return dict(environ)
+    return {**environ, "CLEW_DATABASE_URL": url_of(environ["CLEW_DATABASE_URL"], named, passwords[named])}
+
+
 def drain_seconds(environ: Mapping[str, str]) -> float:
     """How long a worker with these variables may take to stop: 80 s where they say nothing of it."""
     from clew_lab.settings import Settings

@@ -14,6 +14,7 @@ from clew_lab.jobs.dispatch import Bell, dispatch
 from clew_lab.jobs.notify import QUEUE, Listener
 from clew_lab.jobs.reap import reap
 from clew_lab.settings import Settings
+from clew_scheduler import monitoring
 from clew_spec.errors import Unavailable
 
 log = structlog.get_logger("clew_scheduler")
@@ -39,6 +40,7 @@ class Scheduler:
             try:
                 self._turn_until_lost()
             except DATABASE_ERRORS as error:
+                monitoring.DATABASE_LOST.inc()
                 log.warning("database_lost", error=type(error).__name__, again_in_s=self._backoff)
                 self._stop.wait(self._backoff)
                 self._backoff = min(2 * self._backoff, MAX_BACKOFF_S)
@@ -48,15 +50,23 @@ class Scheduler:
         settings = self._settings
         with self._sessions.begin() as session:
             for job_id in reap(session, max_lost=settings.max_lost):
+                monitoring.LAPSED.inc()
                 log.info("lease_lapsed", job_id=job_id)
         with self._sessions.begin() as session:
-            bells = dispatch(session, lease_s=settings.dispatch_lease_s, alive_s=settings.alive_s)
+            bells = dispatch(
+                session,
+                lease_s=settings.dispatch_lease_s,
+                alive_s=settings.alive_s,
+                reserve_after_s=settings.reserve_after_s,
+            )
         for bell in bells:
             try:
                 ring(self._app, bell)
-                log.info("dispatched", job_id=bell.job_id, fence=bell.fence, pool=bell.pool)
+                monitoring.DISPATCHED.inc()
+                log.info("dispatched", job_id=bell.job_id, fence=bell.fence, worker=bell.worker)
             except Unavailable as error:
                 # The leases of these bells lapse, and they are rung again.
+                monitoring.NOT_RUNG.inc()
                 log.warning("bell_not_rung", job_id=bell.job_id, fence=bell.fence, error=str(error))
                 break
         return bells
@@ -65,7 +75,9 @@ class Scheduler:
         listener = Listener(self._settings.database_url.get_secret_value(), QUEUE)
         try:
             while not self._stop.is_set():
-                self.turn()
+                with monitoring.TURN_S.time():
+                    self.turn()
+                monitoring.LAST_TURN.set_to_current_time()
                 self._backoff = self._settings.poll_s
                 listener.wait(self._settings.poll_s)
         finally:

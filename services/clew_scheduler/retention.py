@@ -1,22 +1,25 @@
-"""Delete what ended jobs left in the object store and nobody can reach."""
+"""Delete what lies in the object store and nobody can reach: leftovers of ended jobs, and uploads that expired."""
 
 import threading
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
+from clew_lab.catalogue import uploads
 from clew_lab.jobs.retention import collected, leftovers
-from clew_lab.storage import Store
+from clew_lab.storage import Multipart, Store
 from clew_scheduler.loop import DATABASE_ERRORS
 from clew_spec.errors import Unavailable
 
 log = structlog.get_logger("clew_scheduler.retention")
 
 
-def sweep(sessions: sessionmaker[Session], store: Store, *, after_s: float) -> int:
+def sweep(
+    sessions: sessionmaker[Session], store: Store, *, after_s: float, checkpoints_after_s: float | None = None
+) -> int:
     """Delete the leftovers of some attempts; returns of how many. Harmless to do twice, or side by side."""
     with sessions() as session:
-        found = leftovers(session, after_s=after_s)
+        found = leftovers(session, after_s=after_s, checkpoints_after_s=checkpoints_after_s)
     for leftover in found:
         deleted = store.delete_prefix(leftover.prefix, keep=leftover.keep)
         with sessions.begin() as session:
@@ -25,13 +28,37 @@ def sweep(sessions: sessionmaker[Session], store: Store, *, after_s: float) -> i
     return len(found)
 
 
+def sweep_uploads(sessions: sessionmaker[Session], store: Store) -> int:
+    """Delete some uploads whose time is over, their unjoined parts too; returns how many. Harmless as `sweep` is."""
+    with sessions() as session:
+        found = uploads.expired(session)
+    parts = Multipart(store)
+    for upload in found:
+        for key, multipart_id in upload.sent:
+            parts.abort(key, multipart_id)
+        deleted = store.delete_prefix(upload.prefix)
+        with sessions.begin() as session:  # last: until then a sweep that was cut short begins anew
+            uploads.forget(session, upload.id)
+        log.info("upload_expired", upload_id=str(upload.id), objects=deleted)
+    return len(found)
+
+
 def sweep_until(
-    stop: threading.Event, sessions: sessionmaker[Session], store: Store, *, after_s: float, every_s: float = 60
+    stop: threading.Event,
+    sessions: sessionmaker[Session],
+    store: Store,
+    *,
+    after_s: float,
+    checkpoints_after_s: float,
+    every_s: float = 60,
 ) -> None:
     """Sweep now and then, in a thread of its own: a slow store never holds up a dispatch."""
     while not stop.is_set():
         try:
-            while sweep(sessions, store, after_s=after_s) and not stop.is_set():
+            while not stop.is_set() and (
+                sweep(sessions, store, after_s=after_s, checkpoints_after_s=checkpoints_after_s)
+                or sweep_uploads(sessions, store)
+            ):
                 pass
         except (*DATABASE_ERRORS, Unavailable) as error:
             log.warning("sweep_put_off", error=type(error).__name__)

@@ -1,18 +1,18 @@
-"""`python -m clew_worker --pool train|circuits`: a worker that is started again when it falls over."""
+"""`python -m clew_worker --pool train|circuits|all`: workers that are started again when they fall over."""
 
 import sys
 
-from clew_lab import logs
-from clew_worker.supervisor.arguments import parse
-from clew_worker.supervisor.process import hide
-from clew_worker.supervisor.watch import Watch, command
+from clew_spec.errors import ClewError
+from clew_worker import fleet
 
 
 def main() -> int:
-    hide()
-    arguments = parse()  # a wrong command line ends here, and not over and over
-    logs.configure(f"worker-{arguments.pool}-watch")
-    return Watch(command(sys.argv[1:])).run()
+    try:
+        workers = fleet.parse()  # a wrong command line ends here, and not over and over
+    except ClewError as error:
+        print(f"clew_worker: {error}", file=sys.stderr)
+        return 2
+    return fleet.serve(workers)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         else:
             os.replace(fresh, folder)
     except Exception as error:
-        if _is_full(error):
+        if is_full(error):
             raise StorageFull(
                 f"there was no room to write {folder.name}: nothing of it was kept",
                 hint="make room on the worker's disk; what was written whole before is still there",
@@ -65,7 +65,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> bool:
+    """Whether it says that the disk is full."""
     full = (errno.ENOSPC, errno.EDQUOT)
     # what safetensors raises carries the system's words, not its number
     return getattr(error, "errno", None) in full or any(os.strerror(number) in str(error) for number in full)

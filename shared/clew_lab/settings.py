@@ -5,7 +5,7 @@ import shlex
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr
     s3_bucket: str = "clew"
     secret_key: SecretStr = Field(min_length=32)
-    """Keys the HMAC under which API keys and sessions are stored. Changing it signs everybody out."""
+    """Keys the HMAC under which API keys and sessions are stored, and seals secrets of projects. Changing it signs
+    everybody out, and secrets have to be set anew."""
 
     import_roots: Annotated[list[Path], NoDecode] = []
     """Folders that `import-model`, `import-coders` and `import-graph` may read, separated as in PATH."""
@@ -42,6 +43,19 @@ class Settings(BaseSettings):
     """Addresses or networks, separated by commas, of proxies whose word for the browser's scheme and address counts."""
     code_version: str = "unknown"
     """Recorded with every result; a commit hash where there is one."""
+
+    db_password_api: SecretStr | None = None
+    db_password_scheduler: SecretStr | None = None
+    db_password_worker: SecretStr | None = None
+    """Of the roles `clew_api`, `clew_scheduler` and `clew_worker`, for who migrates: see `clew_lab.catalogue.roles`."""
+    metrics_port: int | None = None
+    """Where scheduler and workers show their metrics to Prometheus; of several workers the next has the next port."""
+    metrics_host: str = "127.0.0.1"
+    metrics_token: SecretStr | None = None
+    """What Prometheus has to show at the API's `/metrics`; anyone may read them there if not given."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is JSON, one line for each thing that happened, but for people where it is written to a terminal."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     dispatch_lease_s: float = 30
     """A bell that no worker answers in this time is rung again."""
@@ -57,12 +71,22 @@ class Settings(BaseSettings):
     """How long a preempted runner may take to write a checkpoint before it is ended all the same."""
     poll_s: float = 1
     """How often the scheduler looks without being notified."""
+    reserve_after_s: float = 600
+    """How long a job that few workers can hold is passed by smaller ones before such a worker is kept for it."""
+    standing_s: float = 2
+    """How often the scheduler says of every waiting job where it stands; at most 5 seconds may lie between."""
     max_lost: int = 5
     """Workers that may be lost under one job before the job is failed."""
     upload_patience_s: float = 300
     """How long an attempt waits for the object store before it is given up."""
     keep_leftovers_s: float = 3600
     """Objects that an ended job did not publish are deleted after this long."""
+    keep_checkpoints_s: float = 7 * 86400
+    """...but the last checkpoint of one that did not succeed, from which a retry goes on, after this long."""
+    keep_open_uploads_s: float = 7 * 86400
+    """An upload of which no part is asked for is deleted after this long."""
+    keep_uploads_s: float = 30 * 86400
+    """A complete upload is deleted after this long; what jobs made of it stays."""
     cache_bytes: int = 50 * 2**30
     """What a worker keeps of fetched inputs, least recently used first to go."""
     runner_max_jobs: int = 50

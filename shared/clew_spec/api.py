@@ -1,4 +1,5 @@
-"""What the API answers. Requests are the specs themselves; see `clew_spec.jobs.JobRequest`."""
+"""What the API answers. Requests are the specs themselves; see `clew_spec.jobs.JobRequest` and
+`clew_spec.people`."""
 
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
@@ -6,12 +7,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clew_spec.batches import BatchKind
 from clew_spec.coders import CoderConfig
 from clew_spec.errors import Problem
 from clew_spec.estimates import Estimate
 from clew_spec.evaluation import CoderMetrics
 from clew_spec.graph import GraphSummary
-from clew_spec.jobs import JobKind, JobSpec, JobState, Pool, Visibility
+from clew_spec.jobs import JobKind, JobSpec, JobState, Pool, Requests, Visibility
+from clew_spec.people import Permission, Role
 from clew_spec.results import Lineage, ModelConfig
 
 T = TypeVar("T")
@@ -49,6 +52,34 @@ class AttemptView(View):
     error: Problem | None
 
 
+Cause = Literal["no-worker", "too-large", "quota", "kept", "share", "busy", "next"]
+
+
+class Standing(View):
+    """Where a waiting job stands, as the scheduler last saw it."""
+
+    position: int
+    """Among the waiting jobs of its pool, from 1, in the order in which they would be given to workers."""
+    eta_s: float | None
+    """Seconds from now until it starts, judged by what runs and by what jobs of these kinds took; null where that
+    cannot be told."""
+    cause: Cause
+    reason: str
+    """Why it waits, in a sentence."""
+    at: datetime
+    """When the scheduler looked; while it lives, a few seconds ago."""
+
+
+class BatchPlace(View):
+    """The sweep or pipeline that a job came with."""
+
+    id: UUID
+    kind: BatchKind
+    name: str
+    step: str
+    """The job's name in the pipeline, or what the sweep changed."""
+
+
 class JobSummary(View):
     id: UUID
     project: str
@@ -58,15 +89,27 @@ class JobSummary(View):
     priority: Literal["low", "normal", "high"]
     visibility: Visibility
     cancel_requested: bool
+    batch: BatchPlace | None
+    """Null of jobs that were submitted alone, and of other projects."""
     progress: ProgressView | None
+    standing: Standing | None
+    """Of a waiting job; null of others, and until the scheduler has looked."""
     error: Problem | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
 
 
+class LinkedJob(View):
+    id: UUID
+    kind: JobKind
+    name: str
+    state: JobState
+
+
 class JobView(JobSummary):
     spec: JobSpec
+    requests: Requests
     pool: Pool
     fence: int
     worker: str | None
@@ -78,6 +121,14 @@ class JobView(JobSummary):
     attempts: list[AttemptView]
     parents: list[UUID]
     """Records the spec refers to, as resolved when the job was accepted."""
+    inputs: dict[Literal["model", "dataset", "coders", "graph"], list[UUID]]
+    """The same by what they are; coders by layer."""
+    depends_on: list[LinkedJob]
+    """What it waits, or waited, for. Here and below: as far as they are visible, and at most 100."""
+    dependents: list[LinkedJob]
+    retry_of: LinkedJob | None
+    """The job that ended without success and is tried again by this one."""
+    retries: list[LinkedJob]
     last_seq: int
 
 
@@ -98,6 +149,12 @@ class MetricSeries(View):
     steps: list[int]
     values: list[float | None]
     """Null where the value was not a finite number."""
+
+
+class StepTime(View):
+    step: int
+    at: datetime
+    """When it was measured, by the newest attempt that did."""
 
 
 class ArtifactView(View):
@@ -180,9 +237,54 @@ class WorkerView(View):
     pool: Pool
     device: str
     memory_bytes: int
+    """Of its GPU, else of its machine; 0 where that is not known."""
+    cpus: int
+    """0 where that is not known."""
     draining: bool
     beat_age_s: float
     job_id: UUID | None
+
+
+class PoolView(View):
+    pool: Pool
+    workers: int
+    """That live and take work."""
+    busy: int
+    """Of these, those that were given a job."""
+    waiting: int
+    """Jobs, as the scheduler last counted them."""
+    at: datetime | None
+    """When that was; null until it has looked."""
+
+
+class ProjectShare(View):
+    """What a project may have of the workers, and what it had."""
+
+    project: str
+    weight: float
+    share: float
+    """Its weight over that of all projects."""
+    used_s: float
+    """Worker-seconds, the running jobs' included, each counting half after seven days."""
+    used_share: float
+    """Of what all projects used."""
+    in_flight: int
+    """Jobs that workers have."""
+    waiting: int
+    """Jobs, as the scheduler last counted them."""
+    max_in_flight: int | None
+    """Its quota; null without one, and of projects that are not yours."""
+    stored_bytes: int | None
+    """Of its published files; null of projects that are not yours."""
+    max_stored_bytes: int | None
+
+
+class LabView(View):
+    """Who works in the lab, and who gets how much of it."""
+
+    workers: list[WorkerView]
+    pools: list[PoolView]
+    projects: list[ProjectShare]
 
 
 class WorkerFit(View):
@@ -204,11 +306,95 @@ class EstimateView(View):
     """Why it does not fit, or why that cannot be told."""
 
 
-class SessionRequest(View):
-    key: str
+class ProjectRole(View):
+    project: str
+    project_id: UUID
+    role: Role
 
 
 class SessionView(View):
-    project: str
-    key_name: str
+    """Who is asking, and what they may do in the project they act in."""
+
+    project: str | None
+    """Null where the person is in no project, or no longer in the one they acted in."""
+    project_id: UUID | None
+    user: str | None
+    """Name of the person; null where a key of the project's own speaks."""
+    display_name: str | None
+    user_id: UUID | None
+    key_id: UUID | None
+    key_name: str | None
+    """Null where the person signed in with a password."""
+    role: Role | None
+    """In the project."""
+    admin: bool
+    """Of the platform."""
+    permissions: list[Permission]
+    projects: list[ProjectRole]
+    """That `PATCH /api/v1/session` can change to; of a key, its own alone."""
     expires_at: datetime | None
+
+
+class UserView(View):
+    id: UUID
+    name: str
+    display_name: str
+    admin: bool
+    disabled: bool
+    has_password: bool
+    projects: list[ProjectRole]
+    created_at: datetime
+
+
+class ProjectView(View):
+    id: UUID
+    name: str
+    weight: float
+    members: int
+    role: Role | None
+    """Yours."""
+    created_at: datetime
+
+
+class MemberView(View):
+    user_id: UUID
+    name: str
+    display_name: str
+    role: Role
+    disabled: bool
+    since: datetime
+
+
+class KeyView(View):
+    id: UUID
+    name: str
+    hint: str
+    """Its last four characters."""
+    user: str | None
+    """Whose it is; null of the project's own."""
+    scopes: list[Permission] | None
+    """Null: all that its owner may."""
+    live: bool
+    """Neither revoked nor expired, and its owner may still use it."""
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class NewKeyView(KeyView):
+    key: str
+    """In plain text, this once."""
+
+
+class AuditView(View):
+    id: int
+    at: datetime
+    project: str | None
+    """Null of what was done to the lab itself."""
+    user: str | None
+    key: str | None
+    action: str
+    target: str
+    request_id: str | None
+    data: dict[str, Any] | None

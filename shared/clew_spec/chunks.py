@@ -14,6 +14,12 @@ TILE_BYTES = 256 * 2**20
 """Bound on what one tile of a sweep carries: `g` [positions, targets, D] and dense rows [targets, nodes]."""
 TILE_TARGETS = 128
 """Targets swept together. Fewer waste positions less, more make larger matrix products."""
+KEPT_BYTES = 64 * 2**20
+"""Bound on what a sweep keeps of active decoders between tiles; beyond it they are gathered each time."""
+READS_AT_ONCE = 64
+"""Dimensions of a head's query or key that are carried down together."""
+PAIRS_AT_ONCE = 2**20
+"""Parts of a head's score that are looked at together."""
 
 TIED_AT_ONCE = 64
 """Of which TopK sorts all pre-activations, where several are the k-th largest."""

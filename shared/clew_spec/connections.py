@@ -129,15 +129,19 @@ def named_heads(names: Sequence[str] | None, n_layers: int, n_heads: int) -> lis
     """(layer, head) of each. Raises InvalidSpec for one that the model does not have."""
     if names is None:
         return None
-    for index, name in enumerate(names):
-        layer, head = head_of(name)
-        if layer >= n_layers or head >= n_heads:
-            raise InvalidSpec(
-                f"the model has no head {name}",
-                where=f"/spec/heads/{index}",
-                expected=f"L0 to L{n_layers - 1}, H0 to H{n_heads - 1}",
-            )
-    return [head_of(name) for name in names]
+    return [require_head(name, n_layers, n_heads, f"/spec/heads/{index}") for index, name in enumerate(names)]
+
+
+def require_head(name: str, n_layers: int, n_heads: int, where: str) -> tuple[int, int]:
+    """Layer and head. Raises InvalidSpec for one that the model does not have."""
+    layer, head = head_of(name)
+    if layer >= n_layers or head >= n_heads:
+        raise InvalidSpec(
+            f"the model has no head {name}",
+            where=where,
+            expected=f"L0 to L{n_layers - 1}, H0 to H{n_heads - 1}",
+        )
+    return layer, head
 
 
 def _rows(

@@ -33,7 +33,8 @@ class FileSource(Spec):
     """Files of a folder that end otherwise are no part of the source."""
 
     path: str = Field(min_length=1, max_length=4096)
-    """A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`."""
+    """A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+    name of a file or folder of it behind where not all is meant."""
 
 
 class TextSource(FileSource):

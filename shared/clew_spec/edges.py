@@ -123,3 +123,11 @@ class EdgeSplit(Spec):
     """Sum of all parts by the position that the last head reads from."""
     layers: list[EdgeLayer]
     """Those whose attention lies between source and target."""
+
+
+class EdgeDocument(EdgeSplit):
+    """`edge.json`: with all parts, as far as a file may hold them."""
+
+    format: Literal["clew-edge/1"] = "clew-edge/1"
+    tokens: list[str]
+    """Of the prompt: what positions stand for."""

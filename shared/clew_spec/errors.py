@@ -8,6 +8,7 @@ ClewError
 ├── Conflict           409  the request contradicts the present state
 ├── ModelError         422  a model folder or file is unreadable, or its anatomy is not understood
 ├── DataError          422  a dataset cannot be built or does not fit
+├── TooManyRequests    429  asked too often; trying again later helps
 └── Unavailable        503  a server Clew needs does not answer; trying again may help
 """
 
@@ -119,6 +120,12 @@ class DataError(ClewError):
     code = "data-error"
     title = "The dataset cannot be used"
     status = 422
+
+
+class TooManyRequests(ClewError):
+    code = "too-many-requests"
+    title = "This was asked for too often"
+    status = 429
 
 
 class Unavailable(ClewError):

@@ -15,7 +15,7 @@ class ImportCodersSpec(Spec):
     name: Name
     """Name of the set of coders, at most one for each layer."""
     path: str = Field(min_length=1, max_length=4096)
-    """A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`."""
+    """A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`."""
     format: Literal["auto", "clew", "saelens", "sparsify", "circuit-tracer", "gemma-scope", "paper"] = "auto"
     """`auto`: what the files look like. `paper`: a checkpoint of the code of arXiv 2406.11944."""
     model: Ref

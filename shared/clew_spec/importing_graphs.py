@@ -13,7 +13,8 @@ class ImportGraphSpec(Spec):
     kind: Literal["import-graph"] = "import-graph"
     name: Name
     path: str = Field(min_length=1, max_length=4096)
-    """A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`."""
+    """A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the file's name behind it
+    where it has several: `upload:NAME/a.json`."""
     format: Literal["auto", "neuronpedia", "circuit-tracer"] = "auto"
     """`auto`: Neuronpedia's and Anthropic's JSON if the file ends in `.json`, circuit-tracer's if in `.pt`."""
     model: Ref

@@ -19,6 +19,7 @@ from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchSpec
 from clew_spec.paths import PathsSpec
+from clew_spec.qk import QKSpec
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
 
@@ -35,6 +36,7 @@ JobSpec = Annotated[
     | FaithfulnessSpec
     | PatchSpec
     | EdgeSpec
+    | QKSpec
     | MeanEdgesSpec
     | ConnectionsSpec
     | PathsSpec,
@@ -53,6 +55,7 @@ JobKind = Literal[
     "faithfulness",
     "patch",
     "edge",
+    "qk",
     "mean-edges",
     "connections",
     "paths",
@@ -73,18 +76,21 @@ POOL_OF: dict[JobKind, Pool] = {
     "faithfulness": "circuits",
     "patch": "circuits",
     "edge": "circuits",
+    "qk": "circuits",
     "mean-edges": "circuits",
     "connections": "circuits",
     "paths": "circuits",
 }
 
 PURE: frozenset[JobKind] = frozenset(
-    {"attribute", "steer", "faithfulness", "patch", "edge", "mean-edges", "connections", "paths"}
+    {"attribute", "steer", "faithfulness", "patch", "edge", "qk", "mean-edges", "connections", "paths"}
 )
 """Kinds whose result follows from spec and inputs alone and changes nothing else: asked again, it need not be made."""
 
 
 class JobState(StrEnum):
+    BLOCKED = "blocked"
+    """Accepted, and waiting for jobs that make what its spec refers to."""
     QUEUED = "queued"
     """Accepted and waiting; also where a preempted or lost attempt returns to."""
     DISPATCHED = "dispatched"
@@ -102,6 +108,7 @@ class JobState(StrEnum):
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.BLOCKED: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
     JobState.QUEUED: frozenset({JobState.DISPATCHED, JobState.CANCELLED}),
     JobState.DISPATCHED: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.CANCELLED}),
     JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}),
@@ -112,6 +119,18 @@ MOVES: dict[JobState, frozenset[JobState]] = {
 """Every move a job can make; nothing else may write `jobs.state`."""
 
 
+class Requests(Spec):
+    """What a worker must have, where that is not what is worked out from the spec."""
+
+    gpus: int | None = Field(default=None, ge=0, le=1)
+    """1 for a worker with a GPU. A worker has one or none; without this, either will do."""
+    gpu_memory_bytes: int | None = Field(default=None, ge=0, lt=2**50)
+    """On a worker with a GPU, in place of the estimate."""
+    cpus: int | None = Field(default=None, ge=0, le=4096)
+    memory_bytes: int | None = Field(default=None, ge=0, lt=2**50)
+    """Of the machine; on a worker without a GPU in place of the estimate."""
+
+
 class JobRequest(Spec):
     """The body of `POST /api/v1/jobs`."""
 
@@ -120,5 +139,6 @@ class JobRequest(Spec):
     max_retries: int = Field(default=0, ge=0, le=10)
     """How often a job that failed by its own fault is tried again. Lost workers and preemptions do not count."""
     visibility: Visibility = "project"
+    requests: Requests = Requests()
     reuse: bool = True
     """Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it."""

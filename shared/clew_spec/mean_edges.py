@@ -70,3 +70,9 @@ class MeanEdges(Spec):
     token_sources: list[MeanToken]
     parts: list[MeanPart]
     """Without a cap they add up to `mean_value`."""
+
+
+class MeanEdgesDocument(MeanEdges):
+    """`mean-edges.json`: with as many sources and tokens as were asked for."""
+
+    format: Literal["clew-mean-edges/1"] = "clew-mean-edges/1"

@@ -15,6 +15,7 @@ from clew_spec.graph import GraphSummary
 from clew_spec.mean_edges import MeanEdges
 from clew_spec.patching import PatchEffect, PatchSummary
 from clew_spec.paths import PathsSummary
+from clew_spec.qk import QKScore
 from clew_spec.steering import EditedActivation, NextToken, Prediction
 
 
@@ -186,7 +187,7 @@ class PatchResult(Spec):
 
 
 class EdgeResult(Spec):
-    """The catalogue gets no record of it."""
+    """Found again by the graph, which is its job's parent: the strongest parts are here, all in the file."""
 
     kind: Literal["edge"] = "edge"
     name: str
@@ -194,14 +195,33 @@ class EdgeResult(Spec):
     graph_digest: Digest
     tokens: list[str]
     split: EdgeSplit
+    files: list[str] = []
+    """`edge.json`, an `EdgeDocument`; of jobs before there was one, nothing."""
+    lineage: Lineage
+
+
+class QKResult(Spec):
+    """Found again by the graph, which is its job's parent: the strongest pairs are here, all that were asked for in the
+    file."""
+
+    kind: Literal["qk"] = "qk"
+    name: str
+    """Of the graph."""
+    graph_digest: Digest
+    tokens: list[str]
+    qk: QKScore
+    files: list[str]
+    """`qk.json`, a `QKDocument`."""
     lineage: Lineage
 
 
 class MeanEdgesResult(Spec):
-    """The catalogue gets no record of it."""
+    """The catalogue gets no record of it: the strongest are here, all that were asked for in the file."""
 
     kind: Literal["mean-edges"] = "mean-edges"
     mean_edges: MeanEdges
+    files: list[str] = []
+    """`mean-edges.json`, a `MeanEdgesDocument`; of jobs before there was one, nothing."""
     lineage: Lineage
 
 
@@ -243,6 +263,7 @@ Result = Annotated[
     | FaithfulnessResult
     | PatchResult
     | EdgeResult
+    | QKResult
     | MeanEdgesResult
     | ConnectionsResult
     | PathsResult,

@@ -16,6 +16,8 @@ from clew_spec.jobs import JobSpec
 from clew_spec.results import Result
 
 EVENTS_FILE = "events.jsonl"
+UPLOADED = "upload"
+"""Below it lie the files of the upload that a spec's path names, among the inputs."""
 
 
 class Input(Spec):
@@ -34,7 +36,8 @@ class RunJob(Spec):
     fence: int
     spec: JobSpec
     records: dict[str, Any] = {}
-    """Catalogue records of what the spec refers to, by field: `model`, `dataset`, `coders`, `graph`."""
+    """Catalogue records of what the spec refers to, by field: `model`, `dataset`, `coders`, `graph`;
+    and `upload`, as `{id, name, files: {name: sha256}}`."""
     inputs: list[Input] = []
     resume: list[Input] = []
     """The files of the last registered checkpoint, if there is one."""

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -77,7 +77,8 @@ def _locate(
         owner = here if isinstance(here, type) and issubclass(here, BaseModel) else None
         field = owner.model_fields.get(str(part)) if owner else None
         if field is None:
-            here = next(iter(get_args(here)), None) if isinstance(part, int) else None
+            inside = get_args(here)[1:] if get_origin(here) is dict else get_args(here) if isinstance(part, int) else ()
+            here = next(iter(inside), None)
         elif isinstance(field.discriminator, str):
             here = _member(field.annotation, field.discriminator, next(rest, None))
         else:

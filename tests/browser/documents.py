@@ -21,7 +21,7 @@ TOKENS = ["When", " Mary", " and", " John", " went", " to"]
 N_LAYERS = 12
 
 
-def graph_document(name: str = "ioi", n_features: int = 40, seed: int = 0) -> GraphDocument:
+def graph_document(name: str = "ioi", n_features: int = 40, seed: int = 0, *, edges: bool = True) -> GraphDocument:
     rng = random.Random(seed)  # noqa: S311 - a picture, not a secret
     nodes: list[Node] = []
 
@@ -54,15 +54,15 @@ def graph_document(name: str = "ioi", n_features: int = 40, seed: int = 0) -> Gr
         label = f"{text.strip()} (p={probability:.2f})"
         add("logit", N_LAYERS, last, label, probability, token_id=200 + number, probability=probability)
 
-    edges = [
+    links = [
         Edge(source=source.id, target=target.id, weight=rng.choice((-1, 1)) * rng.uniform(0.05, 5))
         for target in nodes
-        if target.type in ("feature", "logit")
+        if edges and target.type in ("feature", "logit")
         for source in nodes
         if source.layer < target.layer and source.position <= target.position and rng.random() < 0.5
     ]
     return GraphDocument(
-        name=name, summary=_summary(nodes, edges, targets), nodes=nodes, edges=edges, paths=_paths(nodes, edges)
+        name=name, summary=_summary(nodes, links, targets), nodes=nodes, edges=links, paths=_paths(nodes, links)
     )
 
 

@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from clew_lab.catalogue.keys import create_key
+from clew_lab.catalogue.bootstrap import bootstrap
+from clew_lab.catalogue.identity import actor_of_key
 from clew_lab.catalogue.publish import Uploaded
-from clew_lab.catalogue.scope import Actor
-from clew_lab.catalogue.tables import Coder, Dataset, Graph, Model, Project
+from clew_lab.catalogue.tables import Coder, Dataset, Graph, Model
 from clew_lab.jobs import accept, claim, dispatch, finalise, report, workers
 from clew_lab.jobs.events import EventType
 from clew_lab.settings import Settings
@@ -111,11 +111,10 @@ class Scene:
         self._scratch = scratch
         self._numbers = count()
         with sessions.begin() as session:
-            project = Project(name="main")
-            session.add(project)
-            session.flush()
-            row, self.key = create_key(session, project, "admin", admin=True, secret_key=settings.secret_key)
-            self._actor = Actor(project.id, project.name, row.id, row.name)
+            key = bootstrap(session, "main", "admin", secret_key=settings.secret_key)
+            assert key is not None
+            self.key = key
+            self._actor = actor_of_key(session, key, secret_key=settings.secret_key)
 
     def queue(self, spec: Mapping[str, Any], inputs: Mapping[str, Any] | None = None, **fields: Any) -> UUID:
         """A job that waits."""

@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.browser.analyses import analyse, analyses
 from tests.browser.conftest import DASHBOARD, Site, open_tab
 from tests.browser.documents import graph_document
 from tests.browser.scene import Scene
@@ -19,6 +20,7 @@ def test_every_page(scheme: str, browser: Browser, site: Site, scene: Scene) -> 
     coders = scene.trained(training, layers=2)
     evaluation = scene.evaluate(coders)
     _, graph = scene.graph(coders, graph_document())
+    found_out = [analyse(scene, analysis) for analysis in analyses(graph_document()).values()]
     waiting = scene.queue({"kind": "import-model", "name": "m", "path": "/models/m"})
     tab = open_tab(browser, site, scheme)
     page = tab.page
@@ -30,9 +32,17 @@ def test_every_page(scheme: str, browser: Browser, site: Site, scene: Scene) -> 
         f"/jobs/{training.id}": "Metrics",
         f"/jobs/{evaluation.id}": "Loss recovered",
         f"/jobs/{waiting}": "waiting for a worker",
+        **{f"/jobs/{id}": "succeeded" for id in found_out},
+        f"/submit?from={training.id}": "What it would take",
+        "/submit?kind=steer": "What it would take",
+        f"/compare?runs={training.id},{evaluation.id}": "What differs",
+        "/compare": "Choose at least two runs",
         "/models": "LlamaForCausalLM",
         "/datasets": "pydoc",
         "/coders": "2,304",
+        f"/coders/{coders[0]}": "Provenance",
+        "/people": "New person",
+        "/lab": "Waiting jobs",
         "/graphs": "ioi",
         f"/graphs/{graph}": "Strongest paths",
         f"/graphs/{graph}?node=2": "Outputs",

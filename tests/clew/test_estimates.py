@@ -216,11 +216,9 @@ def test_patching_never_holds_more_than_was_said(prompts_per_batch: int, vocab_s
     check(said, model, peak_bytes(run))
 
 
-def coder(layer: int) -> Coder:
-    d_model = SIZES["d_model"]
+def coder(layer: int, *, d_model: int = SIZES["d_model"], **fields: Any) -> Coder:
+    given: dict[str, Any] = {"activation": BatchTopK(k=16), "n_features": 1024} | fields
     config = CoderConfig(
-        activation=BatchTopK(k=16),
-        n_features=1024,
         d_in=d_model,
         d_out=d_model,
         layer=layer,
@@ -228,10 +226,13 @@ def coder(layer: int) -> Coder:
         tokenizer_digest="",
         dataset_digest="",
         bos="none",
+        **given,
     )
     generator = torch.Generator().manual_seed(layer)
     weights = {name: torch.randn(shape, generator=generator) / 16 for name, shape in shapes(config).items()}
-    return Coder(config, **weights | {"threshold": torch.tensor([2.0])})
+    if isinstance(config.activation, BatchTopK):
+        weights["threshold"] = torch.tensor([2.0])
+    return Coder(config, **weights)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from tests.clew_api.seeds import Tenant, World
-from tests.support.servers import Lab
+from tests.support.servers import Lab, under_role
 
 from clew_api.__main__ import Server
 from clew_api.app import create_app
@@ -36,13 +36,21 @@ def bob(world: World) -> Tenant:
 
 
 @pytest.fixture
-def app(make_lab: Callable[..., Lab], tmp_path: Path) -> FastAPI:
+def records(world: World, alice: Tenant) -> None:
+    """A model, a dataset and coders of alice's."""
+    world.dataset(alice)
+    world.coders(alice, world.model(alice), world.dataset(alice))
+
+
+@pytest.fixture
+def app(make_lab: Callable[..., Lab], database_url: str, tmp_path: Path) -> FastAPI:
+    """Under the role that the API has in a lab."""
     folder = tmp_path / "dist"
     for name, content in DASHBOARD.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    return create_app(make_lab(dashboard_dir=folder).settings)
+    return create_app(make_lab(dashboard_dir=folder, database_url=under_role(database_url, "api")).settings)
 
 
 @pytest.fixture

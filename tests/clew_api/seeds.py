@@ -6,20 +6,39 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from clew_lab.catalogue.keys import create_key
+from clew_lab.catalogue.passwords import hashed
 from clew_lab.catalogue.scope import Actor
-from clew_lab.catalogue.tables import ApiKey, Artifact, Coder, Dataset, Event, Graph, Job, Metric, Model, Project
+from clew_lab.catalogue.tables import (
+    ApiKey,
+    Artifact,
+    Batch,
+    Coder,
+    Dataset,
+    Event,
+    Graph,
+    Job,
+    Membership,
+    Metric,
+    Model,
+    Project,
+    Upload,
+    UploadedFile,
+    User,
+)
 from clew_lab.settings import Settings
 from clew_lab.storage import Store
 from clew_spec.graph import GraphDocument, GraphSummary
+from clew_spec.people import PERMISSIONS, Role
 
 N_LAYERS, MAX_CONTEXT, CONTEXT = 4, 512, 16
 WORDS = ("when", "mary", "and", "john", "went", "home", "<s>")
-LINEAGE = {"code_version": "test"}
+LINEAGE = {"code_version": "test", "parents": []}
 
 
 def tokenizer_json() -> bytes:
@@ -75,17 +94,25 @@ def graph_document() -> GraphDocument:
     return GraphDocument.model_validate(whole)
 
 
+PASSWORD = "thread of the labyrinth"
+
+
 @dataclass
 class Tenant:
-    """A project of the lab and its key."""
+    """A project of the lab, and a person in it with their key."""
 
     project: Project
     key: str
     key_id: UUID
+    user_id: UUID
+    role: Role = Role.ADMIN
 
     @property
     def actor(self) -> Actor:
-        return Actor(self.project.id, self.project.name, self.key_id, f"{self.project.name}'s key")
+        name = self.project.name
+        return Actor(
+            self.project.id, name, self.key_id, f"{name}'s key", self.user_id, name, self.role, PERMISSIONS[self.role]
+        )
 
     @property
     def auth(self) -> dict[str, str]:
@@ -109,12 +136,26 @@ class World:
                 session.refresh(row)
 
     def tenant(self, name: str) -> Tenant:
+        """A project and its one admin, both of this name."""
+        project = Project(name=name)
+        self.add(project)
+        return self.member(project, name, Role.ADMIN)
+
+    def member(self, project: Project, name: str, role: Role, *, admin: bool = False) -> Tenant:
+        """A new person in the project; `admin`: of the lab."""
+        user = User(name=name, display_name=name.title(), admin=admin)
+        self.add(user)
+        self.add(Membership(project_id=project.id, user_id=user.id, role=role.value))
+        row, key = self.key(project, user, f"{name}'s key")
+        return Tenant(project, key, row.id, user.id, role)
+
+    def key(self, project: Project, user: User | None, name: str = "key", **options: Any) -> tuple[ApiKey, str]:
         with self.sessions.begin() as session:
-            project = Project(name=name)
-            session.add(project)
-            session.flush()
-            row, key = create_key(session, project, f"{name}'s key", secret_key=self.settings.secret_key)
-            return Tenant(project, key, row.id)
+            return create_key(session, project, name, user=user, secret_key=self.settings.secret_key, **options)
+
+    def set_password(self, tenant: Tenant, password: str = PASSWORD) -> None:
+        with self.sessions.begin() as session:
+            session.get_one(User, tenant.user_id).password = hashed(SecretStr(password))
 
     def job(self, owner: Tenant, *, kind: str = "import-model", visibility: str = "project", **fields: Any) -> Job:
         """Waiting, unless told otherwise."""
@@ -132,6 +173,14 @@ class World:
             **fields,
         )
         self.add(row)
+        return row
+
+    def batch(self, owner: Tenant, job: Job, **fields: Any) -> Batch:
+        """A sweep of this one job."""
+        columns = {"kind": "sweep", "name": "s", "size": 1, "request_digest": "0" * 64}
+        row = Batch(project_id=owner.project.id, **(columns | fields))
+        self.add(row)
+        self.touch(job, batch_id=row.id, step="steps=5")
         return row
 
     def file(self, job: Job, name: str, content: bytes) -> Artifact:
@@ -254,6 +303,22 @@ class World:
         record = self._record(owner, "g", visibility, job, ["graph/graph.json"])
         row = Graph(**record, model_id=model.id, summary=GraphSummary.model_validate(SUMMARY).model_dump())
         self.add(row)
+        return row
+
+    def upload(self, owner: Tenant, name: str = "u") -> Upload:
+        """An open one of an empty file."""
+        row = Upload(
+            project_id=owner.project.id,
+            name=name,
+            digest=uuid4().hex,
+            size=0,
+            state="open",
+            user_id=owner.user_id,
+            expires_at=func.now() + text("interval '1 day'"),
+        )
+        self.add(row)
+        whole = {"number": 0, "name": "a.txt", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+        self.add(UploadedFile(project_id=owner.project.id, upload_id=row.id, **whole))
         return row
 
     def touch(self, job: Job, **fields: Any) -> None:

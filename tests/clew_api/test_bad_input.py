@@ -26,6 +26,7 @@ STEER = {"kind": "steer", "coders": "set", "prompt": "when mary and john", "edit
 
 PATCH = {"kind": "patch", "model": "m", "clean": "when mary went", "corrupt": "when john went"}
 EDGE = {"kind": "edge", "graph": "g9", "source": "L0/F1@1", "target": "logit"}
+QK = {"kind": "qk", "graph": "g", "head": "L1H0", "query": 1, "key": 0}
 MEAN = {"kind": "mean-edges", "coders": "set", "layer": 0, "feature": 1}
 CONNECTIONS = {"kind": "connections", "coders": "set", "layer": 1, "feature": 5}
 PATHS = {"kind": "paths", "graph": "g"}
@@ -87,6 +88,14 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "path beside the root": (IMPORT | {"path": "{root}-2/m"}, "/spec/path", "outside the import roots"),
     "path through a link": (IMPORT | {"path": "{root}/link/m"}, "/spec/path", "outside the import roots"),
     "relative path": (IMPORT | {"path": "models/m"}, "/spec/path", "absolute"),
+    "a model by URL": (IMPORT | {"path": "http://169.254.169.254/m"}, "/spec/path", "absolute"),
+    "a model of no hub": (IMPORT | {"path": "hf:http://127.0.0.1/m"}, "/spec/path", "hf:owner/name"),
+    "an upload that is none": (IMPORT | {"path": "upload:nothing"}, "/spec/path", "complete upload"),
+    "texts by URL": (
+        BUILD | {"source": {"kind": "text", "path": "https://10.0.0.1/a.txt"}},
+        "/spec/source/path",
+        "absolute",
+    ),
     "path of a text": (IMPORT | {"path": "{root}/notes.txt"}, "/spec/path", ".gguf"),
     "texts outside": (BUILD | {"source": {"kind": "text", "path": "/etc"}}, "/spec/source/path", "imports"),
     "texts that climb out": (
@@ -157,6 +166,8 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a patch of nothing known": (PATCH | {"places": ["attn"]}, "/spec/places/0", "'attn.out'"),
     "no node": (EDGE | {"source": "L1/F2"}, "/spec/source", "pattern"),
     "an edge of no graph": (EDGE, "/spec/graph", "no graph named g9"),
+    "scores of no graph": (QK | {"graph": "g9"}, "/spec/graph", "no graph named g9"),
+    "scores of no head's name": (QK | {"head": "9.9"}, "/spec/head", "pattern"),
     "data for no coder": (MEAN | {"layer": 3}, "/spec/layer", "no coder among"),
     "data for no feature": (MEAN | {"feature": 10**6}, "/spec/feature", "0 to "),
     "data that is not held out": (MEAN | {"dataset": "seen"}, "/spec/dataset", "holds out no text"),

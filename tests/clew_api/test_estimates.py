@@ -13,6 +13,7 @@ from clew_spec.api import EstimateView
 from clew_spec.errors import Problem
 from clew_spec.estimates import DatasetFacts, Facts, estimate
 from clew_spec.jobs import JobRequest
+from clew_spec.units import size
 
 pytestmark = pytest.mark.lab
 
@@ -20,6 +21,8 @@ V1 = "/api/v1"
 GIB = 2**30
 SAID = ("memory", "disk", "flops", "tokens", "time_s")
 TRAIN: dict[str, Any] = {"kind": "train", "name": "t", "model": "m", "dataset": "d", "layers": [0, 1, 2], "steps": 10}
+
+MEAN_EDGES: dict[str, Any] = {"kind": "mean-edges", "coders": "set", "layer": 0, "feature": 1}
 
 
 def weighed(api: TestClient, spec: dict[str, Any]) -> EstimateView:
@@ -54,6 +57,7 @@ def test_the_answer_is_the_specs_arithmetic_and_nothing_is_stored(api: TestClien
     kinds: list[dict[str, Any]] = [
         TRAIN,
         {"kind": "evaluate", "coders": "set"},
+        MEAN_EDGES,
         {"kind": "build-dataset", "name": "b", "model": "m", "max_tokens": 1000},
     ]
     for spec in kinds:
@@ -67,6 +71,19 @@ def test_the_answer_is_the_specs_arithmetic_and_nothing_is_stored(api: TestClien
     assert prompt.reason
     with world.sessions() as session:
         assert session.scalars(select(func.count()).select_from(Job)).one() == before
+
+
+def test_an_export_is_weighed_whether_it_needs_the_model_or_not(api: TestClient, world: World, alice: Tenant) -> None:
+    model, dataset = world.model(alice), world.dataset(alice)
+    world.coders(alice, model, dataset)
+    export = {"kind": "export-coders", "coders": "set"}
+    plain, calibrated = (weighed(api, {**export, "format": name}).estimate.disk for name in ("clew", "circuit-tracer"))
+    assert plain
+    assert calibrated
+    assert plain.published_bytes == calibrated.published_bytes
+    fetched = calibrated.worker_bytes - plain.worker_bytes
+    assert fetched == 4 * model.config["n_parameters"]
+    assert api.post(f"{V1}/jobs", json={"spec": {**export, "format": "clew"}}).status_code == 202
 
 
 def test_a_bad_job_is_told_so_as_at_its_submission(api: TestClient, world: World, alice: Tenant) -> None:
@@ -108,6 +125,22 @@ def test_a_job_that_no_worker_can_hold_is_refused_with_what_would_fit(
         worker(world, f"enough-{memory}", memory)
         assert api.post(f"{V1}/jobs", json={"spec": large}).status_code == 202
         assert weighed(api, large).fits
+
+
+def test_an_analysis_that_no_worker_can_hold_is_refused_with_both_numbers(
+    api: TestClient, world: World, alice: Tenant
+) -> None:
+    model, dataset = world.model(alice), world.dataset(alice)
+    world.coders(alice, model, dataset)
+    worker(world, "small", GIB // 2, pool="circuits")
+    found = weighed(api, MEAN_EDGES)
+    assert found.estimate.memory is not None
+    assert (found.fits, found.estimate.memory.moment in (found.reason or "")) == (False, True)
+    problem = refused(api, MEAN_EDGES)
+    assert problem.expected == "at most 512.0 MiB of memory"
+    assert size(found.estimate.memory.bytes) in problem.detail
+    worker(world, "large", found.estimate.memory.bytes, pool="circuits")
+    assert api.post(f"{V1}/jobs", json={"spec": MEAN_EDGES}).status_code == 202
 
 
 def test_a_request_that_was_taken_in_is_not_refused_when_it_is_repeated(

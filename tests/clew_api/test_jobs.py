@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from tests.clew_api.conftest import Running
 from tests.clew_api.seeds import Tenant, World
 
-from clew_lab.catalogue.tables import Audit
+from clew_lab.catalogue.tables import Audit, Job
 from clew_spec.api import JobView
 from clew_spec.jobs import JobRequest
 
@@ -44,6 +44,9 @@ def test_each_kind_of_job_keeps_all_the_records_it_needs(api: TestClient, world:
     model, dataset = world.model(alice), world.dataset(alice)
     coders = world.coders(alice, model, dataset)
     ids = [coder.id for coder in coders]
+    with world.sessions() as session:
+        trained = session.get_one(Job, coders[0].job_id)
+    world.touch(trained, kind="train", state="succeeded", finished_at=func.now())
     across = [coder.id for coder in world.coders(alice, model, dataset, "across", layers=(0, 2, 3), crossing=True)]
     train = {"kind": "train", "name": "t", "model": "m", "dataset": str(dataset.id), "layers": [3, 0], "steps": 5}
     attribute = {"kind": "attribute", "name": "g", "coders": "set", "prompt": "when mary and john went home"}
@@ -62,7 +65,9 @@ def test_each_kind_of_job_keeps_all_the_records_it_needs(api: TestClient, world:
     ):
         answer = api.post(JOBS, json={"spec": spec})
         assert answer.status_code == 202, answer.text
-        assert JobView.model_validate(answer.json()).parents == parents
+        view = JobView.model_validate(answer.json())
+        assert view.parents == parents == [one for ids_of_field in view.inputs.values() for one in ids_of_field]
+        assert view.inputs.get("coders", []) == [parent for parent in parents if parent not in (model.id, dataset.id)]
 
 
 def test_an_idempotency_key_makes_one_job(api: TestClient, world: World, alice: Tenant, bob: Tenant) -> None:

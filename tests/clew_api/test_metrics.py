@@ -1,6 +1,7 @@
 """Curves: one value a step, the right one, and few enough to draw."""
 
 import math
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi.testclient import TestClient
@@ -8,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.clew_api.seeds import Tenant, World
 
-from clew_lab.catalogue.series import metric_series
+from clew_lab.catalogue.series import metric_series, step_times
+from clew_lab.catalogue.tables import Event
 from clew_spec.api import MetricSeries
 
 
@@ -68,3 +70,38 @@ def test_thinning_keeps_the_ends_and_the_extremes(
     if finite:
         kept = [value for value in curve.values if value is not None]
         assert (min(kept), max(kept)) == (min(finite), max(finite))
+
+
+def test_steps_were_measured_when_the_newest_attempt_did(api: TestClient, world: World, alice: Tenant) -> None:
+    job = world.job(alice)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    told = [(1, 0, 0), (1, 5, 10), (1, 10, 20), (2, 5, 50), (2, 10, 60), (2, 15, 70)]
+    owner = {"project_id": job.project_id, "job_id": job.id}
+    world.add(
+        *(
+            Event(**owner, seq=n, fence=fence, at=start + timedelta(seconds=s), type="metric", data={"step": step})
+            for n, (fence, step, s) in enumerate(told)
+        ),
+        Event(**owner, seq=len(told), fence=2, at=start, type="log", data={"level": "info", "message": "step"}),
+    )
+    answer = api.get(f"/api/v1/jobs/{job.id}/steps")
+    assert answer.status_code == 200, answer.text
+    seconds = [(each["step"], (datetime.fromisoformat(each["at"]) - start).total_seconds()) for each in answer.json()]
+    assert seconds == [(0, 0), (5, 50), (10, 60), (15, 70)]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(n=st.integers(0, 60), max_points=st.integers(5, 40))
+def test_the_clock_is_thinned_and_keeps_its_ends(world: World, alice: Tenant, n: int, max_points: int) -> None:
+    job = world.job(alice)
+    owner = {"project_id": job.project_id, "job_id": job.id}
+    world.add(*(Event(**owner, seq=i, fence=1, type="metric", data={"step": 3 * i}) for i in range(n)))
+    with world.sessions() as session:
+        steps = [each.step for each in step_times(session, alice.actor, job.id, max_points=max_points)]
+    assert len(steps) == len(set(steps)) <= max_points
+    assert steps == sorted(steps)
+    assert set(steps) <= {3 * i for i in range(n)}
+    if n:
+        assert {0, 3 * (n - 1)} <= set(steps)
+    if n < max_points:
+        assert len(steps) == n

@@ -31,6 +31,7 @@ from clew_spec.api import (
 from clew_spec.errors import ClewError, Conflict, NotAuthenticated, NotFound, Problem
 from clew_spec.estimates import Estimate
 from clew_spec.jobs import POOL_OF, JobRequest, JobState
+from clew_spec.people import Role
 
 KEY = "clew_0123456789abcdef"
 
@@ -84,12 +85,15 @@ class Contract:
             priority=request.priority,
             visibility=request.visibility,
             cancel_requested=False,
+            batch=None,
             progress=None,
+            standing=None,
             error=None,
             created_at=datetime.now(UTC),
             started_at=None,
             finished_at=None,
             spec=request.spec,
+            requests=request.requests,
             pool=POOL_OF[request.spec.kind],
             fence=0,
             worker=None,
@@ -100,6 +104,11 @@ class Contract:
             result=None,
             attempts=[],
             parents=[],
+            inputs={},
+            depends_on=[],
+            dependents=[],
+            retry_of=None,
+            retries=[],
             last_seq=0,
         )
         self.jobs[view.id] = view
@@ -248,7 +257,20 @@ def application(contract: Contract) -> FastAPI:
 
     @app.get("/api/v1/session")
     async def session() -> SessionView:
-        return SessionView(project="lab", key_name="admin", expires_at=None)
+        return SessionView(
+            project="lab",
+            project_id=None,
+            user="admin",
+            display_name="admin",
+            user_id=None,
+            key_id=None,
+            key_name="admin",
+            role=Role.ADMIN,
+            admin=False,
+            permissions=[],
+            projects=[],
+            expires_at=None,
+        )
 
     @app.get("/api/v1/workers")
     async def workers() -> list[Any]:

@@ -14,12 +14,13 @@ from clew_spec.exporting import ExportCodersSpec
 from clew_spec.faithfulness import FaithfulnessSpec
 from clew_spec.importing import ImportCodersSpec
 from clew_spec.importing_graphs import ImportGraphSpec
-from clew_spec.jobs import JobRequest
+from clew_spec.jobs import JobRequest, Requests
 from clew_spec.losses import AuxK, LossSpec
 from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchSpec
 from clew_spec.paths import FeatureRoot, LogitRoot, PathsSpec
+from clew_spec.qk import QKSpec
 from clew_spec.training import OptimizerSpec, TrainSpec
 
 names = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,62}", fullmatch=True)
@@ -144,6 +145,15 @@ specs: st.SearchStrategy[Any] = st.one_of(
     ),
     st.builds(EdgeSpec, graph=refs, source=st.sampled_from(["token@3", "L1/F5@2", "77"]), target=st.just("logit@1")),
     st.builds(
+        QKSpec,
+        graph=refs,
+        head=st.sampled_from(["L0H1", "L12H11"]),
+        query=counts(0),
+        key=counts(0),
+        against=st.none() | counts(0),
+        top=counts(1, 5000),
+    ),
+    st.builds(
         MeanEdgesSpec,
         coders=refs,
         layer=counts(0, 99),
@@ -204,6 +214,13 @@ requests = st.builds(
     max_retries=st.integers(0, 10),
     reuse=st.booleans(),
     visibility=st.sampled_from(["project", "lab"]),
+    requests=st.builds(
+        Requests,
+        gpus=st.none() | st.integers(0, 1),
+        gpu_memory_bytes=st.none() | st.integers(0, 2**40),
+        cpus=st.none() | st.integers(0, 512),
+        memory_bytes=st.none() | st.integers(0, 2**40),
+    ),
 )
 
 EVALUATE = JobRequest(spec=EvaluateSpec(coders="demo"))

@@ -56,7 +56,8 @@ def asked(contract: Contract) -> JobRequest:
 @given(request=requests)
 def test_flags_say_all_that_a_spec_says(contract: Contract, run: Run, request: JobRequest) -> None:
     words = ["--reuse" if request.reuse else "--no-reuse"]
-    for name, value in request.model_dump(exclude={"spec", "reuse"}).items():
+    requests = {f"requests.{name}": value for name, value in request.requests.model_dump(exclude_none=True).items()}
+    for name, value in (request.model_dump(exclude={"spec", "reuse", "requests"}) | requests).items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     assert run("submit", request.spec.kind, *arguments(request.spec), *words, "--json") == 0
     assert asked(contract) == request

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def clew(key: str) -> Clew:
     return clew
 
 
-def test_a_job_from_submission_to_cancellation(lab: Lab, clew: Clew, key: str) -> None:
+def test_a_job_from_submission_to_cancellation(lab: Lab, clew: Clew, key: str, records: Records) -> None:
     path = _path(lab)
     credentials_path().unlink()
     with serving(lab):
@@ -99,6 +100,11 @@ def test_a_job_from_submission_to_cancellation(lab: Lab, clew: Clew, key: str) -
         clew("watch", short, code=1)
         assert json.loads(clew("models", "--json")) == []
         assert "No workers" in clew("health")
+        with records.begin() as session:
+            workers.register(session, "box", "train", device="cpu", memory_bytes=1)
+        assert "asked to drain" in clew("drain", "box")
+        assert re.search(r"box .*draining", clew("health"))
+        assert "no worker 'other'" in clew("drain", "other", code=1)
 
 
 def test_the_api_says_what_is_wrong(lab: Lab, clew: Clew) -> None:
@@ -185,3 +191,34 @@ def _run(records: Records, job_id: UUID) -> int:
 def _log(records: Records, job_id: UUID, fence: int, n: int) -> None:
     with records.begin() as session:
         events.append(session, moves.hold(session, job_id, fence), ("log", {"level": "info", "message": str(n)}))
+
+
+def test_people_come_in_by_password_and_keys_are_made_turned_and_ended(
+    lab: Lab, clew: Clew, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(lab):
+        assert "ada is a user" in clew("users", "create", "ada", "--password", stdin="thread of ariadne\n")
+        clew("projects", "create", "maze", "--weight", "2", "--admin", "ada")
+        assert "ada is viewer of main" in clew("members", "add", "ada", "viewer")
+        assert "ada is member of main" in clew("members", "set", "ada", "member")
+        assert {one["name"] for one in json.loads(clew("members", "list", "--json"))} == {"admin", "ada"}
+        assert "member.added" in clew("audit")
+
+        assert "wrong" in clew("login", url_of(lab), "--user", "ada", stdin="thread of minos\n", code=1)
+        said = clew("login", url_of(lab), "--user", "ada", "--project", "maze", stdin="thread of ariadne\n")
+        assert "of project maze" in said
+        assert json.loads(clew("jobs", "--json")) == []
+        assert "user:manage" in clew("users", "list", code=1)
+        made = json.loads(clew("keys", "create", "nightly", "--scope", "job:read", "--days", "7", "--json"))
+        assert (made["scopes"], made["user"]) == (["job:read"], "ada")
+        turned = clew("keys", "rotate", "nightly").strip()
+        assert turned not in ("", made["key"])
+        clew("keys", "revoke", made["id"][:13])
+        assert "revoked" in clew("keys", "list")
+        monkeypatch.setenv("CLEW_URL", url_of(lab))
+        monkeypatch.setenv("CLEW_KEY", turned)
+        assert "was revoked" in clew("jobs", code=1)
+        monkeypatch.delenv("CLEW_KEY")
+        own = json.loads(clew("keys", "list", "--json"))[-1]
+        clew("keys", "rotate", own["id"])
+        assert json.loads(clew("jobs", "--json")) == [], "the key at hand was stored anew"

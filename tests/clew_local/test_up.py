@@ -63,6 +63,16 @@ class Shell:
 
 @pytest.fixture
 def shell() -> Iterator[Shell]:
+    yield from a_user()
+
+
+@pytest.fixture
+def another() -> Iterator[Shell]:
+    """On a machine of their own."""
+    yield from a_user()
+
+
+def a_user() -> Iterator[Shell]:
     with tempfile.TemporaryDirectory() as home:
         shell = Shell(Path(home))
         yield shell
@@ -133,6 +143,27 @@ def test_a_lab_is_started_killed_and_stopped(shell: Shell) -> None:
         foreground.wait()
     assert not any(map(is_running, processes)), "nothing is left behind"
     assert shell.status()["state"] == "stopped"
+
+
+@pytest.mark.timeout(400)
+def test_a_lab_is_backed_up_while_it_runs_and_restored_elsewhere(shell: Shell, another: Shell) -> None:
+    """Whoever had a key still has it, though the second lab made passwords of its own."""
+    key = json.loads(shell.clew("up", "--detach").stdout)["key"]
+    folder = shell.home / "backup"
+    done = shell.clew("backup", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] >= 3
+    for words, why in ((("backup", folder), "is there already"), (("restore", folder), "a lab runs in")):
+        refused = shell.clew(*map(str, words))
+        assert refused.returncode == 1
+        assert why in refused.stderr
+    assert shell.clew("down").returncode == 0
+    assert "not empty" in shell.clew("restore", str(folder)).stderr
+    restored = another.clew("restore", str(folder))
+    assert restored.returncode == 0, restored.stderr
+    assert json.loads(restored.stdout)["keys_are_good"]
+    url = json.loads(another.clew("up", "--detach").stdout)["url"]
+    assert jobs(url, key) == 200
 
 
 def test_a_lab_that_cannot_start_says_why_and_leaves_nothing(shell: Shell) -> None:

@@ -14,9 +14,10 @@ from tests.support.servers import Lab
 
 from clew_lab.catalogue.engine import make_engine, session_factory
 from clew_lab.catalogue.publish import Uploaded
+from clew_lab.catalogue.series import metric_series
 from clew_lab.catalogue.tables import Artifact, Attempt
-from clew_lab.jobs import finalise
-from clew_lab.jobs.broker import make_app
+from clew_lab.jobs import finalise, report, retry
+from clew_lab.jobs.broker import make_app, queue_of
 from clew_lab.storage import Store, object_key
 from clew_scheduler.loop import Scheduler
 from clew_scheduler.retention import sweep
@@ -34,8 +35,8 @@ def test_a_bell_carries_the_job_and_its_fence_and_nothing_else(queue: Queue, lab
     queue.register()
     job = queue.accept()
     (bell,) = Scheduler(lab.settings, queue.sessions, app).turn()
-    assert (bell.job_id, bell.fence, bell.pool) == (job.id, 1, "train")
-    with app.connection_for_read() as connection, connection.SimpleQueue("train") as messages:
+    assert (bell.job_id, bell.fence, bell.worker) == (job.id, 1, "w")
+    with app.connection_for_read() as connection, connection.SimpleQueue(queue_of("w")) as messages:
         message = messages.get(timeout=10)
         args, kwargs, _ = message.payload
         assert (args, kwargs) == ([str(job.id), 1], {})
@@ -125,6 +126,45 @@ def test_only_what_was_published_outlives_the_job(queue: Queue, lab: Lab, tmp_pa
     with queue.sessions() as session:
         assert [artifact.key for artifact in session.query(Artifact)] == [published]
         assert all(attempt.collected for attempt in session.query(Attempt))
+
+
+def test_a_checkpoint_is_kept_for_a_retry_and_while_the_retry_goes_on_from_it(
+    queue: Queue, lab: Lab, tmp_path: Path
+) -> None:
+    store = Store.of(lab.settings)
+    content = tmp_path / "content"
+    content.write_bytes(b"state")
+    digest = sha256(b"state").hexdigest()
+    job = queue.running()
+    key = store.put(object_key(queue.actor.project_id, job.id, 1, "checkpoints/5/state"), content, digest).key
+    file = {"name": "state", "key": key, "sha256": digest, "size": 5}
+    points = [(step, {"fvu": 1 / step}) for step in range(1, 9)]
+    with queue.sessions.begin() as session:
+        report.register_checkpoint(session, job.id, 1, 5, [file])
+        report.report(session, job.id, 1, [], number=1, metrics=points)
+        finalise.fail(session, job.id, 1, OOPS, retryable=False)
+    week = {"after_s": 0, "checkpoints_after_s": 7 * 86400}
+    assert sweep(queue.sessions, store, **week) == 0, "it may be tried again"
+    with queue.sessions.begin() as session:
+        again, _ = retry.retry(session, queue.actor, job.id, kept_s=7 * 86400)
+        assert again.checkpoint == {"step": 5, "fence": 1, "files": [file], "job_id": str(job.id)}
+        curves = metric_series(session, queue.actor, again.id, names=(), max_points=100)
+        assert curves[0].steps == [1, 2, 3, 4, 5], "what was measured after the checkpoint is measured anew"
+    assert sweep(queue.sessions, store, after_s=0) == 0, "the retry goes on from it, however long it waits"
+    queue.register("other")
+    (bell,) = queue.dispatch()
+    queue.claim(bell.job_id, bell.fence, "other")
+    own = {**file, "key": "own"}
+    with queue.sessions.begin() as session:
+        assert report.register_checkpoint(session, again.id, bell.fence, 9, [own]) == [], "those are not its own"
+        assert report.register_checkpoint(session, again.id, bell.fence, 12, [file]) == ["own"]
+    assert sweep(queue.sessions, store, after_s=0) == 1, "nobody goes on from it"
+    assert list(store.keys("projects/")) == []
+    with queue.sessions.begin() as session:
+        finalise.fail(session, again.id, bell.fence, OOPS, retryable=False)
+    with queue.sessions.begin() as session:
+        third, _ = retry.retry(session, queue.actor, job.id, kept_s=7 * 86400)
+        assert third.checkpoint is None, "its files are gone"
 
 
 def test_the_times_of_the_tests_are_a_tenth_of_the_real_ones(lab: Lab) -> None:

@@ -119,6 +119,11 @@ specs = st.one_of(
         }
     ),
     some(
+        {"kind": st.just("qk"), "graph": refs, "head": st.sampled_from(["L0H1", "L12H11"]), "query": counts}
+        | {"key": st.integers(0, 99)},
+        {"against": st.none() | st.integers(0, 99), "top": st.integers(1, 5000)},
+    ),
+    some(
         {"kind": st.just("mean-edges"), "coders": refs, "layer": st.integers(0, 99), "feature": st.integers(0)},
         {"dataset": st.none() | refs, "tokens": st.integers(16), "capped": st.booleans()},
     ),
@@ -258,7 +263,7 @@ def test_the_state_machine_is_closed_and_every_job_can_end() -> None:
     assert {state for state, moves in MOVES.items() if not moves} == TERMINAL
     assert all(state.terminal == (state in TERMINAL) for state in JobState)
     assert all(state not in moves for state, moves in MOVES.items())
-    reachable = {JobState.QUEUED}
+    reachable = {JobState.QUEUED, JobState.BLOCKED}
     while more := set().union(*(MOVES[state] for state in reachable)) - reachable:
         reachable |= more
     assert reachable == set(JobState)

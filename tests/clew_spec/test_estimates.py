@@ -21,6 +21,7 @@ from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchSpec
 from clew_spec.paths import PathsSpec
+from clew_spec.qk import QKSpec
 from clew_spec.results import ModelConfig
 from clew_spec.steering import FeatureEdit, SteerSpec
 from clew_spec.training import TrainSpec
@@ -51,7 +52,7 @@ FACTS = Facts(
     model=MODEL,
     dataset=DatasetFacts(context=64, train_tokens=10**6, heldout_tokens=10**5),
     coders=[CODER],
-    graph=GraphFacts(tokens=9, nodes=2000, edges=10**5, rows=200),
+    graph=GraphFacts(tokens=9, nodes=2000, edges=10**5, rows=200, targets=3),
     prompt_tokens=9,
 )
 ACTIVATIONS: list[dict[str, Any]] = [
@@ -132,6 +133,7 @@ def test_every_kind_of_job_is_answered_and_every_null_explained() -> None:
         FaithfulnessSpec(graph="g"),
         PatchSpec(model="m", clean="a", corrupt="b"),
         EdgeSpec(graph="g", source="token@1", target="logit"),
+        QKSpec(graph="g", head="L3H1", query=5, key=2),
         MeanEdgesSpec(coders="c", layer=3, feature=5),
         ConnectionsSpec(coders="c", layer=3, feature=0),
         PathsSpec(graph="g"),

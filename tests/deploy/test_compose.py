@@ -6,6 +6,9 @@ start. `compose-spec.json` is the schema of the Compose Specification (Apache-2.
 
 import json
 import re
+import stat
+import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 from importlib.util import find_spec
@@ -16,8 +19,9 @@ import jsonschema
 import pytest
 import yaml
 
+from clew_lab.catalogue.roles import ROLES
 from clew_lab.settings import Settings
-from clew_worker.supervisor.arguments import parse
+from clew_worker.fleet import parse
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -32,9 +36,11 @@ MAY_HAVE_DEFAULT = {
     "CLEW_CODE_VERSION",
     "CLEW_S3_PUBLIC_URL",
     "CLEW_TRUSTED_PROXIES",
+    "CLEW_GPUS",
     "TORCH_INDEX",
 }
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(:\?|:-|)")
+VARIABLE_WITH_DEFAULT = re.compile(r"\$\{\w+:-([^}]*)\}")
 SECRET = re.compile(r"PASSWORD|SECRET|_KEY|AUTH|MINIO_ROOT_USER")
 
 
@@ -51,7 +57,8 @@ def test_the_whole_lab_is_there() -> None:
     assert {"api", "scheduler", "worker-train", "worker-circuits", "postgres", "redis", "minio"} <= SERVICES.keys()
     for pool in ("train", "circuits"):
         assert SERVICES[f"worker-{pool}-gpu"]["profiles"] == ["gpu"]
-        assert "profiles" not in SERVICES[f"worker-{pool}"]
+        assert SERVICES[f"worker-{pool}"]["profiles"] == ["cpu"]
+    assert not [name for name, service in SERVICES.items() if "profiles" in service and name not in workers()]
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -82,6 +89,47 @@ def test_no_secret_has_a_default() -> None:
             assert VARIABLE.findall(value), f"{service}: {key} is written out"
             rest = re.sub(r"\$\{\w+:\?[^}]*\}", "", value)
             assert not re.search(r"password|secret|:[^/@:\s]+@", rest), f"{service}: {key} holds more than its variable"
+
+
+def test_each_process_has_its_own_role() -> None:
+    for name in OURS:
+        environ = SERVICES[name]["environment"]
+        role = "worker" if name in workers() else name
+        user, password = re.findall(r"//(\w+):\$\{(\w+):\?", environ["CLEW_DATABASE_URL"])[0]
+        others = {key for key in environ if key.startswith("CLEW_DB_PASSWORD")}
+        if role == "migrate":
+            assert (user, password) == ("clew", "CLEW_DB_PASSWORD")
+            assert others == {f"CLEW_DB_PASSWORD_{role.upper()}" for role in ROLES}
+        else:
+            assert role in ROLES
+            assert (user, password) == (f"clew_{role}", f"CLEW_DB_PASSWORD_{role.upper()}")
+            assert others == set(), f"{name} knows the password of another"
+
+
+def test_one_command_writes_what_the_file_asks_for(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+
+    def run(*words: str) -> int:
+        command = [sys.executable, str(ROOT / "deploy" / "env.py"), "--file", str(path), *words]
+        return subprocess.run(command, check=False, capture_output=True).returncode
+
+    assert run("--profile", "gpu", "--host", "lab.example", "--bind", "192.0.2.10") == 0
+    written = dict(line.split("=", 1) for line in path.read_text().splitlines())
+    assert {name for name, operator in VARIABLE.findall(TEXT) if operator == ":?"} <= written.keys()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert (written["COMPOSE_PROFILES"], written["CLEW_HOST"]) == ("gpu", "lab.example")
+    secrets = [value for name, value in written.items() if SECRET.search(name) or "TOKEN" in name]
+    assert len(set(secrets)) == len(secrets) == 9
+    assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in secrets)
+    before = path.read_text()
+    assert run() == 1
+    assert path.read_text() == before
+    path.write_text("# mine\nCLEW_SECRET_KEY=kept\n")
+    assert run("--add") == 0
+    lines = path.read_text().splitlines()
+    assert lines[:2] == ["# mine", "CLEW_SECRET_KEY=kept"]
+    assert {line.partition("=")[0] for line in lines[2:]} == written.keys() - {"CLEW_SECRET_KEY", "TORCH_INDEX"}
+    assert [file.name for file in tmp_path.iterdir()] == [".env"]
 
 
 def test_images_are_pinned() -> None:
@@ -119,8 +167,10 @@ def test_links_lead_to_the_port_that_is_open() -> None:
 def test_each_worker_has_a_name_of_its_own_and_is_asked_by_it() -> None:
     names = set()
     for service in workers():
-        given = parse(SERVICES[service]["command"][3:])
-        assert SERVICES[service]["healthcheck"]["test"] == ["CMD", "python", "/srv/health.py", "worker", given.name]
+        words = [VARIABLE_WITH_DEFAULT.sub(r"\1", word) for word in SERVICES[service]["command"][3:]]
+        (given,) = parse(words)
+        kind = "workers" if "--gpus" in words else "worker"
+        assert SERVICES[service]["healthcheck"]["test"] == ["CMD", "python", "/srv/health.py", kind, given.name]
         assert "--name" in SERVICES[service]["command"], "a container's hostname is another after each start"
         names.add(given.name)
     assert len(names) == len(workers()) == 4

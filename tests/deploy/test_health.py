@@ -34,6 +34,8 @@ def test_a_worker_is_well_while_its_beat_is_fresh(database_url: str, connection:
         assert healthy("worker", database_url, "box-train")
         connection.execute("UPDATE workers SET beat_at = now() - interval '2 minutes' WHERE name = 'box-train'")
         assert not healthy("worker", database_url, "box-train")
+        assert healthy("workers", database_url, "box-train"), "box-train-2 is one of them"
+        assert not healthy("workers", database_url, "box")
         environ = os.environ | {"CLEW_DATABASE_URL": database_url}
         for name, code in (("box-train", 1), ("box-circuits", 0)):
             command = [sys.executable, str(SCRIPT), "worker", name]

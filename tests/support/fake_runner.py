@@ -2,8 +2,9 @@
 
 The words are the `packages` of a build-dataset spec, or the prompt of an attribute spec:
 `steps_20`, `ms_50` (a step's length), `every_5` (checkpoints), `fail_at_7`, `unavailable_at_7`,
-`crash_at_7`, `crash_once_at_7`, `hang_at_7` (deaf to everything but KILL), `nonsense_at_7`, `corrupt`,
-`undeclared`, `huge` (a number too large for the catalogue), `nul` (as tokens hold it),
+`crash_at_7`, `crash_once_at_7`, `fill_at_7` (the disk), `hang_at_7` (deaf to everything but KILL), `nonsense_at_7`,
+`corrupt`, `undeclared`, `clock` (to log the time at each step),
+`huge` (a number too large for the catalogue), `nul` (as tokens hold it),
 `peek` (at the environment of its parents).
 Its one artifact has a line for each step with the attempt that did it: what a resume inherits is there.
 """
@@ -31,12 +32,20 @@ class Job:
         self.fence = int(order["fence"])
         self.words: dict[str, int] = {}
         spec = order["spec"]
-        for word in spec["prompt"].split() if spec["kind"] == "attribute" else spec["source"]["packages"]:
+        for word in self.told(spec):
             name, _, value = word.rpartition("_")
             self.words.update({name: int(value)} if value.isdigit() else {word: 1})
+        self.token = " " + os.environ.get("HF_TOKEN", "") if "leak" in self.words else ""
         self.nul = "\0" if "nul" in self.words else ""
         self.n = 0
         self.lines: list[str] = []
+
+    def told(self, spec: dict[str, Any]) -> list[str]:
+        """The words that say what to do: of a prompt, of packages, or of the configuration of a hub's dataset."""
+        if spec["kind"] == "attribute":
+            return str(spec["prompt"]).split()
+        source = spec["source"]
+        return str(source["config"]).split("+") if source["kind"] == "hf" else list(source["packages"])
 
     def emit(self, type: str, **fields: Any) -> None:
         event = {"n": self.n, "t": time.time(), "type": type, **fields}
@@ -96,7 +105,11 @@ class Job:
         step = len(self.lines) + 1
         self.misbehave(step)
         self.lines.append(f"{step} {self.fence} {os.getpid()}")
+        if "clock" in self.words:
+            self.emit("log", level="info", message=f"it is {time.time():.3f}")
         self.emit("metric", step=step, values={"loss" + self.nul: 1 / step})
+        if self.token:
+            self.emit("log", level="info", message=f"Authorization: Bearer{self.token}")
         self.emit("progress", phase="step", done=step, total=steps, unit="steps", rate=1.0, eta_s=1.0)
         if "every" in self.words and step % self.words["every"] == 0 and step < steps:
             self.checkpoint()
@@ -104,7 +117,8 @@ class Job:
     def misbehave(self, step: int) -> None:
         words = self.words
         if step == words.get("fail_at"):
-            problem = {"type": "urn:clew:data-error", "title": "Data", "status": 422, "detail": "as told"}
+            detail = "as told" + self.token
+            problem = {"type": "urn:clew:data-error", "title": "Data", "status": 422, "detail": detail}
             self.emit("failed", problem=problem, retryable="retryable" in words)
             os._exit(0)
         if step == words.get("unavailable_at"):
@@ -112,8 +126,12 @@ class Job:
             self.emit("failed", problem=problem, retryable=True)
             os._exit(0)
         if step == words.get("crash_at") or (step == words.get("crash_once_at") and not self.order["resume"]):
-            print("out of luck", file=sys.stderr, flush=True)
+            print("out of luck" + self.token, file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
+        if step == words.get("fill_at"):
+            with (self.scratch / "ballast").open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(2**16))
         if step == words.get("hang_at"):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self.emit("log", level="warning", message="hanging")
@@ -137,7 +155,7 @@ class Job:
             "source": {
                 "environ": sorted(os.environ),
                 "others": peek() if "peek" in self.words else [],
-                "tokens": ["a" + self.nul, "\\u0000"],
+                "tokens": ["a" + self.nul, "\\u0000", *self.token.split()],
             },
             "files": ["dataset/steps.txt", *(["dataset/more"] if "undeclared" in self.words else [])],
         }

@@ -15,16 +15,20 @@ import pytest
 from sqlalchemy import select
 
 from clew_lab.catalogue.engine import make_engine, session_factory
+from clew_lab.catalogue.roles import Role
 from clew_lab.catalogue.tables import Artifact, Attempt, Dataset, Event, Job, Metric, Worker
 from clew_lab.jobs import accept, cancel
 from clew_lab.jobs.broker import make_app, ring
 from clew_lab.jobs.dispatch import Bell
 from clew_lab.storage import Store
 from clew_spec.jobs import MOVES, JobRequest, JobState, Pool
+from clew_worker.supervisor.process import die_with_parent
 from tests.support.jobs import make_actor
-from tests.support.servers import Lab
+from tests.support.servers import Lab, under_role
 
 T = TypeVar("T")
+ROLE_OF: dict[str, Role] = {"clew_api": "api", "clew_scheduler": "scheduler"}
+"""By module; all others are workers."""
 FAKE_RUNNER = Path(__file__).with_name("fake_runner.py")
 TENTH = {
     "dispatch_lease_s": 3,
@@ -52,12 +56,12 @@ def wait_for(what: Callable[[], T | None], *, seconds: float = 90, why: Callable
 class Fleet:
     """The processes of one lab. `submit` words for the fake runner; `settle` waits for an end and checks it."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(self, lab: Lab, folder: Path, *, project: str = "main") -> None:
         self.lab = lab
         self._folder = folder
         self._engine = make_engine(lab.settings.database_url.get_secret_value())
         self.sessions = session_factory(self._engine)
-        self.actor = make_actor(self.sessions, "main")
+        self.actor = make_actor(self.sessions, project)
         self.store = Store.of(lab.settings)
         self.app = make_app(lab.settings.redis_url.get_secret_value())
         self.processes: list[psutil.Popen] = []
@@ -66,6 +70,7 @@ class Fleet:
     def start(self, module: str, *words: str, **environ_more: str) -> psutil.Popen:
         log = self._folder / f"{len(self.processes)}-{module}.log"
         environ = {**os.environ, **self.lab.environ, **environ_more}
+        environ["CLEW_DATABASE_URL"] = under_role(environ["CLEW_DATABASE_URL"], ROLE_OF.get(module, "worker"))
         with log.open("wb") as output:
             process = psutil.Popen(
                 [sys.executable, "-m", module, *words],
@@ -73,6 +78,7 @@ class Fleet:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=die_with_parent(),  # a test run that is killed leaves nobody behind
             )
         self.processes.append(process)
         return process
@@ -118,7 +124,10 @@ class Fleet:
             cancel.cancel(session, self.actor, job_id)
 
     def ring(self, job_id: UUID, fence: int) -> None:
-        ring(self.app, Bell(job_id, fence, "train"))
+        """The bell of this job's worker, or of the first there is, where the job has none."""
+        job = self.job(job_id)
+        worker = self.rows(Worker, Worker.id == job.worker_id) or self.rows(Worker)
+        ring(self.app, Bell(job_id, fence, worker[0].name))
 
     def job(self, job_id: UUID) -> Job:
         with self.sessions() as session:

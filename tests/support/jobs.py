@@ -1,6 +1,6 @@
 """Jobs brought into any state by the real moves, and small true results for them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -15,6 +15,7 @@ from clew_lab.catalogue.publish import Uploaded
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import ApiKey, Job, Project
 from clew_lab.jobs import accept, cancel, claim, dispatch, finalise, workers
+from clew_lab.jobs.needs import NOTHING, Needs
 from clew_spec.errors import Problem
 from clew_spec.jobs import JobRequest, JobState, Pool
 from clew_spec.results import DatasetResult, Lineage
@@ -56,22 +57,32 @@ class Queue:
     actor: Actor
     worker_ids: dict[str, UUID] = field(default_factory=dict)
 
-    def accept(self, **fields: Any) -> Job:
+    def accept(
+        self, actor: Actor | None = None, needs: Needs = NOTHING, after: Sequence[UUID] = (), **fields: Any
+    ) -> Job:
         with self.sessions.begin() as session:
-            return accept.accept(session, self.actor, job_request(**fields), inputs={}, name="text")[0]
+            request, actor = job_request(**fields), actor or self.actor
+            return accept.accept(session, actor, request, inputs={}, name="text", needs=needs, after=after)[0]
 
-    def register(self, name: str = "w", pool: Pool = "train") -> UUID:
+    def register(self, name: str = "w", pool: Pool = "train", memory_bytes: int = 1, device: str = "cpu") -> UUID:
         with self.sessions.begin() as session:
-            self.worker_ids[name] = workers.register(session, name, pool, device="cpu", memory_bytes=1)
+            self.worker_ids[name] = workers.register(session, name, pool, device=device, memory_bytes=memory_bytes)
         return self.worker_ids[name]
 
-    def dispatch(self) -> list[dispatch.Bell]:
+    def dispatch(self, **options: float) -> list[dispatch.Bell]:
         with self.sessions.begin() as session:
-            return dispatch.dispatch(session, lease_s=30, alive_s=30)
+            return dispatch.dispatch(session, **({"lease_s": 30, "alive_s": 30} | options))
 
-    def claim(self, job_id: UUID, fence: int, worker: str = "w") -> Job | None:
+    def claim(self, job_id: UUID, fence: int, worker: str | None = None) -> Job | None:
+        """By the worker of this name, or by the one that was chosen."""
         with self.sessions.begin() as session:
-            return claim.claim(session, job_id, fence, self.worker_ids[worker], lease_s=60)
+            worker_id = self.worker_ids[worker] if worker else session.get_one(Job, job_id).worker_id
+            return claim.claim(session, job_id, fence, worker_id or uuid4(), lease_s=60)
+
+    def claimed(self, job_id: UUID) -> UUID:
+        """The job, once its worker has claimed it."""
+        assert self.claim(job_id, self.job(job_id).fence) is not None
+        return job_id
 
     def job(self, job_id: UUID) -> Job:
         with self.sessions() as session:
@@ -91,13 +102,15 @@ class Queue:
         self.register(worker)
         job = self.accept(**fields)
         for bell in self.dispatch():
-            self.claim(bell.job_id, bell.fence, worker)
+            self.claim(bell.job_id, bell.fence)
         return self.job(job.id)
 
     def bring(self, state: JobState, **fields: Any) -> Job:
         """A fresh job, alone in the queue, in this state."""
         if state is JobState.QUEUED:
             return self.accept(**fields)
+        if state is JobState.BLOCKED:
+            return self.accept(after=[self.accept(name="other").id], **fields)
         if state is JobState.DISPATCHED:
             self.register(f"w-{uuid4()}")
             job = self.accept(**fields)
@@ -120,7 +133,7 @@ class Queue:
             session.execute(
                 text(
                     "truncate jobs, workers, attempts, events, metrics, artifacts, "
-                    "models, datasets, coders, graphs, audit"
+                    "models, datasets, coders, graphs, audit, usage, standings, queues, batches, dependencies"
                 )
             )
         self.worker_ids.clear()

@@ -26,7 +26,11 @@ from clew_local.servers import Stack
 from clew_local.servers.ports import free_ports
 
 if TYPE_CHECKING:
+    from clew_lab.catalogue.roles import Role
     from clew_lab.settings import Settings
+
+
+ROLE_PASSWORD = "of-the-roles-of-tests"
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,11 @@ class Lab:
     settings: "Settings"
 
 
-def temporary_stack() -> Iterator[Stack]:
+def temporary_stack(*, durable: bool = False) -> Iterator[Stack]:
     """A stack in a folder of its own that other users may pass, as Postgres must where root runs the tests."""
     folder = Path(tempfile.mkdtemp(prefix="clew-tests-"))
     folder.chmod(0o711)
-    servers = Stack(folder / "lab", environ={}, durable=False)
+    servers = Stack(folder / "lab", environ={}, durable=durable)
     try:
         servers.start()
         yield servers
@@ -113,11 +117,24 @@ def empty_database_url(databases: Databases) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_template(databases: Databases) -> str:
     """The name of a database with every migration applied, to copy from; nothing stays connected to it."""
-    from clew_lab.catalogue import migrate
-
     name = databases.create()
-    migrate.upgrade(databases.url(name))
+    migrated(databases.url(name))
     return name
+
+
+def migrated(url: str) -> None:
+    """Bring a database to what a lab has: every table, and for each process a role of its own."""
+    from clew_lab.catalogue import migrate, roles
+
+    migrate.upgrade(url)
+    roles.grant(url, dict.fromkeys(roles.ROLES, ROLE_PASSWORD))
+
+
+def under_role(url: str, role: "Role") -> str:
+    """The same database for a process of that role: it has what it needs there, and nothing else."""
+    from clew_lab.catalogue import roles
+
+    return roles.url_of(url, role, ROLE_PASSWORD)
 
 
 @pytest.fixture
@@ -171,26 +188,29 @@ def settings_from(environ: dict[str, str]) -> "Settings":
         return Settings()
 
 
+def lab_on(stack: Stack, folder: Path, **settings: object) -> Lab:
+    """A lab on these servers with its files below `folder`; `settings` as `Settings` names them."""
+    imports = folder / "imports"
+    imports.mkdir(exist_ok=True)
+    environ = stack.endpoints().environment() | {
+        "CLEW_SECRET_KEY": "a-secret-of-the-tests-" + "0" * 32,
+        "CLEW_DATA_DIR": str(folder / "data"),
+        "CLEW_IMPORT_ROOTS": str(imports),
+        "CLEW_API_HOST": "127.0.0.1",
+        "CLEW_API_PORT": str(free_ports(1)[0]),
+        "CLEW_CODE_VERSION": "test",
+    }
+    environ |= {f"CLEW_{name.upper()}": str(value) for name, value in settings.items()}
+    return Lab(environ, settings_from(environ))
+
+
 @pytest.fixture
 def make_lab(stack: Stack, database_url: str, redis_url: str, s3: S3, tmp_path: Path) -> Callable[..., Lab]:
     """Labs on this test's database, Redis and bucket; keywords are settings: `make_lab(code_version="2")`."""
 
     def make(**overrides: object) -> Lab:
-        imports = tmp_path / "imports"
-        imports.mkdir(exist_ok=True)
-        environ = stack.endpoints().environment() | {
-            "CLEW_DATABASE_URL": database_url,
-            "CLEW_REDIS_URL": redis_url,
-            "CLEW_S3_BUCKET": s3.bucket,
-            "CLEW_SECRET_KEY": "a-secret-of-the-tests-" + "0" * 32,
-            "CLEW_DATA_DIR": str(tmp_path / "data"),
-            "CLEW_IMPORT_ROOTS": str(imports),
-            "CLEW_API_HOST": "127.0.0.1",
-            "CLEW_API_PORT": str(free_ports(1)[0]),
-            "CLEW_CODE_VERSION": "test",
-        }
-        environ |= {f"CLEW_{name.upper()}": str(value) for name, value in overrides.items()}
-        return Lab(environ, settings_from(environ))
+        corner = {"database_url": database_url, "redis_url": redis_url, "s3_bucket": s3.bucket}
+        return lab_on(stack, tmp_path, **(corner | overrides))
 
     return make
 

@@ -1,6 +1,7 @@
 """The analyses of circuits on the running lab, as commands and from Python, through the real queue."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,18 @@ from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import CoderSpec, TopK
 from clew_spec.connections import ConnectionsDocument
 from clew_spec.datasets import BuildDatasetSpec, PydocSource
+from clew_spec.edges import EdgeDocument
 from clew_spec.errors import InvalidSpec
+from clew_spec.exchange.difference import GraphDifference
 from clew_spec.faithfulness import Faithfulness
 from clew_spec.graph import GraphDocument
 from clew_spec.jobs import JobState
+from clew_spec.mean_edges import MeanEdgesDocument
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchDocument
 from clew_spec.patching import strongest as strongest_patches
 from clew_spec.paths import PathsDocument
+from clew_spec.qk import QKDocument
 from clew_spec.results import (
     ConnectionsResult,
     EdgeResult,
@@ -29,6 +34,7 @@ from clew_spec.results import (
     MeanEdgesResult,
     PatchResult,
     PathsResult,
+    QKResult,
     SteerResult,
 )
 from clew_spec.training import TrainSpec
@@ -185,6 +191,9 @@ def test_an_edge_is_taken_apart_and_averaged_over_data(thread: RunningLab, graph
     assert done.returncode == 0, done.stderr
     split = EdgeResult.model_validate(json.loads(done.stdout)["result"]).split
     assert (split.source.id, split.target.id) == (edge.source, edge.target)
+    document = lab.document(json.loads(done.stdout)["id"])
+    assert isinstance(document, EdgeDocument)
+    assert document.parts[: len(split.parts)] == split.parts
     assert split.stored == pytest.approx(edge.weight, rel=1e-5)
     assert split.edge == pytest.approx(edge.weight, rel=1e-3)
     parts = split.direct + sum(part.weight for part in split.parts) + split.rest
@@ -198,9 +207,56 @@ def test_an_edge_is_taken_apart_and_averaged_over_data(thread: RunningLab, graph
     mean = clew(thread, "mean-edges", "first", feature, "--tokens", "512", "--firings", "20", "--json")
     assert mean.returncode == 0, mean.stderr
     found = MeanEdgesResult.model_validate(json.loads(mean.stdout)["result"]).mean_edges
+    whole = lab.document(json.loads(mean.stdout)["id"])
+    assert isinstance(whole, MeanEdgesDocument)
+    assert whole.parts == found.parts
     assert found.firings > 0
     assert sum(part.mean for part in found.parts) == pytest.approx(found.mean_value, rel=1e-3, abs=1e-4)
     assert "mean edge" in clew(thread, "mean-edges", "first", feature, "--tokens", "512", "--firings", "20").stdout
+
+
+def test_a_heads_attention_is_explained_by_pairs_of_nodes(thread: RunningLab, graph: GraphDocument) -> None:
+    lab: Lab = thread.client
+    last = len(graph.summary.tokens) - 1
+    words = ["qk", "graph", "L2H1", "--query", str(last), "--key", "3"]
+    done = clew(thread, *words, "--against", "5", "--json")
+    assert done.returncode == 0, done.stderr
+    job = json.loads(done.stdout)
+    told = QKResult.model_validate(job["result"]).qk
+    document = lab.document(job["id"])
+    assert isinstance(document, QKDocument)
+    assert document.pairs[: len(told.pairs)] == told.pairs
+    assert told.residual < 1e-5
+    assert sum(part.weight for part in told.parts) == pytest.approx(told.score, rel=1e-3, abs=1e-4)
+    assert math.log(told.attention / (told.attention_against or 1)) == pytest.approx(told.score, abs=1e-3)
+    assert job["id"] in [str(each.id) for each in lab.graph("graph").view.analyses]
+    shown = clew(thread, *words)
+    assert "all queries of" in shown.stdout, shown.stderr
+    with pytest.raises(InvalidSpec, match="comes after") as refused:
+        lab.qk(graph="graph", head="L2H1", query=3, key=last)
+    assert refused.value.where == "/spec/key"
+    weighed = clew(
+        thread, "submit", "qk", "--graph", "graph", "--head", "L2H1", "--query", "3", "--key", "1", "--dry-run"
+    )
+    assert "carrying the head's query and key down" in weighed.stdout, weighed.stderr
+
+
+def test_graphs_are_grouped_and_compared(thread: RunningLab, graph: GraphDocument, tmp_path: Path) -> None:
+    lab: Lab = thread.client
+    other = PROMPT.replace("few", "new")
+    lab.attribute(name="other", coders="first", prompt=other, max_nodes=200).wait(check=True)
+    found = lab.graph("graph").difference(lab.graph("other"))
+    assert found.nodes
+    shown = clew(thread, "graph", "diff", "graph", "other", "--json")
+    assert GraphDifference.model_validate_json(shown.stdout) == found
+    assert "influence before" in clew(thread, "graph", "diff", "graph", "other").stdout
+    groups = lab.graph("graph").supernodes(0.3)
+    told = clew(thread, "graph", "supernodes", "graph", "--similarity", "0.3", "--json")
+    assert [group["nodes"] for group in json.loads(told.stdout)] == [group.nodes for group in groups]
+    file = tmp_path / "grouped.json"
+    done = clew(thread, "graph", "export", "graph", "--supernodes", "0.3", "-o", str(file))
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(file.read_text())["qParams"]["supernodes"]) == len(groups)
 
 
 def test_position_0_is_steered_where_a_graph_has_features_there(thread: RunningLab, graph: GraphDocument) -> None:

@@ -5,13 +5,14 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from clew_api.auth import ActorDep
+from clew_api.auth import ActorDep, requires
 from clew_api.lab import LabDep
 from clew_api.problems import declared
 from clew_lab.catalogue import queries
 from clew_spec.api import ArtifactView
+from clew_spec.people import Permission
 
-router = APIRouter(tags=["artifacts"])
+router = APIRouter(tags=["artifacts"], dependencies=[requires(Permission.JOB_READ)], responses=declared(403))
 
 
 @router.get("/jobs/{job_id}/artifacts", responses=declared(401, 404, 422, 503))

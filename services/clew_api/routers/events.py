@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from clew_api.auth import CallerDep
+from clew_api.auth import CallerDep, requires
 from clew_api.lab import Lab, LabDep
 from clew_api.params import LastEventId, Seq
 from clew_api.problems import declared
@@ -12,8 +12,9 @@ from clew_api.streams import EventStream, changes, declared_stream, job_events
 from clew_lab.catalogue import scope
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Job
+from clew_spec.people import Permission
 
-router = APIRouter(tags=["events"])
+router = APIRouter(tags=["events"], dependencies=[requires(Permission.JOB_READ)], responses=declared(403))
 
 
 @router.get(

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from clew_api.auth import ActorDep
+from clew_api.auth import ActorDep, requires
 from clew_api.lab import LabDep
 from clew_api.params import PageOptions
 from clew_api.problems import declared
@@ -13,8 +13,11 @@ from clew_lab.catalogue.tables import Graph
 from clew_spec.api import GraphDetail, GraphView, Page
 from clew_spec.errors import NotFound
 from clew_spec.graph import GraphDocument
+from clew_spec.people import Permission
 
-router = APIRouter(prefix="/graphs", tags=["graphs"])
+router = APIRouter(
+    prefix="/graphs", tags=["graphs"], dependencies=[requires(Permission.RECORD_READ)], responses=declared(403)
+)
 
 
 @router.get("", responses=declared(401, 422, 503))

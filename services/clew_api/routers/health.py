@@ -1,8 +1,9 @@
-"""Whether the lab can work."""
+"""Whether the API lives, and whether the lab can work: a dead process is started again, a lab that waits is not."""
 
 import asyncio
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import anyio.to_thread
 import structlog
@@ -16,9 +17,12 @@ log = structlog.get_logger()
 router = APIRouter(prefix="/health", tags=["health"])
 
 PATIENCE_S = 3.0
+DOWN: dict[int | str, dict[str, Any]] = {
+    503: {"model": Health, "description": "A component is down; the answer says which"}
+}
 
 
-@router.get("", responses={503: {"model": Health, "description": "A component is down; the answer says which"}})
+@router.get("", responses=DOWN)
 async def get_health(lab: LabDep, response: Response) -> Health:
     """Of the API and of the servers it needs. Needs no key, and tells no more than which one is down."""
     probes: dict[str, Callable[[Lab], None]] = {"database": _database, "redis": _redis, "objects": _objects}
@@ -29,6 +33,19 @@ async def get_health(lab: LabDep, response: Response) -> Health:
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     response.headers["Cache-Control"] = "no-store"
     return Health(ok=ok, version=version("clew"), components=components)
+
+
+@router.get("/ready", responses=DOWN)
+async def get_readiness(lab: LabDep, response: Response) -> Health:
+    """Whether requests should be sent here now: Postgres, Redis and the object store each answer within 3 s."""
+    return await get_health(lab, response)
+
+
+@router.get("/live")
+async def get_liveness(response: Response) -> Health:
+    """Whether this process answers at all. Asks no server: where one of them is away, a new process would not help."""
+    response.headers["Cache-Control"] = "no-store"
+    return Health(ok=True, version=version("clew"), components={})
 
 
 async def _probe(name: str, probe: Callable[[Lab], None], lab: Lab) -> ComponentHealth:

@@ -5,13 +5,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from clew_api.auth import ActorDep
+from clew_api.auth import ActorDep, requires
 from clew_api.lab import LabDep
 from clew_api.problems import declared
-from clew_lab.catalogue.series import MAX_POINTS, metric_series
-from clew_spec.api import MetricSeries
+from clew_lab.catalogue.series import MAX_POINTS, metric_series, step_times
+from clew_spec.api import MetricSeries, StepTime
+from clew_spec.people import Permission
 
-router = APIRouter(tags=["metrics"])
+router = APIRouter(tags=["metrics"], dependencies=[requires(Permission.JOB_READ)], responses=declared(403))
 
 MetricName = Annotated[str, Query(max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 
@@ -28,3 +29,12 @@ def get_metrics(
     its highest point stay."""
     with lab.transaction() as session:
         return metric_series(session, actor, job_id, names=name or (), max_points=max_points)
+
+
+@router.get("/jobs/{job_id}/steps", responses=declared(401, 404, 422, 503))
+def get_step_times(
+    lab: LabDep, actor: ActorDep, job_id: UUID, max_points: Annotated[int, Query(ge=5, le=MAX_POINTS)] = 1000
+) -> list[StepTime]:
+    """When the steps of the job's curves were measured, to draw them over time."""
+    with lab.transaction() as session:
+        return step_times(session, actor, job_id, max_points=max_points)

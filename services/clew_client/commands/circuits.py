@@ -35,7 +35,7 @@ PLACES = "|".join(get_args(PatchPlace))
 
 
 def register(app: typer.Typer) -> None:
-    for command in (attribute, steer, faithfulness, patch, edge, mean_edges, connections, paths):
+    for command in (attribute, steer, faithfulness, patch, edge, qk, mean_edges, connections, paths):
         app.command()(command)
 
 
@@ -135,6 +135,24 @@ def edge(
 ) -> None:
     """Take an edge apart by head and by the position that the head reads from."""
     _ask({"kind": "edge", "graph": graph, "source": source, "target": target}, as_json)
+
+
+def qk(
+    graph: Stored,
+    head: Annotated[str, typer.Argument(metavar="HEAD", help="Such as L9H2.")],
+    query: Annotated[int, typer.Option("--query", help="The position that attends.")],
+    key: Annotated[int, typer.Option("--key", help="The position it attends to.")],
+    against: Annotated[
+        int | None, typer.Option("--against", help="Another, whose score is subtracted.", show_default=False)
+    ] = None,
+    top: Annotated[int, typer.Option("--top", help="Pairs to find.")] = 500,
+    as_json: AsJson = False,
+) -> None:
+    """Show why a head attends to a position: what its score is made of, by pairs of nodes."""
+    _ask(
+        {"kind": "qk", "graph": graph, "head": head, "query": query, "key": key, "against": against, "top": top},
+        as_json,
+    )
 
 
 def mean_edges(

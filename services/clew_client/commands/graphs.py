@@ -1,4 +1,4 @@
-"""`clew graph show`, `export`: one attribution graph."""
+"""`clew graph show`, `export`, `supernodes`, `diff`: attribution graphs as they are stored."""
 
 import os
 import secrets
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from clew_client.circuit_display import difference_parts, supernode_table
 from clew_client.commands.options import AsJson
 from clew_client.display import console, note, print_json, say
 from clew_client.graphs import ENDINGS, GraphForm
@@ -21,7 +22,9 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True)
     group.command()(show)
     group.command()(export)
-    app.add_typer(group, name="graph", help="Show or export an attribution graph.")
+    group.command()(supernodes)
+    group.command()(diff)
+    app.add_typer(group, name="graph", help="Show, export, group and compare attribution graphs.")
 
 
 def show(ref: Stored, as_json: AsJson = False) -> None:
@@ -49,13 +52,53 @@ def export(
     model_name: Annotated[
         str, typer.Option("--model-name", help="By which Neuronpedia knows the model; written down, not looked up.")
     ] = "unknown",
+    similarity: Annotated[
+        float | None,
+        typer.Option(
+            "--supernodes", min=0.01, max=1, help="For Neuronpedia: group features this similar.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Write a graph's picture for Neuronpedia's viewer, networkx and others (graphml), or as a drawing."""
     with Lab() as lab:
         graph = lab.graph(ref)
     path = to or Path(graph.view.name + ENDINGS[form])
-    write_whole(path, graph.to(form, model_name=model_name))
+    groups = [] if similarity is None else graph.supernodes(similarity)
+    write_whole(path, graph.to(form, model_name=model_name, groups=groups))
     note(f"{len(graph.document.nodes)} of {graph.view.summary.n_nodes} nodes: {path}")
+
+
+def supernodes(
+    ref: Stored,
+    similarity: Annotated[
+        float, typer.Option("--similarity", min=0.01, max=1, help="Of any two members: 1 is the same edges.")
+    ] = 0.6,
+    as_json: AsJson = False,
+) -> None:
+    """Group the features of a graph that read and are read alike."""
+    with Lab() as lab:
+        graph = lab.graph(ref)
+    found = graph.supernodes(similarity)
+    if as_json:
+        print_json(found)
+        return
+    console().print(supernode_table(graph.document, found))
+
+
+def diff(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help="A graph, by name or id.")],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="Another of the same coders.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="Nodes and edges to show.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two graphs by feature, whatever the positions: what is gained, lost and changed."""
+    with Lab() as lab:
+        found = lab.graph(before).difference(lab.graph(after))
+    if as_json:
+        print_json(found)
+        return
+    for part in difference_parts(found, top):
+        console().print(part)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""`clew jobs`, `show`, `watch`, `cancel`."""
+"""`clew jobs`, `show`, `watch`, `cancel`, `retry`, `clone`."""
 
 from typing import Annotated
 
@@ -6,8 +6,10 @@ import typer
 
 from clew_client.commands.options import AsJson, JobId, Limit, find_job
 from clew_client.display import console, print_json, say
+from clew_client.estimate_display import show_estimate
 from clew_client.job_display import event_line, job_page, jobs_table
 from clew_client.lab import Lab
+from clew_client.requests import read_change
 from clew_client.watching import watch as follow
 from clew_spec.api import EventView, JobView
 from clew_spec.jobs import POOL_OF, JobState
@@ -21,6 +23,8 @@ def register(app: typer.Typer) -> None:
     app.command()(show)
     app.command()(watch)
     app.command()(cancel)
+    app.command()(retry)
+    app.command()(clone)
 
 
 def _known_kinds(given: list[str] | None) -> list[str] | None:
@@ -36,12 +40,16 @@ def jobs(
         list[str] | None,
         typer.Option(help="Only jobs of this kind; may be given again.", metavar="KIND", callback=_known_kinds),
     ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option("--batch", "--sweep", "--pipeline", metavar="ID", help="Only jobs of this sweep or pipeline."),
+    ] = None,
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
     with Lab() as lab:
-        found = list(lab.jobs(state=state or [], kind=kind or [], limit=limit))
+        found = list(lab.jobs(state=state or [], kind=kind or [], batch=batch, limit=limit))
     if as_json:
         print_json(found)
     elif found:
@@ -78,14 +86,60 @@ def watch(job_id: JobId, as_json: AsJson = False) -> None:
         raise typer.Exit(follow(lab, job, as_json=as_json))
 
 
-def cancel(job_id: JobId, as_json: AsJson = False) -> None:
+def cancel(
+    job_id: JobId,
+    with_dependents: Annotated[
+        bool, typer.Option("--with-dependents", help="And all jobs behind it, also where it has ended itself.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Ask a job to stop: at once if it waits, at its next step if it runs."""
     with Lab() as lab:
-        job = lab.cancel(find_job(lab, job_id))
+        job = lab.cancel(find_job(lab, job_id), with_dependents=with_dependents)
     if as_json:
         print_json(job)
     else:
         say(f"{job.kind} {job.name} is {job.state}" + ("" if job.state.terminal else " and will stop at its next step"))
+
+
+def retry(
+    job_id: JobId,
+    with_dependents: Annotated[
+        bool, typer.Option("--with-dependents", help="And jobs that waited for it in vain.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Try a job again that failed or was cancelled, from its last checkpoint, by a new job."""
+    with Lab() as lab:
+        job = lab.retry(find_job(lab, job_id), with_dependents=with_dependents).view
+    _submitted(job, as_json)
+
+
+def clone(
+    job_id: JobId,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Such as optimizer.lr=1e-4; may be given again."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what the job would take, and do not submit it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a job like another, with some fields of its spec changed."""
+    with Lab() as lab:
+        request = lab.cloned(find_job(lab, job_id), dict(map(read_change, changes or [])))
+        if dry_run:
+            raise typer.Exit(show_estimate(lab.estimate(request), as_json=as_json))
+        job = lab.submit(request).view
+    _submitted(job, as_json)
+
+
+def _submitted(job: JobView, as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+    else:
+        say(f"{job.kind} {job.name} is {job.state}: {job.id}")
 
 
 def _events_so_far(lab: Lab, job: JobView) -> list[EventView]:

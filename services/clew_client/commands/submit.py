@@ -9,22 +9,25 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.core import TyperGroup
 
+from clew_client.batches import Batch
 from clew_client.commands.options import AsJson
-from clew_client.display import console, note, print_json, say
-from clew_client.estimate_display import estimate_line, estimate_parts
+from clew_client.display import note, print_json, say
+from clew_client.estimate_display import (
+    estimate_line,
+    show_estimate,
+    show_pipeline_estimate,
+    show_sweep_estimate,
+)
 from clew_client.flags import flags_of, nested, parameters
 from clew_client.lab import Lab
-from clew_client.requests import job_request, read_request
-from clew_client.watching import watch
-from clew_spec.api import EstimateView
+from clew_client.requests import Request, job_request, read_request
+from clew_client.watching import watch, watch_batch
 from clew_spec.base import Spec
+from clew_spec.batches import PipelineRequest, SweepRequest
 from clew_spec.jobs import JobRequest, JobSpec
 
 SPECS: dict[str, type[Spec]] = {spec.model_fields["kind"].default: spec for spec in get_args(get_args(JobSpec)[0])}
 """Every spec by its kind."""
-
-TOO_LARGE = 2
-"""Exit code of a dry run whose job would be refused, as its submission has it."""
 
 REQUEST_FLAGS = [flag for flag in flags_of(JobRequest) if flag.path[0] != "spec"]
 
@@ -35,6 +38,10 @@ DryRun = Annotated[
 ]
 
 FILE = "FILE"
+ABOUT_FILE = (
+    "A YAML or JSON file: a spec with its `kind`; a request with a `spec`; a sweep, which has a `grid` or `points` "
+    "beside it; or a pipeline of `jobs`."
+)
 
 
 class _FileOrKind(TyperGroup):
@@ -48,7 +55,7 @@ class _FileOrKind(TyperGroup):
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(cls=_FileOrKind, no_args_is_help=True, subcommand_metavar="FILE | KIND [FLAGS]...")
-    _add(group, FILE, _file_command, "A YAML or JSON file: a spec with its `kind`, or a request with a `spec`.", _FILE)
+    _add(group, FILE, _file_command, ABOUT_FILE, _FILE)
     for kind, spec in SPECS.items():
         about = (sys.modules[spec.__module__].__doc__ or kind).splitlines()[0]
         _add(group, kind, _kind_command(kind, spec), about, parameters(flags_of(spec)))
@@ -90,25 +97,36 @@ def _kind_command(kind: str, spec: type[Spec]) -> Callable[..., None]:
     return command
 
 
-def _submit(request: JobRequest, values: dict[str, Any]) -> None:
+def _submit(request: Request, values: dict[str, Any]) -> None:
+    as_json = values["as_json"]
     with Lab() as lab:
+        if not isinstance(request, JobRequest) or isinstance(request, SweepRequest):
+            _submit_batch(lab, request, values)
+            return
         if values["dry_run"]:
-            raise typer.Exit(_dry_run(lab.estimate(request), as_json=values["as_json"]))
-        if not values["as_json"]:
+            raise typer.Exit(show_estimate(lab.estimate(request), as_json=as_json))
+        if not as_json:
             note(estimate_line(lab.estimate(request).estimate))
         job = lab.submit(request)
-        if not values["as_json"]:
+        if not as_json:
             say(f"{job.view.kind} {job.view.name} is {job.state}: {job.id}")
         elif not values["watch"]:
             print_json(job.view)
         if values["watch"]:
-            raise typer.Exit(watch(lab, job.view, as_json=values["as_json"]))
+            raise typer.Exit(watch(lab, job.view, as_json=as_json))
 
 
-def _dry_run(found: EstimateView, *, as_json: bool) -> int:
-    if as_json:
-        print_json(found)
-    else:
-        for part in estimate_parts(found):
-            console().print(part)
-    return 0 if found.fits else TOO_LARGE
+def _submit_batch(lab: Lab, request: SweepRequest | PipelineRequest, values: dict[str, Any]) -> None:
+    as_json, batches = values["as_json"], lab.batches
+    if values["dry_run"]:
+        if isinstance(request, SweepRequest):
+            raise typer.Exit(show_sweep_estimate(batches.estimate_sweep(request), as_json=as_json))
+        raise typer.Exit(show_pipeline_estimate(batches.estimate_pipeline(request), as_json=as_json))
+    batch = Batch(lab, batches.submit(request))
+    if as_json and not values["watch"]:
+        print_json(batch.view)
+    elif not as_json:
+        say(f"{batch.view.kind} {batch.view.name} of {batch.view.size:,} jobs: {batch.id}")
+        note(f"Its jobs: clew jobs --{batch.view.kind} {batch.id}")
+    if values["watch"]:
+        raise typer.Exit(watch_batch(batch, as_json=as_json))

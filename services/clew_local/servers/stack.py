@@ -158,6 +158,16 @@ class Stack:
             ),
         )
 
+    def role_passwords(self) -> dict[str, str]:
+        """By role, for API, scheduler and worker; empty where the database is another's, who makes roles there."""
+        if self._postgres is None:
+            return {}
+        return {role: self.secrets.get(f"postgres_{role}") for role in ("api", "scheduler", "worker")}
+
+    def role_variables(self) -> dict[str, str]:
+        """The same for who migrates."""
+        return {f"CLEW_DB_PASSWORD_{role.upper()}": password for role, password in self.role_passwords().items()}
+
     def lock(self) -> None:
         """Claim the data folder until `stop`, and end what a killed supervisor left running on it.
 

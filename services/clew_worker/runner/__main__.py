@@ -7,8 +7,9 @@ import sys
 import traceback
 from pathlib import Path
 
+from clew.files import is_full
 from clew.reporting import StopRequested
-from clew_spec.errors import ClewError, Problem
+from clew_spec.errors import ClewError, Problem, StorageFull
 from clew_spec.runner import RunJob
 from clew_worker.runner.channel import Inbox, Outbox
 
@@ -53,6 +54,8 @@ def serve(job: RunJob, inbox: Inbox) -> None:
 
 
 def _unexpected(error: Exception) -> Problem:
+    if is_full(error):
+        return StorageFull(f"there was no room left on the worker's disk: {error}", hint="make room there").problem()
     memory = "out of memory" in str(error).lower() or isinstance(error, MemoryError)
     return Problem(
         type=OUT_OF_MEMORY if memory else "urn:clew:runner-error",

@@ -90,9 +90,10 @@ class Outbox:
 
     def emit(self, type: str, **fields: Any) -> None:
         event = {"n": self._n, "t": time.time(), "type": type, **fields}
-        self._file.write(json.dumps(event, allow_nan=False, separators=(",", ":")) + "\n")
+        line = json.dumps(event, allow_nan=False, separators=(",", ":")) + "\n"
+        self._n += 1  # before it is written: what a full disk does not take is written with the next
+        self._file.write(line)
         self._file.flush()
-        self._n += 1
 
     def progress(self, phase: str, done: float, total: float, unit: str) -> None:
         now = time.monotonic()

@@ -12,7 +12,7 @@ import httpx2
 
 from clew.reporting import StopRequested
 from clew_spec.errors import DataError, Unavailable
-from clew_spec.runner import Input
+from clew_spec.runner import UPLOADED, Input
 from clew_worker.runner.channel import Outbox
 
 CHUNK = 1 << 20
@@ -88,17 +88,32 @@ def _download(item: Input, kept: Path, report: Outbox, done: int, total: int) ->
             with httpx2.stream("GET", item.url, timeout=httpx2.Timeout(60, connect=5)) as answer:
                 answer.raise_for_status()
                 for chunk in answer.iter_bytes(CHUNK):
+                    if file.tell() + len(chunk) > item.size:
+                        raise _another(item)
                     file.write(chunk)
                     content.update(chunk)
                     _stop_if_told(report)
                     report.progress("fetch", min(done + file.tell(), total - 1), total, "bytes")
             if content.hexdigest() != item.sha256:
-                raise DataError(f"{item.name} is damaged in the store", expected=f"sha256 {item.sha256}")
+                raise _another(item)
             file.flush()
             os.replace(file.name, kept)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
+
+
+def _another(item: Input) -> DataError:
+    """Of an upload this is the moment at which its content is held against what was announced."""
+    expected = f"sha256 {item.sha256} and {item.size} bytes"
+    if item.name.startswith(f"{UPLOADED}/"):
+        name = item.name.removeprefix(f"{UPLOADED}/")
+        return DataError(
+            f"{name} is not what was announced when it was uploaded",
+            expected=expected,
+            hint="remove the upload, and send the file again",
+        )
+    return DataError(f"{item.name} is damaged in the store", expected=expected)
 
 
 def _link(kept: Path, place: Path) -> None:

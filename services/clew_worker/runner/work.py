@@ -8,7 +8,8 @@ import torch
 
 from clew_spec.base import Spec
 from clew_spec.results import Lineage
-from clew_spec.runner import RunJob
+from clew_spec.runner import UPLOADED, RunJob
+from clew_spec.uploads import split_ref
 from clew_worker.runner.channel import Outbox
 
 S = TypeVar("S", bound=Spec, covariant=True)
@@ -45,6 +46,22 @@ class Work(Generic[S]):
         name = getattr(self.spec, "dtype", "float32")
         return cast(torch.dtype, getattr(torch, name))
 
+    def source(self, path: str) -> tuple[Path, list[Path]]:
+        """Where that which a path of the spec names lies, and the folders that it may not lead out of."""
+        ref = split_ref(path)
+        if ref is None:
+            return Path(path), [Path(root) for root in self.job.import_roots]
+        root = self.inputs / UPLOADED
+        files = self.job.records["upload"]["files"]
+        inner = ref[1] or (next(iter(files)) if len(files) == 1 else "")
+        return root / inner, [root]
+
+    @property
+    def uploaded(self) -> dict[str, Any] | None:
+        """What a lineage tells of the upload that was read: its name, and the sha256 of each file."""
+        record = self.job.records.get("upload")
+        return record and {"upload": record["name"], "files": record["files"]}
+
     def document(self, name: str, content: Spec) -> str:
         """Hand over one JSON file of the result; returns its name."""
         return self.file(name, content.model_dump_json(indent=1) + "\n")
@@ -70,4 +87,5 @@ class Work(Generic[S]):
             dataset_digest=dataset["digest"] if dataset else None,
             coder_digests=[coder["digest"] for coder in coders],
             parents=[str(record["id"]) for record in [*singles, *coders]],
+            source=self.uploaded,
         )

@@ -5,7 +5,7 @@ import sys
 
 import structlog
 
-from clew_lab import logs
+from clew_lab import logs, monitoring
 from clew_lab.settings import settings
 from clew_spec.errors import Conflict
 from clew_worker.supervisor.app import consume
@@ -18,10 +18,11 @@ from clew_worker.supervisor.worker import Worker
 def main() -> int:
     hide()
     arguments = parse()
-    logs.configure(f"worker-{arguments.pool}")
+    logs.configure(f"worker-{arguments.pool}", settings())
     worker = Worker(settings(), arguments.pool, arguments.name, arguments.device)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(worker.left_with or 0))  # until Celery listens itself
     try:
+        monitoring.serve(settings())
         worker.start()
         return consume(worker)
     except Conflict as error:

@@ -12,7 +12,7 @@ from clew_worker.supervisor.worker import Worker
 
 def consume(worker: Worker) -> int:
     """Serve bells until SIGTERM, which drains. Returns the exit code."""
-    app = make_app(worker.settings.redis_url.get_secret_value())
+    app = make_app(worker.settings.redis_url.get_secret_value(), worker=worker.name)
 
     def answer(job_id: str, fence: int) -> None:
         run_job(worker, UUID(job_id), fence)
@@ -33,7 +33,7 @@ def _serve(app: Celery, worker: Worker) -> int:
         hostname=f"{worker.name}@clew",
         pool_cls="threads",
         concurrency=1,
-        queues=[worker.pool],
+        queues=[queue.name for queue in app.conf.task_queues],
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,

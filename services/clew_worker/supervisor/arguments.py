@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from clew_spec.errors import InvalidSpec
 from clew_spec.jobs import Pool
 
 
@@ -16,20 +17,41 @@ class Arguments:
     name: str
     device: str
 
+    def words(self) -> list[str]:
+        return ["--pool", self.pool, "--name", self.name, "--device", self.device]
+
 
 def parse(words: Sequence[str] | None = None) -> Arguments:
-    parser = argparse.ArgumentParser(prog="python -m clew_worker", description="Work on the jobs of one pool.")
+    parser = argparse.ArgumentParser(
+        prog="python -m clew_worker.supervisor", description="Work on the jobs of one pool."
+    )
     parser.add_argument("--pool", choices=get_args(Pool), required=True)
-    parser.add_argument("--name", type=_name, help="distinct for each worker of a lab; else host, pool and GPU")
+    parser.add_argument(
+        "--name", type=name_of_worker, help="distinct for each worker of a lab; else host, pool and GPU"
+    )
     parser.add_argument("--device", default="cpu", help="`cpu`, `cuda` or `cuda:1`")
     given = parser.parse_args(words)
-    index = given.device.partition(":")[2]  # a worker for each GPU of a host needs no names
-    name = given.name or _name("-".join(part for part in (socket.gethostname(), given.pool, index) if part))
-    return Arguments(given.pool, name, given.device)
+    return Arguments(given.pool, given.name or default_name(given.pool, given.device), given.device)
 
 
-def _name(value: str) -> str:
-    """It names a folder, too."""
+def default_name(pool: Pool, device: str) -> str:
+    """`host-train-1`: a worker for each pool and GPU of a host needs no names."""
+    index = device.partition(":")[2]
+    return checked_name("-".join(part for part in (socket.gethostname(), pool, index) if part))
+
+
+def checked_name(value: str) -> str:
+    """It names a folder, too. Raises `InvalidSpec`."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", value):
-        raise argparse.ArgumentTypeError(f"{value!r}: letters, digits, `.`, `_` and `-` only")
+        raise InvalidSpec(
+            f"{value!r} cannot name a worker", where="--name", expected="letters, digits, `.`, `_` and `-` only"
+        )
     return value
+
+
+def name_of_worker(value: str) -> str:
+    """The same for argparse."""
+    try:
+        return checked_name(value)
+    except InvalidSpec as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

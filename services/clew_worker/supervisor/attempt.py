@@ -15,19 +15,22 @@ import structlog
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session
 
+from clew_lab.catalogue import secrets
 from clew_lab.catalogue.publish import Uploaded, published_key
 from clew_lab.catalogue.tables import Job
 from clew_lab.jobs import report
 from clew_lab.jobs.moves import Fenced
 from clew_lab.storage import object_key
 from clew_spec.errors import ClewError, Unavailable
-from clew_spec.runner import EVENTS_FILE, Artifact, Checkpoint, Done, Failed, Stopped
+from clew_spec.runner import EVENTS_FILE, Artifact, Checkpoint, Done, Failed, RunJob, Stopped
+from clew_spec.secrets import needed_by
 from clew_worker.supervisor.batch import Batch
+from clew_worker.supervisor.disk import no_room
 from clew_worker.supervisor.endings import Ending, Endings, GivenUp
 from clew_worker.supervisor.inputs import run_job
 from clew_worker.supervisor.lease import Lease
 from clew_worker.supervisor.process import Runner, Stopping
-from clew_worker.supervisor.tail import ProtocolError, Tail
+from clew_worker.supervisor.tail import ProtocolError, Tail, hidden
 from clew_worker.supervisor.uploads import Uploads
 from clew_worker.supervisor.worker import Worker
 
@@ -48,7 +51,7 @@ class Attempt:
         self._job = job
         self._key = (job.id, job.fence)
         self._endings = Endings(job.id, job.fence, max_lost=self._settings.max_lost)
-        self._log = structlog.get_logger("clew_worker.attempt").bind(job_id=str(job.id), fence=job.fence)
+        self._log = structlog.get_logger("clew_worker.attempt")
         self._scratch = worker.folder / "scratch" / f"{job.id}.{job.fence}"
         self._runner: Runner | None = None
         self._stopping: Stopping | None = None
@@ -57,6 +60,8 @@ class Attempt:
         self._flush_at = 0.0
         self._ask_at = 0.0
         self._files: list[Uploaded] = []
+        self._hidden: frozenset[str] = frozenset()
+        """Secrets that the runner was given: nothing that it says is passed on with them in it."""
         self._uploads = Uploads(
             worker.store,
             self._scratch,
@@ -102,11 +107,13 @@ class Attempt:
                     device=self._worker.device,
                 )
             )
-            self._runner = self._worker.runners.take(str(self._job.project_id))
+            given = self._write(lambda session: self._secrets(session, order))
+            self._hidden = frozenset(given.values())
+            self._runner = self._worker.runners.take(str(self._job.project_id), given)
             self._still_mine()
             self._log.info("runner_started", pid=self._runner.pid, resume_step=order.resume_step)
             self._runner.send(order)
-            return self._follow(self._runner, Tail(self._scratch / EVENTS_FILE))
+            return self._follow(self._runner, Tail(self._scratch / EVENTS_FILE, self._hidden))
         except Fenced:
             raise
         except GivenUp as given_up:
@@ -117,7 +124,12 @@ class Attempt:
             return self._endings.failed(error.problem(), retryable=isinstance(error, ProtocolError))
         except Exception as error:
             self._log.exception("supervisor_failed")
-            return self._endings.supervisor_failed(error)
+            full = no_room(self._worker.folder)
+            return self._endings.lost(full) if full else self._endings.supervisor_failed(error)
+
+    def _secrets(self, session: Session, order: RunJob) -> dict[str, str]:
+        secret_key = self._settings.secret_key
+        return secrets.opened(session, self._job.project_id, needed_by(order.spec), secret_key=secret_key)
 
     def _follow(self, runner: Runner, tail: Tail) -> Ending:
         while True:
@@ -200,10 +212,13 @@ class Attempt:
 
     def _runner_died(self, runner: Runner) -> Ending:
         if self._stopping is None:
-            words = runner.last_words()
+            words = hidden(runner.last_words(), self._hidden)
             if words:
                 self._batch.log(words, "error")
         self._flush()
+        full = no_room(self._worker.folder)
+        if full and self._stopping is None:
+            return self._endings.failed(full, retryable=True)
         return self._stopped(f"the runner {runner.how_it_ended()} without a word")
 
     def _stopped(self, unasked: str) -> Ending:

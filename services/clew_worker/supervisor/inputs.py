@@ -10,13 +10,14 @@ from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from clew_lab.catalogue import uploads
 from clew_lab.catalogue.tables import Artifact, Coder, Dataset, Graph, Job, Model
 from clew_lab.settings import Settings
-from clew_lab.storage import Store
+from clew_lab.storage import Store, upload_prefix
 from clew_lab.storage.store import PRESIGNED_FOR_RUNNERS
 from clew_spec.errors import DataError
 from clew_spec.jobs import JobSpec
-from clew_spec.runner import Input, RunJob
+from clew_spec.runner import UPLOADED, Input, RunJob
 
 Named = Model | Dataset | Coder | Graph
 TABLES: dict[str, type[Named]] = {"model": Model, "dataset": Dataset, "coders": Coder, "graph": Graph}
@@ -32,6 +33,10 @@ def run_job(
     records: dict[str, Any] = {}
     inputs: list[Input] = []
     for field, ids in job.inputs.items():
+        if field == "upload":
+            records[field], files = _upload(session, store, UUID(ids))
+            inputs += files
+            continue
         rows = [_row(session, field, id) for id in (ids if isinstance(ids, list) else [ids])]
         records[field] = [as_dict(row) for row in rows] if isinstance(ids, list) else as_dict(rows[0])
         for row in rows:
@@ -88,6 +93,20 @@ def _files(session: Session, store: Store, row: Named) -> list[Input]:
     if len(found) != len(row.files):
         raise DataError(f"{row.name} ({row.id}) lacks some of its files")
     return [_input(store, file.name, file.key, file.sha256, file.size) for file in found]
+
+
+def _upload(session: Session, store: Store, id: UUID) -> tuple[dict[str, Any], list[Input]]:
+    """What a job's record of it tells, and its files below `upload/`. The runner holds each against its sha256."""
+    found = uploads.files_of(session, id)
+    if found is None:
+        raise DataError("the upload is gone", where="/spec", hint="upload the files again: `clew upload`")
+    upload, files = found
+    prefix = upload_prefix(upload.project_id, upload.id)
+    inputs = [
+        _input(store, f"{UPLOADED}/{file.name}", f"{prefix}{file.number}", file.sha256, file.size) for file in files
+    ]
+    sums = {file.name: file.sha256 for file in files}
+    return {"id": str(upload.id), "name": upload.name, "files": sums}, inputs
 
 
 def _input(store: Store, name: str, key: str, sha256: str, size: int) -> Input:

@@ -7,6 +7,7 @@ it from ending the runner before the lease can be claimed by another.
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Self
 
 import structlog
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from clew_lab.jobs.moves import Fenced
 from clew_lab.jobs.report import Orders
+from clew_worker.supervisor import monitoring
 
 log = structlog.get_logger("clew_worker.lease")
 RETRY_S = 1.0
@@ -46,7 +48,9 @@ class Lease:
 
     def __enter__(self) -> Self:
         for loop in (self._beat, self._watch):
-            threading.Thread(target=loop, name=f"lease{loop.__name__}", daemon=True).start()
+            # A thread knows nothing of the job by itself: what is bound for the log comes with it.
+            inside = copy_context().run
+            threading.Thread(target=inside, args=(loop,), name=f"lease{loop.__name__}", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,6 +65,7 @@ class Lease:
             except Fenced:
                 self._lose("fenced")
             except DBAPIError as error:
+                monitoring.BEATS_MISSED.inc()
                 log.warning("beat_missed", error=type(error).__name__)
                 delay = min(RETRY_S, self._beat_s)
             else:
@@ -81,5 +86,6 @@ class Lease:
             if self.lost.is_set() or self._closed.is_set():
                 return
             self.lost.set()
+        monitoring.LEASES_LOST.inc()
         log.warning("lease_lost", why=why)
         self._on_lost()

@@ -1,4 +1,4 @@
-"""How much memory a worker's jobs can have."""
+"""How much memory a worker's jobs can have, and how many CPUs."""
 
 import os
 import subprocess
@@ -9,6 +9,11 @@ def memory_bytes(device: str) -> int:
     """Of the GPU, else of the machine as far as this process may use it; 0 where it cannot be told."""
     kind, _, index = device.partition(":")
     return _of_gpu(index) if kind == "cuda" else _of_machine()
+
+
+def cpus() -> int:
+    """Of the machine, as far as this process may use them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
 
 
 def _of_gpu(index: str) -> int:

@@ -14,7 +14,18 @@ from pathlib import Path
 
 from clew_spec.runner import Cancel, RunJob
 
-_PASSED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SSL_CERT_FILE")
+_PASSED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "USER",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "SSL_CERT_FILE",
+    "HF_ENDPOINT",
+)
 _PASSED_PREFIXES = ("LC_", "PYTHON", "OMP_", "MKL_", "NVIDIA_", "CUDA_", "TORCH_", "HF_HOME", "XDG_CACHE_HOME")
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -43,6 +54,8 @@ class Runner:
         self._ending = threading.Lock()
         self.project_id: str | None = None
         self.served = 0
+        self.confidential = False
+        """Whether it was given secrets, which its words may quote."""
 
     @property
     def pid(self) -> int:
@@ -104,6 +117,10 @@ class Runner:
             return file.read().decode(errors="replace").replace("\x00", "")
         return ""
 
+    def discard_words(self) -> None:
+        """Nothing stays on the disk of what it wrote to stdout and stderr."""
+        self._log.unlink(missing_ok=True)
+
     def _close_stdin(self) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError, ValueError):
@@ -147,6 +164,8 @@ def clean_environment(device: str, *, offline: bool) -> dict[str, str]:
             environ["CUDA_VISIBLE_DEVICES"] = index
     if offline:
         environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    # By plain HTTP alone, so that every address that is asked can be looked at first (`clew.hub`).
+    environ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     # A thread that waits by spinning takes the core from the one it waits for: thrice the time on busy cores.
     return {"OMP_WAIT_POLICY": "PASSIVE"} | environ | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
 

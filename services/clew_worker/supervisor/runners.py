@@ -1,5 +1,6 @@
 """Which runner does the next job: a fresh one for training, a warm one for circuits where it may."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from clew_lab.settings import Settings
@@ -17,23 +18,25 @@ class Runners:
         self._folder = folder
         self._warm: Runner | None = None
 
-    def take(self, project_id: str) -> Runner:
-        """A living runner that may work for this project."""
+    def take(self, project_id: str, secrets: Mapping[str, str] | None = None) -> Runner:
+        """A living runner that may work for this project. One that is given secrets, by the names of variables, is
+        fresh, and does this one job."""
         warm, self._warm = self._warm, None
         if warm is not None:
-            if warm.alive and warm.project_id == project_id and warm.served < self._max_jobs:
+            if not secrets and warm.alive and warm.project_id == project_id and warm.served < self._max_jobs:
                 warm.served += 1
                 return warm
             warm.close(self._settings.kill_grace_s)
         self._folder.mkdir(parents=True, exist_ok=True)
         runner = Runner(
             [*self._settings.runner_command, "--max-jobs", str(self._max_jobs)],
-            environ=clean_environment(self._device, offline=self._settings.hf_offline),
+            environ={**clean_environment(self._device, offline=self._settings.hf_offline), **(secrets or {})},
             cwd=self._folder,
             log=self._folder / "runner.log",
         )
         runner.project_id = project_id
-        runner.served = 1
+        runner.served = self._max_jobs if secrets else 1
+        runner.confidential = bool(secrets)
         return runner
 
     def give_back(self, runner: Runner, *, orderly: bool) -> None:
@@ -44,6 +47,8 @@ class Runners:
             runner.close(self._settings.kill_grace_s)
         else:
             runner.end(self._settings.kill_grace_s)
+        if runner.confidential:
+            runner.discard_words()
 
     def close(self) -> None:
         if self._warm is not None:

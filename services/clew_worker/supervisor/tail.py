@@ -1,6 +1,8 @@
 """Read the events that a runner appends to its file."""
 
+import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,16 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """The escape in JSON, and not the letters `u0000` after a backslash that is itself escaped."""
 
 
+HIDDEN = "***"
+
+
+def hidden(text: str, secrets: Iterable[str]) -> str:
+    """The text without these."""
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return text
+
+
 class ProtocolError(ClewError):
     """The runner did not speak as agreed: nothing it says can be trusted any more."""
 
@@ -25,11 +37,13 @@ class ProtocolError(ClewError):
 class Tail:
     """New complete lines of a growing file; a line that is still being written waits for its end.
 
-    No string in them holds NUL, which Postgres cannot store: tokens of real vocabularies do, and prompts may.
+    No string in them holds NUL, which Postgres cannot store: tokens of real vocabularies do, and prompts may. Nor does
+    any hold a secret that the runner was given: an error may quote the header it was refused with.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, secrets: Iterable[str] = ()) -> None:
         self._path = path
+        self._secrets = [json.dumps(secret)[1:-1] for secret in secrets]
         self._offset = 0
         self._partial = b""
         self._next = 0
@@ -50,6 +64,7 @@ class Tail:
 
     def _event(self, line: bytes) -> Any:
         try:
+            line = hidden(line.decode(errors="replace"), self._secrets).encode() if self._secrets else line
             event = EVENT.validate_json(_NUL.sub(rb"\1\\ufffd", line))
         except ValidationError as error:
             raise ProtocolError(

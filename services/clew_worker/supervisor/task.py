@@ -6,6 +6,7 @@ from uuid import UUID
 import structlog
 
 from clew_lab.jobs.claim import claim
+from clew_worker.supervisor import monitoring
 from clew_worker.supervisor.attempt import Attempt
 from clew_worker.supervisor.worker import Worker, trim
 
@@ -22,5 +23,7 @@ def run_job(worker: Worker, job_id: UUID, fence: int) -> None:
     if job is None:
         log.info("stale_bell", job_id=str(job_id), fence=fence)
         return
-    Attempt(worker, job, claimed_at=claimed_at).run()
+    told = structlog.contextvars.bound_contextvars(job_id=str(job_id), fence=fence, worker=worker.name)
+    with told, monitoring.BUSY.track_inprogress(), monitoring.ATTEMPT_S.labels(job.kind).time():
+        Attempt(worker, job, claimed_at=claimed_at).run()
     trim(worker.folder / "cache", worker.settings.cache_bytes)

@@ -1,12 +1,10 @@
 """Keep a worker going: Celery's process may end when its broker does, and is started again."""
 
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from types import FrameType
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -19,25 +17,26 @@ HEALTHY_S = 60.0
 
 
 class Watch:
-    """Starts the command again whenever it ends, until told to stop; then passes the signal on and waits.
+    """Starts a supervisor with these words again whenever it ends, until told to stop; then passes that on and waits.
 
     One that ended because it was drained, or because another has its name, is not started again: its code is ours.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._command = command
+    def __init__(self, words: Sequence[str], *, environ: Mapping[str, str] | None = None) -> None:
+        self._command = [sys.executable, "-m", "clew_worker.supervisor", *words]
+        self._environ = environ
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
 
-    def run(self) -> int:
-        """Blocks the main thread. Returns the exit code of the last child."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+    def keep(self) -> int:
+        """Blocks until the last child has ended; returns its exit code."""
         backoff = 1.0
         while True:
             started = time.monotonic()
-            self._child = subprocess.Popen(self._command, start_new_session=True, preexec_fn=die_with_parent())
-            if self._stopping.is_set():  # the signal came while there was no child
+            self._child = subprocess.Popen(
+                self._command, env=self._environ, start_new_session=True, preexec_fn=die_with_parent()
+            )
+            if self._stopping.is_set():  # it was told to stop while there was no child
                 self._child.terminate()
             code = self._child.wait()
             if self._stopping.is_set() or code in (DRAINED, NAME_TAKEN):
@@ -47,11 +46,8 @@ class Watch:
             if self._stopping.wait(backoff):
                 return code
 
-    def _stop(self, _: int, __: FrameType | None) -> None:
+    def stop(self) -> None:
+        """Returns at once. May be called from a signal handler."""
         self._stopping.set()
         if self._child is not None and self._child.poll() is None:
             self._child.terminate()
-
-
-def command(words: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "clew_worker.supervisor", *words]

@@ -21,8 +21,9 @@ from clew_lab.settings import Settings
 from clew_lab.storage import Store
 from clew_spec.errors import Conflict, Unavailable
 from clew_spec.jobs import Pool
+from clew_worker.supervisor import monitoring
 from clew_worker.supervisor.exits import DRAINED, NAME_TAKEN
-from clew_worker.supervisor.memory import memory_bytes
+from clew_worker.supervisor.memory import cpus, memory_bytes
 from clew_worker.supervisor.runners import Runners
 
 log = structlog.get_logger("clew_worker")
@@ -91,8 +92,15 @@ class Worker:
 
     def _register(self) -> None:
         with self.sessions.begin() as session:
-            memory = memory_bytes(self.device)
-            self.id = workers.register(session, self.name, self.pool, device=self.device, memory_bytes=memory)
+            self.id = workers.register(
+                session,
+                self.name,
+                self.pool,
+                device=self.device,
+                memory_bytes=memory_bytes(self.device),
+                ram_bytes=memory_bytes("cpu"),
+                cpus=cpus(),
+            )
             self._since = session.get_one(Row, self.id, populate_existing=True).started_at
         log.info("registered", worker=self.name, pool=self.pool, device=self.device)
 
@@ -109,6 +117,7 @@ class Worker:
                 self._leave(NAME_TAKEN)
                 return
             except DBAPIError as error:
+                monitoring.BEATS_MISSED.inc()
                 log.warning("worker_beat_missed", error=type(error).__name__)
 
     def _leave(self, code: int) -> None:

@@ -2,8 +2,18 @@
 
 export const NONE = "–";
 
+const formats = new Map<string, Intl.NumberFormat>();
+
+/** Making a format takes far longer than using it, and pages show thousands of numbers. */
+function grouped(n: number, least: number, most: number): string {
+  const key = `${least}/${most}`;
+  let format = formats.get(key);
+  if (!format) formats.set(key, (format = new Intl.NumberFormat("en-US", { minimumFractionDigits: least, maximumFractionDigits: most })));
+  return format.format(n);
+}
+
 export function count(n: number): string {
-  return n.toLocaleString("en-US", { maximumFractionDigits: 0 });
+  return grouped(n, 0, 0);
 }
 
 /** Three significant digits with k, M, G: 134515008 is `135M`. */
@@ -18,7 +28,7 @@ export function decimal(n: number | null | undefined, digits = 3): string {
   if (n === null || n === undefined || !Number.isFinite(n)) return NONE;
   const size = Math.abs(n);
   if (size !== 0 && (size < 10 ** -digits || size >= 1e6)) return n.toExponential(1);
-  return n.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return grouped(n, digits, digits);
 }
 
 export function percent(x: number | null | undefined, digits = 1): string {

@@ -4,12 +4,22 @@ import { createRootRouteWithContext, createRoute, createRouter, lazyRouteCompone
 import { ApiError } from "./api/problem";
 import { sessionQuery } from "./api/queries";
 import { JOB_KINDS, JOB_STATES } from "./api/types";
+import { chartSearch, type ChartSearch } from "./charts/view";
 import { Shell } from "./components/Shell";
 import { Empty, Failed, Loading } from "./components/States";
+import { isValues } from "./forms/values";
 import { graphSearch } from "./graph/search";
 
 interface Context {
   client: QueryClient;
+}
+
+interface CompareSearch extends ChartSearch {
+  /** Ids of jobs, with commas. */
+  runs?: string;
+  /** The layer whose curves are laid over each other; their mean if not given. */
+  layer?: number;
+  pareto?: string;
 }
 
 const root = createRootRouteWithContext<Context>()();
@@ -51,9 +61,10 @@ function list(value: unknown, known: readonly string[]): string | undefined {
 const jobs = createRoute({
   getParentRoute: () => lab,
   path: "/",
-  validateSearch: (search: Record<string, unknown>): { state?: string; kind?: string } => ({
+  validateSearch: (search: Record<string, unknown>): { state?: string; kind?: string; batch?: string } => ({
     state: list(search.state, JOB_STATES),
     kind: list(search.kind, JOB_KINDS),
+    batch: typeof search.batch === "string" ? search.batch : undefined,
   }),
   component: lazyRouteComponent(() => import("./pages/Jobs")),
 });
@@ -61,7 +72,44 @@ const jobs = createRoute({
 const job = createRoute({
   getParentRoute: () => lab,
   path: "/jobs/$id",
+  validateSearch: chartSearch,
   component: lazyRouteComponent(() => import("./pages/Job")),
+});
+
+/** A form to ask for a job: of a kind, with the values of a job that was asked for before, or with some values. */
+const submit = createRoute({
+  getParentRoute: () => lab,
+  path: "/submit",
+  validateSearch: (search: Record<string, unknown>): { kind?: string; from?: string; fill?: Record<string, unknown> } => ({
+    kind: list(search.kind, JOB_KINDS)?.split(",")[0],
+    from: typeof search.from === "string" ? search.from : undefined,
+    fill: isValues(search.fill) ? search.fill : undefined,
+  }),
+  component: lazyRouteComponent(() => import("./pages/Submit")),
+});
+
+const compare = createRoute({
+  getParentRoute: () => lab,
+  path: "/compare",
+  validateSearch: (search: Record<string, unknown>): CompareSearch => ({
+    ...chartSearch(search),
+    runs: typeof search.runs === "string" ? search.runs : undefined,
+    layer: typeof search.layer === "number" ? search.layer : undefined,
+    pareto: typeof search.pareto === "string" ? search.pareto : undefined,
+  }),
+  component: lazyRouteComponent(() => import("./pages/Compare")),
+});
+
+const people = createRoute({
+  getParentRoute: () => lab,
+  path: "/people",
+  component: lazyRouteComponent(() => import("./pages/People")),
+});
+
+const overview = createRoute({
+  getParentRoute: () => lab,
+  path: "/lab",
+  component: lazyRouteComponent(() => import("./pages/Lab")),
 });
 
 const models = createRoute({
@@ -85,6 +133,12 @@ const coders = createRoute({
   component: lazyRouteComponent(() => import("./pages/Coders")),
 });
 
+const coder = createRoute({
+  getParentRoute: () => lab,
+  path: "/coders/$id",
+  component: lazyRouteComponent(() => import("./pages/Coder")),
+});
+
 const graphs = createRoute({
   getParentRoute: () => lab,
   path: "/graphs",
@@ -98,20 +152,25 @@ const graph = createRoute({
   component: lazyRouteComponent(() => import("./pages/Graph")),
 });
 
+/** Any other address: in the frame, so that one finds on. */
+const nowhere = createRoute({ getParentRoute: () => lab, path: "$", component: NotFound });
+
+function NotFound() {
+  return (
+    <Empty title="No such page">
+      The address may be mistyped. <Link to="/">Go to the jobs</Link>
+    </Empty>
+  );
+}
+
 export function makeRouter(client: QueryClient) {
   return createRouter({
-    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, models, datasets, coders, graphs, graph])]),
+    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, submit, compare, models, datasets, coders, coder, graphs, graph, people, overview, nowhere])]),
     context: { client },
     defaultPreload: "intent",
     defaultPendingComponent: () => <Loading />,
     defaultErrorComponent: ({ error, reset }) => <Failed error={error} retry={reset} />,
-    defaultNotFoundComponent: () => (
-      <main>
-        <Empty title="No such page">
-          The address may be mistyped. <Link to="/">Go to the jobs</Link>
-        </Empty>
-      </main>
-    ),
+    defaultNotFoundComponent: NotFound,
   });
 }
 

@@ -19,11 +19,9 @@ from clew.circuits.replacement import (
 )
 from clew.circuits.targets import Direction, Token, likeliest, read_targets
 from clew.models import Model, record
+from clew_spec.chunks import KEPT_BYTES
 from clew_spec.errors import InvalidSpec
 from clew_spec.graph import Position0
-
-KEPT_BYTES = 64 * 2**20
-"""Bound on what is kept of active decoders between tiles; beyond it they are gathered each time."""
 
 
 class FrozenNetwork:

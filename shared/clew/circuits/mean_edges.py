@@ -14,12 +14,13 @@ from clew.circuits.connections import pullback, reading, written_below
 from clew.circuits.frozen import FrozenNetwork
 from clew.circuits.graph import NODE_TYPES, NodeKind
 from clew.circuits.replacement import Coder
-from clew.circuits.sweep import merge, sweep, tiles
+from clew.circuits.sweep import Rows as EdgeRows
+from clew.circuits.sweep import sweep, tiles
 from clew.data import Rows
 from clew.models import Model
 from clew.reporting import Report, StopRequested
 from clew_spec.errors import InvalidSpec
-from clew_spec.mean_edges import MeanEdges, MeanPart, MeanSource, MeanToken
+from clew_spec.mean_edges import MeanEdges, MeanEdgesDocument, MeanPart, MeanSource, MeanToken
 
 
 def capped(edges: Tensor, activations: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ def mean_edges(
     top: int = 50,
     dtype: torch.dtype,
     report: Report,
-) -> MeanEdges:
+) -> MeanEdgesDocument:
     """Over rows that hold `tokens`, until so many `firings`.
 
     Raises InvalidSpec for a feature that does not exist or is active on none of the tokens; StopRequested between
@@ -93,6 +94,13 @@ def mean_edges(
     return found.means(top)
 
 
+def strongest(document: MeanEdgesDocument, top: int) -> MeanEdges:
+    """The first `top` sources and tokens."""
+    fields = document.model_dump(exclude={"format"})
+    fields |= {name: fields[name][:top] for name in ("sources", "token_sources")}
+    return MeanEdges.model_validate(fields)
+
+
 class _Sums:
     """Of edges into one feature, by source, float64 on the CPU."""
 
@@ -117,13 +125,17 @@ class _Sums:
         targets = here.nonzero()[:, 0]
         if not len(targets):
             return
-        rows = merge([sweep(network, tile) for tile in tiles(network, targets)])
-        activations_R = nodes.value[rows.targets].double()
         self.firings += len(targets)
+        for tile in tiles(network, targets):
+            self._add_edges(network, sweep(network, tile))
+
+    def _add_edges(self, network: FrozenNetwork, rows: EdgeRows) -> None:
+        nodes = network.nodes
+        activations_R = nodes.value[rows.targets].double()
         self._activation += float(activations_R.sum())
         self._value += float(rows.values.sum())
 
-        row_E = torch.arange(len(targets)).repeat_interleave(rows.offsets.diff())
+        row_E = torch.arange(len(rows.targets)).repeat_interleave(rows.offsets.diff())
         weights_E = rows.weights.double()
         if self._cap:
             weights_E = capped(weights_E, activations_R[row_E])
@@ -141,13 +153,14 @@ class _Sums:
             of_layer = (kind_E == NodeKind.FEATURE) & (layer_E == at)
             ids = feature_E[of_layer]
             self._edges[at].index_add_(0, ids, weights_E[of_layer])
-            pairs = torch.unique(torch.stack([row_E[of_layer], ids]), dim=1)  # at several positions it contributes once
-            self._active[at] += torch.bincount(pairs[1], minlength=len(self._active[at]))
+            n_features = len(self._active[at])
+            pairs = torch.unique(row_E[of_layer] * n_features + ids)  # at several positions it contributes once
+            self._active[at] += torch.bincount(pairs % n_features, minlength=n_features)
             replaced = network.layers[at]
             z_RS = replaced.z_TS.cpu()[positions].double() * scale_R[:, None]
             self._direct[at].index_add_(0, replaced.ids_TS.cpu()[positions].flatten(), z_RS.flatten())
 
-    def means(self, top: int) -> MeanEdges:
+    def means(self, top: int) -> MeanEdgesDocument:
         sources = []
         f_ND = reading(self._model, self._coders[self._layer], [self._feature])
         for at in self._below:
@@ -165,7 +178,7 @@ class _Sums:
             ]
         tokens_V = self._tokens_V / self.firings
         likely = tokens_V.abs().topk(min(top, len(tokens_V))).indices.tolist()
-        return MeanEdges(
+        return MeanEdgesDocument(
             layer=self._layer,
             feature=self._feature,
             tokens=self.tokens,

@@ -68,7 +68,7 @@ def picture(graph: Graph, view_nodes: int, paths: list[Path]) -> tuple[Tensor, T
 
     sources, targets = edges.sources.long(), edges.target_of
     candidates = (nodes[sources] & nodes[targets]).nonzero().squeeze(1)
-    carried = (edges.shares * flow[targets])[candidates]
+    carried = edges.shares[candidates] * flow[targets[candidates]]
     candidates = candidates[carried.argsort(descending=True, stable=True)][: int((carried > 0).sum())]
     keep = torch.zeros(len(edges), dtype=torch.bool)
     for path in paths:

@@ -20,12 +20,12 @@ from clew.circuits.graph import NODE_TYPES, Graph, NodeKind
 from clew.circuits.replacement import Coder, first_skipped
 from clew.circuits.targets import Direction, Token
 from clew.models import Model
-from clew_spec.edges import EdgeLayer, EdgePart, EdgeSplit, NamedNode
+from clew_spec.edges import EdgeDocument, EdgeLayer, EdgePart, EdgeSplit, NamedNode
 from clew_spec.errors import DataError, InvalidSpec
 
 EVERY = slice(None)
-MAX_PARTS = 50
-"""Parts of a stored graph's edge that are told one by one."""
+MAX_PARTS = 10_000
+"""Parts of a stored graph's edge that are told one by one: of a prompt of usual length all."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def node_of(graph: Graph, named: NamedNode, where: str) -> int:
     return int(indices[named.rank])
 
 
-def split_stored(model: Model, coders: Mapping[int, Coder], graph: Graph, source: int, target: int) -> EdgeSplit:
+def split_stored(model: Model, coders: Mapping[int, Coder], graph: Graph, source: int, target: int) -> EdgeDocument:
     """`split_edge` of a stored graph's network, beside what the graph says. Raises as `network_of` and `split_edge`."""
     found = split_edge(network_of(model, coders, graph), source, target)
     nodes, edges = graph.nodes, graph.edges
@@ -258,7 +258,8 @@ def split_stored(model: Model, coders: Mapping[int, Coder], graph: Graph, source
     ]
     of_feature = nodes.kind[target] == NodeKind.FEATURE
     source_node, target_node = nodes_of(graph, [source, target])
-    return EdgeSplit(
+    return EdgeDocument(
+        tokens=graph.tokens,
         source=source_node,
         target=target_node,
         edge=found.edge,
@@ -274,3 +275,10 @@ def split_stored(model: Model, coders: Mapping[int, Coder], graph: Graph, source
             for layer in found.layers
         ],
     )
+
+
+def strongest(document: EdgeDocument, top: int) -> EdgeSplit:
+    """The first `top` parts; the others are in the rest."""
+    fields = document.model_dump(include=set(EdgeSplit.model_fields))
+    rest = document.rest + sum(part.weight for part in document.parts[top:])
+    return EdgeSplit.model_validate({**fields, "parts": document.parts[:top], "rest": rest})

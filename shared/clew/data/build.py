@@ -28,15 +28,17 @@ def build_dataset(
     tokenizer_digest: str,
     out: Path,
     import_roots: Sequence[Path] = (),
+    path: Path | None = None,
     report: Report | None = None,
 ) -> DatasetManifest:
     """Write the dataset that `spec` describes to the folder `out`, whole or not at all.
 
     Documents come in an order that the seed decides and are read only as far as `max_tokens` needs; files must lie
-    under one of `import_roots`. Whether a document is held out is decided by its content and `heldout_fraction` alone:
-    what one dataset holds out, none with the same fraction or a larger one trains on. Within a dataset, no 16 tokens in
-    a row are in both splits: paragraphs that the other split was first to hold are left out. The last tokens of a split
-    that do not fill a row are dropped. Memory grows by the hashes in `Passages`, and by nothing else.
+    under one of `import_roots`, at `path` where `spec.source.path` is another's name for it. Whether a document is held
+    out is decided by its content and `heldout_fraction` alone: what one dataset holds out, none with the same fraction
+    or a larger one trains on. Within a dataset, no 16 tokens in a row are in both splits: paragraphs that the other
+    split was first to hold are left out. The last tokens of a split that do not fill a row are dropped. Memory grows by
+    the hashes in `Passages`, and by nothing else.
 
     Raises:
         InvalidSpec: the first token, or `max_tokens`, cannot be had with this tokenizer and context, or a path is
@@ -55,7 +57,7 @@ def build_dataset(
     if budget == 0:
         raise InvalidSpec("max_tokens is less than one row", where="/spec/max_tokens", expected=f">= {spec.context}")
 
-    source = open_source(spec.source, import_roots)
+    source = open_source(spec.source, import_roots, path)
     text_digest = hashlib.sha256()
     n_tokens = n_documents = 0
     with whole_folder(out) as folder:

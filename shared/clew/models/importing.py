@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from clew.files import digest_of, file_sha256, inside_roots, whole_folder
 from clew.models.anatomy import describe, require_family
@@ -16,8 +23,13 @@ from clew.models.model import load_folder, load_model, load_tokenizer, require_a
 from clew.reporting import Report, StopRequested
 from clew_spec.errors import InvalidSpec, ModelError
 from clew_spec.results import AnatomyProof, ModelConfig
+from clew_spec.units import size
 
 GGUF_MAGIC = b"GGUF"
+MAX_JSON_BYTES = 2**26
+"""Of a configuration or tokenizer; the largest in use have half of it."""
+MAX_LAYERS = 1000
+LAYERS = ("num_hidden_layers", "n_layer")
 OF_THE_SAVING = {"transformers_version", "_name_or_path", "is_local", "local_files_only"}
 """Keys of a config that say with what and from where it was saved, and nothing of the model."""
 
@@ -103,7 +115,35 @@ def check_source(source: Path, roots: Sequence[Path]) -> Path:
 
 
 def _read_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    _check_sizes(folder)
     return load_folder(folder, torch.float32), load_tokenizer(folder)
+
+
+def _check_sizes(folder: Path) -> None:
+    """Raises ModelError for a folder of which a few bytes would fill the memory: what it describes must be there."""
+    for path in folder.glob("*.json"):
+        if (found := path.stat().st_size) > MAX_JSON_BYTES:
+            raise ModelError(f"{path.name} has {size(found)}", expected=f"{size(MAX_JSON_BYTES)} at most")
+    try:
+        raw = json.loads((folder / "config.json").read_text())
+        require_family(raw["model_type"])
+        layers = next((raw[name] for name in LAYERS if name in raw), 0)
+        if not isinstance(layers, int) or layers > MAX_LAYERS:
+            raise ModelError(f"the config describes {layers} layers", expected=f"{MAX_LAYERS} at most")
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        auto: Any = AutoModelForCausalLM
+        with torch.device("meta"):
+            described = sum(weight.numel() for weight in auto.from_config(config).parameters())
+    except ModelError:
+        raise
+    except Exception:  # what is wrong with it, the loader tells
+        return
+    held = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if held and described > held:  # a weight has a byte at least
+        raise ModelError(
+            f"the config describes {described:,} weights, and the safetensors hold {size(held)}",
+            hint="the config belongs to another model, or a file is missing",
+        )
 
 
 def _read_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:

@@ -1,46 +1,79 @@
-"""The first project and its key: `python -m clew_lab.catalogue.bootstrap --project main --key-name admin --if-missing`.
+"""The first project, person and key: `python -m clew_lab.catalogue.bootstrap --project main --user admin --if-missing`.
 
-Prints `{"key": "clew_..."}`; with `--if-missing`, `{"key": null}` where the project has a live key of that name.
+The person is an admin of the lab and of the project. Prints `{"key": "clew_..."}`; with `--if-missing`, `{"key": null}`
+where the project has a live key of that name. With `--password`, the person's password is read from standard input.
+It is also the way back in: whoever may run it has the database.
 """
 
 import argparse
 import json
+import sys
 
-from pydantic import SecretStr
-from sqlalchemy import func, or_, select
+from pydantic import SecretStr, TypeAdapter
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.engine import make_engine, session_factory
-from clew_lab.catalogue.keys import create_key
-from clew_lab.catalogue.tables import ApiKey, Project
+from clew_lab.catalogue.keys import create_key, live
+from clew_lab.catalogue.passwords import hashed
+from clew_lab.catalogue.tables import ApiKey, Membership, Project, User
 from clew_lab.settings import settings
+from clew_spec.base import Name
+from clew_spec.people import Password, Role
 
 
 def bootstrap(
-    session: Session, project: str, key_name: str, *, secret_key: SecretStr, if_missing: bool = True
+    session: Session,
+    project: str,
+    key_name: str,
+    *,
+    secret_key: SecretStr,
+    user: str = "admin",
+    password: SecretStr | None = None,
+    if_missing: bool = True,
 ) -> str | None:
-    """Make the project if there is none, and an admin key in it. Returns the key in plain text; the caller commits."""
+    """Make what there is not yet of project and person, and a key of theirs in it.
+
+    Returns the key in plain text; the caller commits.
+    """
     session.execute(insert(Project).values(name=project).on_conflict_do_nothing())
     # Its row lock makes a second starter wait, and then find the key.
     row = session.scalars(select(Project).where(Project.name == project).with_for_update()).one()
+    if password is not None:
+        _admin(session, row, user).password = hashed(password)
     if if_missing and _has_live_key(session, row, key_name):
         return None
-    return create_key(session, row, key_name, admin=True, secret_key=secret_key)[1]
+    return create_key(session, row, key_name, user=_admin(session, row, user), secret_key=secret_key)[1]
+
+
+def _admin(session: Session, project: Project, name: str) -> User:
+    """The person, with all that an admin may, whatever was taken from them before."""
+    session.execute(insert(User).values(name=name, display_name=name).on_conflict_do_nothing())
+    user = session.scalars(select(User).where(User.name == name).with_for_update()).one()
+    user.admin, user.disabled_at = True, None
+    admin = {"role": Role.ADMIN.value}
+    member = insert(Membership).values(project_id=project.id, user_id=user.id, **admin)
+    session.execute(member.on_conflict_do_update(index_elements=["project_id", "user_id"], set_=admin))
+    return user
 
 
 def _has_live_key(session: Session, project: Project, name: str) -> bool:
-    live = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
     mine = select(ApiKey.id).where(ApiKey.project_id == project.id, ApiKey.name == name)
-    return session.scalar(mine.where(ApiKey.revoked_at.is_(None), live).limit(1)) is not None
+    return session.scalar(mine.outerjoin(User, User.id == ApiKey.user_id).where(*live()).limit(1)) is not None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m clew_lab.catalogue.bootstrap", description=__doc__)
-    parser.add_argument("--project", default="main")
+    parser.add_argument("--project", type=TypeAdapter(Name).validate_python, default="main")
+    parser.add_argument("--user", type=TypeAdapter(Name).validate_python, default="admin")
     parser.add_argument("--key-name", default="admin")
+    parser.add_argument("--password", action="store_true", help="read the person's password from standard input")
     parser.add_argument("--if-missing", action="store_true", help="make no second key of that name")
     arguments = parser.parse_args()
+    password = None
+    if arguments.password:
+        password = TypeAdapter[SecretStr](Password).validate_python(sys.stdin.readline().rstrip("\n"))
     engine = make_engine(settings().database_url.get_secret_value())
     with session_factory(engine).begin() as session:
         key = bootstrap(
@@ -48,6 +81,8 @@ def main() -> None:
             arguments.project,
             arguments.key_name,
             secret_key=settings().secret_key,
+            user=arguments.user,
+            password=password,
             if_missing=arguments.if_missing,
         )
     engine.dispose()

@@ -20,6 +20,7 @@ from clew_spec.graph import GraphSummary
 from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.patching import PatchSpec, answer_ids, require_layers, require_same_length
 from clew_spec.paths import PathsSpec, check_root
+from clew_spec.qk import QKSpec, require_positions
 from clew_spec.steering import SteerSpec
 
 CheckCoders = Callable[[Sequence[Coder]], None]
@@ -62,6 +63,12 @@ def edge(session: Session, actor: Actor, spec: EdgeSpec) -> Resolved:
     summary = GraphSummary.model_validate(graph.summary)
     require_node(spec.source, summary, "/spec/source")
     require_node(spec.target, summary, "/spec/target")
+    return Resolved(name=graph.name, inputs=_inputs(model, coders) | {"graph": str(graph.id)})
+
+
+def qk(session: Session, actor: Actor, spec: QKSpec) -> Resolved:
+    graph, coders, model = graph_and_makers(session, actor, spec.graph)
+    require_positions(spec, GraphSummary.model_validate(graph.summary), model.config["n_heads"])
     return Resolved(name=graph.name, inputs=_inputs(model, coders) | {"graph": str(graph.id)})
 
 

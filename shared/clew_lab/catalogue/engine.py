@@ -1,9 +1,12 @@
 """Connections to Postgres."""
 
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session, sessionmaker
+
+T = TypeVar("T")
 
 
 def make_engine(url: str, *, statement_s: float = 30, connect_s: float = 5, **options: Any) -> Engine:
@@ -28,6 +31,15 @@ def make_engine(url: str, *, statement_s: float = 30, connect_s: float = 5, **op
 def session_factory(engine: Engine) -> sessionmaker[Session]:
     """`with sessions.begin() as session:` is one transaction."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def once(session: Session, key: Hashable, look: Callable[[], T]) -> T:
+    """What `look` finds, looked for once a session: the jobs of a sweep all refer to the same few things."""
+    found: dict[Hashable, Any] = session.info.setdefault("once", {})
+    if key not in found:
+        found[key] = look()
+    known: T = found[key]
+    return known
 
 
 def libpq_url(url: str) -> str:

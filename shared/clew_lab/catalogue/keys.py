@@ -1,4 +1,4 @@
-"""API keys and browser sessions: made, shown once, stored as an HMAC, and traded for an `Actor`.
+"""API keys: made, shown once, stored as an HMAC; rotated and revoked.
 
 A key is `clew_`, 37 random letters and digits, and 6 more that are the CRC-32 of what stands before them, so that
 secret scanners (and we, before asking the database) can tell a key from noise.
@@ -10,27 +10,30 @@ import re
 import secrets
 import string
 import zlib
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from pydantic import SecretStr
-from sqlalchemy import Select, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from clew_lab.catalogue.scope import Actor
-from clew_lab.catalogue.tables import ApiKey, Audit, Project
+from clew_lab.catalogue import audit
+from clew_lab.catalogue.pages import page
+from clew_lab.catalogue.scope import Actor, get_key, may_see_key
+from clew_lab.catalogue.tables import ApiKey, Membership, Project, User
 from clew_lab.catalogue.tables import Session as BrowserSession
-from clew_spec.errors import NotAuthenticated
+from clew_spec.api import KeyView, NewKeyView, Page
+from clew_spec.errors import Conflict, Forbidden, InvalidSpec
+from clew_spec.people import PERMISSIONS, KeyRequest, Permission, Role
 
 PREFIX = "clew_"
-SESSION_LIFETIME = timedelta(days=30)
-USED_RESOLUTION = timedelta(minutes=1)
-"""`last_used_at` is written at most this often, so that reading stays reading."""
+SERVICE = PERMISSIONS[Role.ADMIN]
+"""What a key that belongs to no person can be given."""
 
 _BASE62 = string.digits + string.ascii_letters
 _SHAPE = re.compile(rf"{PREFIX}[0-9A-Za-z]{{37}}[0-9A-Za-z]{{6}}")
-_REFUSED = "the key is not known, was revoked, or has expired"
-_HINT = "send `Authorization: Bearer clew_...` with a key of this lab"
 
 
 def new_key() -> str:
@@ -55,8 +58,11 @@ def create_key(
     name: str,
     *,
     secret_key: SecretStr,
-    admin: bool = False,
+    user: User | None = None,
+    scopes: Iterable[Permission] | None = None,
     expires_at: datetime | None = None,
+    by: Actor | None = None,
+    request_id: str | None = None,
 ) -> tuple[ApiKey, str]:
     """Adds a key to the project, with its audit row; the caller commits.
 
@@ -65,88 +71,152 @@ def create_key(
     plain = new_key()
     row = ApiKey(
         project_id=project.id,
+        user_id=user and user.id,
         name=name,
         hint=plain[-4:],
         digest=digest(secret_key, plain),
-        admin=admin,
+        scopes=None if scopes is None else sorted(set(scopes)),
         expires_at=expires_at,
     )
     session.add(row)
     session.flush()
-    session.add(Audit(project_id=project.id, key_id=row.id, action="key.created", target=str(row.id)))
+    audit.record(session, by, "key.created", row.id, project_id=project.id, request_id=request_id, name=name)
     return row, plain
 
 
-def actor_of_key(session: Session, plain: str, *, secret_key: SecretStr) -> Actor:
-    """Whose key this is. Raises `NotAuthenticated` for a wrong, revoked or expired one, without saying which."""
-    if not well_formed(plain):
-        raise NotAuthenticated(_REFUSED, hint=_HINT)
-    wanted = digest(secret_key, plain)
-    found = session.execute(_live_keys().where(ApiKey.digest == wanted)).one_or_none()
-    if found is None or not hmac.compare_digest(found[0].digest, wanted):
-        raise NotAuthenticated(_REFUSED, hint=_HINT)
-    return _used(session, *found)
+def make_key(
+    session: Session, actor: Actor, request: KeyRequest, *, secret_key: SecretStr, request_id: str | None = None
+) -> NewKeyView:
+    """A key for the actor, or with `service` for its project, that can do no more and lasts no longer than its maker.
 
-
-def is_live(session: Session, key_id: UUID, session_digest: str | None = None) -> bool:
-    """Whether the key is still good, and so is the browser session that spoke for it, if one did."""
-    live = _live_keys().where(ApiKey.id == key_id)
-    if session_digest is not None:
-        live = live.join(BrowserSession, BrowserSession.key_id == ApiKey.id).where(
-            BrowserSession.digest == session_digest, BrowserSession.expires_at > func.now()
-        )
-    return session.execute(live).first() is not None
-
-
-def open_session(session: Session, actor: Actor, *, secret_key: SecretStr) -> tuple[BrowserSession, str]:
-    """A browser session of the actor's key; returns the row and the cookie's value. The caller commits."""
-    session.execute(delete(BrowserSession).where(BrowserSession.expires_at < func.now()))
-    cookie = secrets.token_urlsafe(32)
-    row = BrowserSession(
-        key_id=actor.key_id,
-        digest=digest(secret_key, cookie),
-        expires_at=datetime.now(UTC) + SESSION_LIFETIME,
+    Raises `Forbidden` for what its maker may not, `InvalidSpec` where a service key has no scopes.
+    """
+    maker = session.get(ApiKey, actor.key_id) if actor.key_id else None
+    service = request.service or actor.user_id is None
+    if service:
+        actor.require(Permission.KEY_MANAGE)
+        if request.scopes is None:
+            raise InvalidSpec(
+                "a key that belongs to no person needs scopes", where="/scopes", expected="a list of permissions"
+            )
+    scopes = request.scopes
+    if scopes is None and maker is not None and maker.scopes is not None:
+        scopes = sorted(actor.permissions)  # what restricts its maker restricts it
+    given = actor.permissions & SERVICE if service else actor.permissions
+    if beyond := sorted(set(scopes or ()) - given):
+        raise Forbidden(f"you cannot give away {', '.join(beyond)}", where="/scopes", expected=_listed(given))
+    now = datetime.now(UTC)
+    if request.expires_at is not None and request.expires_at <= now:
+        raise InvalidSpec("`expires_at` has passed", where="/expires_at", expected=f"a time after {now.isoformat()}")
+    expires_at = request.expires_at
+    if maker is not None and maker.expires_at is not None:
+        expires_at = min(expires_at or maker.expires_at, maker.expires_at)
+    row, plain = create_key(
+        session,
+        session.get_one(Project, actor.project_id),
+        request.name,
+        secret_key=secret_key,
+        user=None if service else session.get_one(User, actor.user_id),
+        scopes=scopes,
+        expires_at=expires_at,
+        by=actor,
+        request_id=request_id,
     )
-    session.add(row)
+    return _with_secret(session, actor, row, plain)
+
+
+def rotate_key(
+    session: Session, actor: Actor, key_id: UUID, *, secret_key: SecretStr, request_id: str | None = None
+) -> NewKeyView:
+    """A new secret for the same key: the old one, and sessions opened with it, end at once.
+
+    Raises `Conflict` for a key that is no longer good, `Forbidden` for one of another person, or one that may do what
+    the actor may not: its secret would be an escalation.
+    """
+    row = get_key(session, actor, key_id)
+    if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= datetime.now(UTC)):
+        raise Conflict(f"key {key_id} was revoked or has expired", hint="make a new one with POST /api/v1/keys")
+    if row.user_id != actor.user_id and row.user_id is not None:
+        raise Forbidden("a key of another person cannot be rotated, only revoked")
+    maker = session.get(ApiKey, actor.key_id) if actor.key_id else None
+    if maker is not None and maker.id != row.id:
+        restricted = maker.scopes is not None
+        beyond = restricted if row.scopes is None else not actor.permissions.issuperset(row.scopes)
+        if beyond or (maker.expires_at is not None and (row.expires_at is None or row.expires_at > maker.expires_at)):
+            raise Forbidden("that key may do more, or lasts longer, than the one you ask with")
+    plain = new_key()
+    row.digest, row.hint, row.last_used_at = digest(secret_key, plain), plain[-4:], None
+    session.execute(delete(BrowserSession).where(BrowserSession.key_id == row.id))
+    audit.record(session, actor, "key.rotated", row.id, project_id=row.project_id, request_id=request_id)
     session.flush()
-    return row, cookie
+    return _with_secret(session, actor, row, plain)
 
 
-def actor_of_cookie(session: Session, cookie: str, *, secret_key: SecretStr) -> tuple[Actor, datetime]:
-    """Whose session this is and until when. It ends with its key. Raises `NotAuthenticated`."""
-    wanted = digest(secret_key, cookie)
-    found = session.execute(
-        _live_keys()
-        .add_columns(BrowserSession)
-        .join(BrowserSession, BrowserSession.key_id == ApiKey.id)
-        .where(BrowserSession.digest == wanted, BrowserSession.expires_at > func.now())
-    ).one_or_none()
-    if found is None or not hmac.compare_digest(found[2].digest, wanted):
-        raise NotAuthenticated("the session has ended", hint="sign in again with a key")
-    key, project_name, browser_session = found
-    return _used(session, key, project_name), browser_session.expires_at
+def revoke_key(session: Session, actor: Actor, key_id: UUID, *, request_id: str | None = None) -> None:
+    """Ends the key and the sessions opened with it. Again changes nothing."""
+    row = get_key(session, actor, key_id)
+    if row.revoked_at is not None:
+        return
+    row.revoked_at = func.now()
+    session.execute(delete(BrowserSession).where(BrowserSession.key_id == row.id))
+    audit.record(session, actor, "key.revoked", row.id, project_id=row.project_id, request_id=request_id)
 
 
-def close_session(session: Session, cookie: str, *, secret_key: SecretStr) -> None:
-    """Ends the session, if there is one. The caller commits."""
-    session.execute(delete(BrowserSession).where(BrowserSession.digest == digest(secret_key, cookie)))
+def list_keys(session: Session, actor: Actor, *, cursor: str | None = None, limit: int = 50) -> Page[KeyView]:
+    return page(session, _views(actor), ApiKey, lambda row: _view(*row), cursor=cursor, limit=limit)
 
 
-def _live_keys() -> Select[ApiKey, str]:
+def live() -> list[ColumnElement[bool]]:
+    """Conditions under which a key opens the lab; `User` is joined from outside."""
+    return [
+        ApiKey.revoked_at.is_(None),
+        or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+        User.disabled_at.is_(None),
+    ]
+
+
+def _views(actor: Actor) -> Select[Any]:
+    member = and_(Membership.user_id == ApiKey.user_id, Membership.project_id == ApiKey.project_id)
+    usable = and_(*live(), or_(ApiKey.user_id.is_(None), Membership.user_id.is_not(None)))
     return (
-        select(ApiKey, Project.name)
-        .join(Project, Project.id == ApiKey.project_id)
-        .where(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()))
+        select(ApiKey)
+        .outerjoin(User, User.id == ApiKey.user_id)
+        .outerjoin(Membership, member)
+        .where(may_see_key(actor))
+        .add_columns(User.name, usable)
     )
 
 
-def _used(session: Session, key: ApiKey, project_name: str) -> Actor:
-    """The key's actor; notes that the key was used. The caller commits."""
-    if key.last_used_at is None or datetime.now(UTC) - key.last_used_at > USED_RESOLUTION:
-        session.execute(update(ApiKey).where(ApiKey.id == key.id).values(last_used_at=func.now()))
-    return Actor(
-        project_id=key.project_id, project_name=project_name, key_id=key.id, key_name=key.name, admin=key.admin
+def _view(row: ApiKey, user: str | None, usable: bool) -> KeyView:
+    return KeyView.model_validate(
+        {
+            "id": row.id,
+            "name": row.name,
+            "hint": row.hint,
+            "user": user,
+            "scopes": None if row.scopes is None else known(row.scopes),
+            "live": usable,
+            "created_at": row.created_at,
+            "expires_at": row.expires_at,
+            "revoked_at": row.revoked_at,
+            "last_used_at": row.last_used_at,
+        }
     )
+
+
+def known(scopes: Iterable[str]) -> list[Permission]:
+    """Without those that this version does not know: they give nothing."""
+    return [Permission(scope) for scope in scopes if scope in set(Permission)]
+
+
+def _with_secret(session: Session, actor: Actor, row: ApiKey, plain: str) -> NewKeyView:
+    session.refresh(row)
+    found = session.execute(_views(actor).where(ApiKey.id == row.id)).one()
+    return NewKeyView(**_view(*found).model_dump(), key=plain)
+
+
+def _listed(permissions: Iterable[Permission]) -> str:
+    return f"some of {', '.join(sorted(permissions))}"
 
 
 def _checksum(body: str) -> str:

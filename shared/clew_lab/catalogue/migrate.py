@@ -1,4 +1,7 @@
-"""Bring a database to the schema of this version: `python -m clew_lab.catalogue.migrate upgrade|downgrade|current`."""
+"""Bring a database to the schema of this version: `python -m clew_lab.catalogue.migrate upgrade|downgrade|current`.
+
+An upgrade also gives the roles of `clew_lab.catalogue.roles` what they need, where their passwords are set.
+"""
 
 import argparse
 from collections.abc import Iterator
@@ -10,6 +13,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from clew_lab.catalogue import roles
 from clew_lab.catalogue.engine import make_engine
 from clew_lab.settings import settings
 
@@ -65,6 +69,7 @@ def main() -> None:
     url = settings().database_url.get_secret_value()
     if arguments.command == "upgrade":
         upgrade(url, arguments.revision)
+        roles.grant(url, roles.passwords_of(settings()))
     elif arguments.command == "downgrade":
         downgrade(url, arguments.revision)
     print(current(url))

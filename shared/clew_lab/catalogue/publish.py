@@ -24,12 +24,22 @@ from clew_spec.results import (
     ModelResult,
     PatchResult,
     PathsResult,
+    QKResult,
     Result,
     SteerResult,
 )
 
-NO_FILES = SteerResult | EdgeResult | MeanEdgesResult
-NO_RECORD = ExportResult | FaithfulnessResult | PatchResult | ConnectionsResult | PathsResult | NO_FILES
+NO_RECORD = (
+    ExportResult
+    | FaithfulnessResult
+    | PatchResult
+    | EdgeResult
+    | QKResult
+    | MeanEdgesResult
+    | ConnectionsResult
+    | PathsResult
+    | SteerResult
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ def published_key(session: Session, project_id: UUID, sha256: str, size: int) ->
 def _named(result: Result) -> list[str]:
     if isinstance(result, CodersResult):
         return [name for coder in result.coders for name in coder.files]
-    return [] if isinstance(result, EvaluationResult | NO_FILES) else result.files
+    return [] if isinstance(result, EvaluationResult | SteerResult) else result.files
 
 
 def _records(
@@ -164,8 +174,9 @@ def _evaluated(session: Session, job: Job, result: EvaluationResult) -> list[UUI
 def _lineage(job: Job, lineage: Lineage) -> dict[str, Any]:
     """The parents are what the job was accepted with, whatever the runner says."""
     parents: list[str] = []
-    for value in job.inputs.values():
-        parents += value if isinstance(value, list) else [value]
+    for field, value in job.inputs.items():
+        if field != "upload":  # no record: its files are told in `source`
+            parents += value if isinstance(value, list) else [value]
     return {**lineage.model_dump(mode="json"), "parents": parents}
 
 

@@ -1,17 +1,36 @@
 """What may be read, through the scope, in the shapes of `clew_spec.api`."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, extract, func, select, text
+from sqlalchemy import Select, and_, extract, func, literal, select, text, union_all
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
 
 from clew_lab.catalogue import views
-from clew_lab.catalogue.pages import page
+from clew_lab.catalogue.engine import once
+from clew_lab.catalogue.newest import newest_jobs
+from clew_lab.catalogue.pages import decode_cursor, page
 from clew_lab.catalogue.scope import Actor, get, may_read, owned, readable
-from clew_lab.catalogue.tables import Artifact, Attempt, Coder, Dataset, Event, Graph, Job, Model, Project, Worker
+from clew_lab.catalogue.standings import standing_view
+from clew_lab.catalogue.tables import (
+    Artifact,
+    Attempt,
+    Batch,
+    Coder,
+    Dataset,
+    Dependency,
+    Event,
+    Graph,
+    Job,
+    Model,
+    Project,
+    Queue,
+    Standing,
+    Worker,
+)
 from clew_spec.api import (
     CoderView,
     DatasetView,
@@ -20,6 +39,7 @@ from clew_spec.api import (
     GraphView,
     JobSummary,
     JobView,
+    LinkedJob,
     ModelView,
     Page,
     View,
@@ -29,6 +49,8 @@ from clew_spec.jobs import JobKind, JobState
 
 V = TypeVar("V", bound=View)
 
+LINKED = 100
+"""Jobs of each sort that are told with a job."""
 ANALYSES = 100
 """Jobs of a graph that are told with it."""
 EVENTS_AT_ONCE = 500
@@ -42,31 +64,78 @@ def list_jobs(
     *,
     states: Sequence[JobState] = (),
     kinds: Sequence[JobKind] = (),
+    batch: UUID | None = None,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[JobSummary]:
+    before = None if cursor is None else decode_cursor(cursor)
     statement = job_summaries(actor)
-    if states:
-        statement = statement.where(Job.state.in_(states))
-    if kinds:
-        statement = statement.where(Job.kind.in_(kinds))
-    return page(session, statement, Job, lambda row: views.job_summary(*row), cursor=cursor, limit=limit)
+    if batch is None:
+        listed = newest_jobs(actor, states=states, kinds=kinds, before=before, limit=limit + 1)
+        statement = statement.where(Job.id.in_(listed))
+    else:
+        wanted = [Job.state.in_(states)] * bool(states) + [Job.kind.in_(kinds)] * bool(kinds)
+        statement = statement.where(Job.project_id == actor.project_id, Job.batch_id == batch, *wanted)
+    return page(session, statement, Job, _summary, cursor=cursor, limit=limit)
 
 
 def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
     job = get(session, actor, Job, job_id)
-    attempts = session.execute(
+    attempts = (
         select(Attempt, Worker.name)
         .outerjoin(Worker, Worker.id == Attempt.worker_id)
         .where(Attempt.job_id == job_id)
         .order_by(Attempt.fence)
     )
+    own = job.project_id == actor.project_id
     return views.job_view(
         job,
-        _project_name(session, job.project_id),
-        session.scalar(select(Worker.name).where(Worker.id == job.worker_id)),
-        [views.attempt_view(*row) for row in attempts],
+        actor.project_name if own else _project_name(session, job.project_id),
+        session.scalar(select(Worker.name).where(Worker.id == job.worker_id)) if job.worker_id else None,
+        [views.attempt_view(*row) for row in session.execute(attempts)] if job.fence else [],
+        standing_view(job, *_standing(session, job)),
+        **_linked(session, actor, job),
     )
+
+
+def new_job(actor: Actor, job: Job) -> JobView:
+    """As `get_job`, of one that this transaction has made and that waits for no other: nothing else is known of it."""
+    nothing: dict[str, Any] = {"depends_on": [], "dependents": [], "retries": [], "retry_of": None}
+    return views.job_view(job, actor.project_name, None, [], None, batch=None, **nothing)
+
+
+def _linked(session: Session, actor: Actor, job: Job) -> dict[str, Any]:
+    """The job's batch, and the jobs that it has to do with, as far as the actor may see them."""
+    wanted = {
+        "depends_on": Job.id.in_(select(Dependency.on_id).where(Dependency.job_id == job.id)),
+        "dependents": Job.id.in_(select(Dependency.job_id).where(Dependency.on_id == job.id)),
+        "retries": Job.retry_of == job.id,
+    } | ({"retry_of": Job.id == job.retry_of} if job.retry_of else {})
+    linked: dict[str, list[LinkedJob]] = {sort: [] for sort in wanted}
+    each = [
+        readable(actor, Job)
+        .with_only_columns(literal(sort).label("sort"), Job.id, Job.kind, Job.name, Job.state)
+        .where(of_sort)
+        .order_by(Job.id)
+        .limit(LINKED)
+        .subquery()
+        .select()
+        for sort, of_sort in wanted.items()
+    ]
+    for sort, *columns in session.execute(union_all(*each)):
+        fields = dict(zip(("id", "kind", "name", "state"), columns, strict=True))
+        linked[sort].append(LinkedJob.model_validate(fields))
+    own = job.project_id == actor.project_id
+    batch = session.get(Batch, job.batch_id) if own and job.batch_id else None
+    return {**linked, "batch": batch, "retry_of": next(iter(linked.get("retry_of", [])), None)}
+
+
+def _standing(session: Session, job: Job) -> tuple[Standing | None, datetime | None]:
+    if job.state != JobState.QUEUED.value:
+        return None, None
+    looked = select(Standing, Queue.at).select_from(Queue).outerjoin(Standing, Standing.job_id == job.id)
+    found = session.execute(looked.where(Queue.pool == job.pool).execution_options(populate_existing=True)).first()
+    return (found[0], found[1]) if found is not None else (None, None)
 
 
 def job_of_idempotency_key(session: Session, actor: Actor, idempotency_key: str) -> Job | None:
@@ -110,7 +179,7 @@ def get_graph(session: Session, actor: Actor, id: UUID) -> GraphDetail:
         .order_by(Job.id.desc())
         .limit(ANALYSES)
     )
-    analyses = [views.job_summary(*row) for row in session.execute(made_of_it)]
+    analyses = [_summary(row) for row in session.execute(made_of_it)]
     return GraphDetail(**dict(view), analyses=analyses)
 
 
@@ -123,12 +192,13 @@ def artifacts_of(session: Session, actor: Actor, job_id: UUID) -> Sequence[Artif
 def file_of(session: Session, record: Model | Dataset | Coder | Graph, ending: str) -> Artifact | None:
     """The record's file whose name ends so, such as `graph.json`."""
     names = [name for name in record.files if name == ending or name.endswith("/" + ending)]
-    return session.scalar(
+    of_record = (
         select(Artifact)
         .where(Artifact.project_id == record.project_id, Artifact.job_id == record.job_id, Artifact.name.in_(names))
         .order_by(func.length(Artifact.name), Artifact.name)
         .limit(1)
     )
+    return once(session, (record.job_id, *names), lambda: session.scalar(of_record))
 
 
 def events_after(session: Session, actor: Actor, job_id: UUID, after: int) -> tuple[list[EventView], bool]:
@@ -157,7 +227,7 @@ def jobs_changed(session: Session, actor: Actor, window_s: float, limit: int = 5
         .order_by(Job.updated_at.desc())
         .limit(limit)
     )
-    return [views.job_summary(*row) for row in reversed(session.execute(statement).all())]
+    return [_summary(row) for row in reversed(session.execute(statement).all())]
 
 
 def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
@@ -182,6 +252,7 @@ def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
                 "pool": worker.pool,
                 "device": worker.device,
                 "memory_bytes": worker.memory_bytes,
+                "cpus": worker.cpus,
                 "draining": worker.draining,
                 "beat_age_s": max(0.0, float(beat_age)),
                 "job_id": job_id,
@@ -192,14 +263,22 @@ def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
 
 
 def job_summaries(actor: Actor) -> Select[Any]:
-    """Visible jobs with their projects' names, without the columns that can be long."""
-    long = (Job.spec, Job.inputs, Job.result, Job.checkpoint)
+    """Visible jobs with their projects' names and where they stand, without the columns that can be long."""
+    long = (Job.spec, Job.inputs, Job.requests, Job.result, Job.checkpoint)
     return (
         readable(actor, Job)
         .join(Project, Project.id == Job.project_id)
-        .add_columns(Project.name)
+        .outerjoin(Standing, and_(Standing.job_id == Job.id, Job.state == JobState.QUEUED.value))
+        .outerjoin(Queue, Queue.pool == Job.pool)
+        .outerjoin(Batch, and_(Batch.id == Job.batch_id, Batch.project_id == actor.project_id))
+        .add_columns(Project.name, Standing, Queue.at, Batch)
         .options(*(defer(column, raiseload=True) for column in long))
     )
+
+
+def _summary(row: Any) -> JobSummary:
+    job, project, standing, looked_at, batch = row
+    return views.job_summary(job, project, standing_view(job, standing, looked_at), batch)
 
 
 def _list(

@@ -21,6 +21,7 @@ from clew_lab.catalogue.circuit_refs import (
     mean_edges,
     patch,
     paths,
+    qk,
     steer,
 )
 from clew_lab.catalogue.finding import NO_BOS, OWN_BOS, Resolved, coders_and_model, find, same_bos, used
@@ -28,6 +29,8 @@ from clew_lab.catalogue.import_paths import check_import_path
 from clew_lab.catalogue.queries import file_of
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Coder, Dataset, Model
+from clew_lab.catalogue.uploads import find_upload
+from clew_spec import hub
 from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, require_every_layer, token_ids
 from clew_spec.coders import CoderConfig
 from clew_spec.connections import ConnectionsSpec
@@ -45,8 +48,10 @@ from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchSpec
 from clew_spec.paths import PathsSpec
+from clew_spec.qk import QKSpec
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
+from clew_spec.uploads import split_ref
 
 CODER_ENDINGS = (".pt", ".npz", ".safetensors")
 POST_NORM = frozenset({"Gemma2ForCausalLM", "Gemma3ForCausalLM"})
@@ -57,13 +62,16 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
     """Raises `InvalidSpec` that points at the field which names nothing visible, or does not fit the others."""
     match spec:
         case ImportModelSpec():
-            check_import_path(spec.path, import_roots, where="/spec/path", endings=(".gguf",))
-            return Resolved(name=spec.name)
+            if hub.of_path(spec.path) is not None:
+                return Resolved(name=spec.name)
+            source = _source(session, actor, spec.path, import_roots, (".gguf",), of_folders=(".gguf", ".safetensors"))
+            return Resolved(name=spec.name, inputs=source)
         case BuildDatasetSpec():
-            if isinstance(spec.source, FileSource):
-                endings = spec.source.endings
-                check_import_path(spec.source.path, import_roots, where="/spec/source/path", endings=endings)
-            return _build_dataset(session, actor, spec)
+            resolved = _build_dataset(session, actor, spec)
+            if not isinstance(spec.source, FileSource):
+                return resolved
+            given, endings = spec.source.path, spec.source.endings
+            return resolved.also(_source(session, actor, given, import_roots, endings, where="/spec/source/path"))
         case TrainSpec():
             return _train(session, actor, spec)
         case EvaluateSpec():
@@ -71,11 +79,11 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
         case AttributeSpec():
             return _attribute(session, actor, spec)
         case ImportCodersSpec():
-            check_import_path(spec.path, import_roots, where="/spec/path", endings=CODER_ENDINGS)
-            return _import_coders(session, actor, spec)
+            source = _source(session, actor, spec.path, import_roots, CODER_ENDINGS)
+            return _import_coders(session, actor, spec).also(source)
         case ImportGraphSpec():
-            check_import_path(spec.path, import_roots, where="/spec/path", endings=GRAPH_ENDINGS)
-            return _import_graph(session, actor, spec)
+            source = _source(session, actor, spec.path, import_roots, GRAPH_ENDINGS, folder=False)
+            return _import_graph(session, actor, spec).also(source)
         case ExportCodersSpec():
             return _export_coders(session, actor, spec)
         case SteerSpec():
@@ -86,6 +94,8 @@ def resolve(session: Session, actor: Actor, spec: JobSpec, *, import_roots: Sequ
             return patch(session, actor, spec)
         case EdgeSpec():
             return edge(session, actor, spec)
+        case QKSpec():
+            return qk(session, actor, spec)
         case MeanEdgesSpec():
             return mean_edges(session, actor, spec, _stand_in_for_mlps, _heldout_of)
         case ConnectionsSpec():
@@ -131,6 +141,28 @@ def _prompt_length(text: str, resolved: Resolved, tokenizer: Tokenizer, where: s
             expected=f"1 to {resolved.max_prompt_tokens} tokens",
         )
     return with_bos
+
+
+def _source(
+    session: Session,
+    actor: Actor,
+    path: str,
+    import_roots: Sequence[Path],
+    endings: tuple[str, ...],
+    *,
+    of_folders: tuple[str, ...] = (),
+    folder: bool = True,
+    where: str = "/spec/path",
+) -> dict[str, str]:
+    """The upload that a path names, as an input of the job; nothing of a path on the worker's disk, once it is checked.
+
+    of_folders: what files of a folder end in, where that is more than `endings`.
+    """
+    if split_ref(path) is None:
+        check_import_path(path, import_roots, where=where, endings=endings)
+        return {}
+    found = find_upload(session, actor, path, where=where, endings=of_folders or endings, folder=folder)
+    return {"upload": str(found)}
 
 
 def _build_dataset(session: Session, actor: Actor, spec: BuildDatasetSpec) -> Resolved:
@@ -201,7 +233,7 @@ def _import_coders(session: Session, actor: Actor, spec: ImportCodersSpec) -> Re
 
 
 def _import_graph(session: Session, actor: Actor, spec: ImportGraphSpec) -> Resolved:
-    if not spec.path.endswith(GRAPH_ENDINGS):
+    if split_ref(spec.path) is None and not spec.path.endswith(GRAPH_ENDINGS):
         raise InvalidSpec(
             f"{spec.path} is no file of a graph",
             where="/spec/path",

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.scope import Actor, get
 from clew_lab.catalogue.tables import Job
-from clew_spec.api import MetricSeries
+from clew_spec.api import MetricSeries, StepTime
 
 MAX_POINTS = 20_000
 
@@ -73,3 +73,29 @@ def metric_series(
         curve.steps.append(step)
         curve.values.append(value if math.isfinite(value) else None)
     return list(curves.values())
+
+
+_STEP_TIMES = text("""
+with seen as (
+    select distinct on (step) step, at
+      from (select cast(data ->> 'step' as bigint) as step, at, fence
+              from events where job_id = :job_id and type = 'metric') as told
+     order by step, fence desc
+), placed as (
+    select *, row_number() over (order by step) as n, count(*) over () as total from seen
+)
+select step, at from placed
+ where n = total or (n - 1) % greatest(1, ceil(total / cast(:max_points as float))::bigint) = 0
+ order by step
+""")
+
+
+def step_times(session: Session, actor: Actor, job_id: UUID, *, max_points: int = 1000) -> list[StepTime]:
+    """When the job measured its steps, in the order of steps; of more than `max_points` the first, the last and evenly
+    spaced ones between stay. What an attempt measured past its last checkpoint is replaced step by step.
+
+    Raises `NotFound`.
+    """
+    get(session, actor, Job, job_id)
+    rows = session.execute(_STEP_TIMES, {"job_id": job_id, "max_points": max_points - 1})
+    return [StepTime(step=step, at=at) for step, at in rows]

@@ -5,54 +5,33 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
-    DateTime,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
-    MetaData,
-    Text,
     UniqueConstraint,
-    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
+from clew_lab.catalogue.base import Base as Base
+from clew_lab.catalogue.base import Json
+from clew_lab.catalogue.base import new_id as _new_id
+from clew_lab.catalogue.base import now as _now
+from clew_lab.catalogue.batch_tables import Batch as Batch
+from clew_lab.catalogue.batch_tables import Dependency as Dependency
+from clew_lab.catalogue.data_tables import Secret as Secret
+from clew_lab.catalogue.data_tables import Upload as Upload
+from clew_lab.catalogue.data_tables import UploadedFile as UploadedFile
+from clew_lab.catalogue.people_tables import Membership as Membership
+from clew_lab.catalogue.people_tables import Session as Session
+from clew_lab.catalogue.people_tables import SignInAttempt as SignInAttempt
+from clew_lab.catalogue.people_tables import User as User
 from clew_spec.jobs import JobState
-
-Json = dict[str, Any]
-
-
-class Base(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {
-        str: Text,
-        datetime: DateTime(timezone=True),
-        int: BigInteger,
-        Json: JSONB,
-        list[Any]: JSONB,
-    }
-
-
-def _new_id() -> Any:
-    return mapped_column(primary_key=True, server_default=text("uuidv7()"))
-
-
-def _now() -> Any:
-    return mapped_column(server_default=func.now())
 
 
 class Project(Base):
@@ -63,6 +42,9 @@ class Project(Base):
     name: Mapped[str] = mapped_column(unique=True)
     weight: Mapped[float] = mapped_column(Float(53), server_default=text("1"))
     """Its share of the workers against that of other projects."""
+    max_in_flight: Mapped[int | None] = mapped_column(Integer)
+    """Jobs that workers may have of it at once; null is no quota, here and below."""
+    max_stored_bytes: Mapped[int | None]
     created_at: Mapped[datetime] = _now()
 
 
@@ -73,26 +55,17 @@ class ApiKey(Base):
 
     id: Mapped[UUID] = _new_id()
     project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    """Its owner; null of a key that is the project's own."""
     name: Mapped[str]
     hint: Mapped[str]
     digest: Mapped[str] = mapped_column(unique=True)
-    admin: Mapped[bool] = mapped_column(server_default=text("false"))
+    scopes: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """What it may do at most. Null: whatever its owner may; without an owner, nothing."""
     created_at: Mapped[datetime] = _now()
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
-
-
-class Session(Base):
-    """A browser's session, opened by a key. The cookie's value is stored as an HMAC."""
-
-    __tablename__ = "sessions"
-
-    id: Mapped[UUID] = _new_id()
-    key_id: Mapped[UUID] = mapped_column(ForeignKey("api_keys.id"))
-    digest: Mapped[str] = mapped_column(unique=True)
-    created_at: Mapped[datetime] = _now()
-    expires_at: Mapped[datetime]
 
 
 class Worker(Base):
@@ -105,6 +78,13 @@ class Worker(Base):
     pool: Mapped[str]
     device: Mapped[str]
     memory_bytes: Mapped[int]
+    """Of its GPU, else of the machine. 0 here and below: it cannot be told, and nothing is refused for it."""
+    ram_bytes: Mapped[int] = mapped_column(server_default=text("0"))
+    cpus: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    gpus: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """1 or none; of none, 0 says just that."""
+    reserved_for: Mapped[UUID | None]
+    """A waiting job that only such a worker can run, and that others may not overtake here."""
     draining: Mapped[bool] = mapped_column(server_default=text("false"))
     started_at: Mapped[datetime] = _now()
     beat_at: Mapped[datetime] = _now()
@@ -118,17 +98,28 @@ class Job(Base):
         UniqueConstraint("project_id", "id"),
         UniqueConstraint("project_id", "idempotency_key"),
         CheckConstraint(
-            "state in ('queued', 'dispatched', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
+            "state in ('queued', 'blocked', 'dispatched', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
         ),
         CheckConstraint("(state in ('dispatched', 'running')) = (lease_expires_at is not null)", name="lease_iff_held"),
         CheckConstraint(
             "(state in ('succeeded', 'failed', 'cancelled')) = (finished_at is not null)", name="finished_iff_terminal"
         ),
         CheckConstraint("visibility in ('project', 'lab')", name="visibility"),
-        Index("ix_jobs_waiting", "pool", "priority", "created_at", postgresql_where=text("state = 'queued'")),
+        ForeignKeyConstraint(["project_id", "batch_id"], ["batches.project_id", "batches.id"]),
+        Index("ix_jobs_batch", "batch_id", "id", postgresql_where=text("batch_id is not null")),
+        Index("ix_jobs_blocked", "id", postgresql_where=text("state = 'blocked'")),
+        Index("ix_jobs_retried", "retry_of", postgresql_where=text("retry_of is not null")),
+        Index(
+            "ix_jobs_waiting",
+            *("pool", "project_id", text("priority desc"), "created_at", "id"),
+            postgresql_where=text("state = 'queued'"),
+        ),
         Index("ix_jobs_held", "lease_expires_at", postgresql_where=text("state in ('dispatched', 'running')")),
         Index("ix_jobs_listing", "project_id", text("id desc")),
+        Index("ix_jobs_newest", "project_id", "state", "kind", "id"),
+        Index("ix_jobs_shown", "state", "kind", "id", postgresql_where=text("visibility = 'lab'")),
         Index("ix_jobs_content", "project_id", "content_digest", postgresql_where=text("state = 'succeeded'")),
+        Index("ix_jobs_finished", "kind", "finished_at", postgresql_where=text("state = 'succeeded'")),
     )
 
     id: Mapped[UUID] = _new_id()
@@ -143,11 +134,30 @@ class Job(Base):
     pool: Mapped[str]
     priority: Mapped[int] = mapped_column(Integer)
     """-1 low, 0 normal, 1 high."""
+    needs_gpus: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """What a worker must have; 0 is nothing, or not known."""
+    needs_cpus: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    needs_gpu_memory: Mapped[int] = mapped_column(server_default=text("0"))
+    """Bytes of its GPU, if it has one."""
+    needs_ram: Mapped[int] = mapped_column(server_default=text("0"))
+    """Bytes of its machine, beside a GPU."""
+    needs_ram_alone: Mapped[int] = mapped_column(server_default=text("0"))
+    """Bytes of its machine, if it has no GPU."""
     idempotency_key: Mapped[str | None]
     request_digest: Mapped[str]
     content_digest: Mapped[str | None]
     """Of all that decides the result, for kinds whose result may be used again."""
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    """Whoever submitted it, where a person did."""
+    requests: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    """What was asked of a worker, beside what follows from the spec."""
+    batch_id: Mapped[UUID | None]
+    """The sweep or pipeline that it came with."""
+    step: Mapped[str | None]
+    """Its name in the pipeline, or what the sweep changed."""
+    retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("jobs.id"))
+    """The job that ended without success, and is tried again by this one."""
 
     state: Mapped[str] = mapped_column(server_default=JobState.QUEUED.value)
     fence: Mapped[int] = mapped_column(server_default=text("0"))
@@ -162,7 +172,8 @@ class Job(Base):
     preempt_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
 
     checkpoint: Mapped[Json | None]
-    """The last registered one: `{step, fence, files: [{name, key, sha256, size}]}`."""
+    """The last registered one: `{step, fence, files: [{name, key, sha256, size}]}`; with the `job_id` of another where
+    this job tries that one again and has registered none yet."""
     progress: Mapped[Json | None]
     error: Mapped[Json | None]
     result: Mapped[Json | None]
@@ -173,6 +184,41 @@ class Job(Base):
     dispatched_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class Usage(Base):
+    """What ended attempts of a project used. Halves are due since `at`; see `jobs.share`."""
+
+    __tablename__ = "usage"
+
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    seconds: Mapped[float] = mapped_column(Float(53))
+    at: Mapped[datetime] = _now()
+
+
+class Standing(Base):
+    """Where a waiting job stands; written by the scheduler alone, and made anew where a crash has emptied it."""
+
+    __tablename__ = "standings"
+    # Rewritten again and again: room on each page for the next version of a row, and no log.
+    __table_args__ = ({"prefixes": ["UNLOGGED"], "postgresql_with": {"fillfactor": 50}},)
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+    starts_at: Mapped[datetime | None]
+    cause: Mapped[str]
+    data: Mapped[Json | None]
+
+
+class Queue(Base):
+    """What the scheduler saw of a pool when it looked last: `standings` are of then."""
+
+    __tablename__ = "queues"
+
+    pool: Mapped[str] = mapped_column(primary_key=True)
+    waiting: Mapped[Json]
+    """Jobs by project."""
+    at: Mapped[datetime]
 
 
 class OfJob:
@@ -247,6 +293,7 @@ class Artifact(OfJob, Base):
             ForeignKeyConstraint(["project_id", "job_id"], ["jobs.project_id", "jobs.id"]),
             UniqueConstraint("job_id", "name"),
             Index("ix_artifacts_content", "project_id", "sha256"),
+            Index("ix_artifacts_stored", "project_id", "size"),
         )
 
 
@@ -327,6 +374,7 @@ class Audit(Base):
     at: Mapped[datetime] = _now()
     project_id: Mapped[UUID | None] = mapped_column(ForeignKey("projects.id"))
     key_id: Mapped[UUID | None]
+    user_id: Mapped[UUID | None]
     action: Mapped[str]
     """Past tense: `job.accepted`, `job.cancel_requested`, `key.created`."""
     target: Mapped[str]
@@ -335,3 +383,4 @@ class Audit(Base):
 
 
 Index("ix_jobs_changed", Job.updated_at)
+Index("ix_audit_project", Audit.project_id, Audit.id.desc())

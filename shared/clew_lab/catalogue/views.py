@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
-from clew_lab.catalogue.tables import Attempt, Coder, Dataset, Event, Graph, Job, Model, Record
+from clew_lab.catalogue.tables import Attempt, Batch, Coder, Dataset, Event, Graph, Job, Model, Record
 from clew_spec.api import (
     AttemptView,
     CoderView,
@@ -16,9 +16,11 @@ from clew_spec.api import (
     JobView,
     ModelView,
     ProgressView,
+    Standing,
 )
+from clew_spec.batch_views import BatchView
 from clew_spec.errors import Problem
-from clew_spec.jobs import JobSpec
+from clew_spec.jobs import JobSpec, JobState
 
 INPUTS = ("model", "dataset", "coders", "graph")
 PRIORITIES = {-1: "low", 0: "normal", 1: "high"}
@@ -26,14 +28,27 @@ PRIORITIES = {-1: "low", 0: "normal", 1: "high"}
 _spec: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 
 
-def job_summary(job: Job, project: str) -> JobSummary:
-    return JobSummary.model_validate(_summary(job, project))
+def job_summary(job: Job, project: str, standing: Standing | None, batch: Batch | None) -> JobSummary:
+    return JobSummary.model_validate({**_summary(job, project, batch), "standing": standing})
 
 
-def job_view(job: Job, project: str, worker: str | None, attempts: list[AttemptView]) -> JobView:
+def job_view(
+    job: Job,
+    project: str,
+    worker: str | None,
+    attempts: list[AttemptView],
+    standing: Standing | None,
+    *,
+    batch: Batch | None,
+    **linked: Any,
+) -> JobView:
+    """linked: `depends_on`, `dependents`, `retry_of` and `retries`."""
     return JobView.model_validate(
         {
-            **_summary(job, project),
+            **_summary(job, project, batch),
+            **linked,
+            "standing": standing,
+            "requests": job.requests,
             "spec": _spec.validate_python(job.spec),
             "pool": job.pool,
             "fence": job.fence,
@@ -45,6 +60,7 @@ def job_view(job: Job, project: str, worker: str | None, attempts: list[AttemptV
             "result": job.result,
             "attempts": attempts,
             "parents": parents(job.inputs),
+            "inputs": {field: parents({field: job.inputs[field]}) for field in INPUTS if field in job.inputs},
             "last_seq": job.last_seq,
         }
     )
@@ -119,9 +135,25 @@ def graph_view(graph: Graph, project: str) -> GraphView:
     return GraphView.model_validate({**_record(graph, project), "model_id": graph.model_id, "summary": graph.summary})
 
 
-def _summary(job: Job, project: str) -> dict[str, Any]:
+def batch_view(batch: Batch, project: str, states: dict[JobState, int]) -> BatchView:
+    return BatchView.model_validate(
+        {
+            "id": batch.id,
+            "kind": batch.kind,
+            "project": project,
+            "name": batch.name,
+            "size": batch.size,
+            "states": states,
+            "created_at": batch.created_at,
+        }
+    )
+
+
+def _summary(job: Job, project: str, batch: Batch | None) -> dict[str, Any]:
+    place = batch and {"id": batch.id, "kind": batch.kind, "name": batch.name, "step": job.step}
     return {
         "id": job.id,
+        "batch": place,
         "project": project,
         "kind": job.kind,
         "name": job.name,

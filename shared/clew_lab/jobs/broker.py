@@ -1,10 +1,10 @@
-"""The bell: Celery over Redis, carrying `(job_id, fence)` to a pool's queue and nothing else.
+"""The bell: Celery over Redis, carrying `(job_id, fence)` to the queue of the chosen worker and nothing else.
 
 Messages are acknowledged when they are received and never run again by the broker: Postgres decides that. A lost
 bell's lease lapses and it is rung again; a doubled one finds nothing to claim. Needs the extra `queue`.
 """
 
-from typing import Final, get_args
+from typing import Final
 
 from celery import Celery
 from kombu import Queue
@@ -13,13 +13,17 @@ from redis import RedisError
 
 from clew_lab.jobs.dispatch import Bell
 from clew_spec.errors import Unavailable
-from clew_spec.jobs import Pool
 
 TASK: Final = "clew.run_job"
 
 
-def make_app(redis_url: str) -> Celery:
-    """The Celery application of scheduler and workers."""
+def queue_of(worker: str) -> Queue:
+    """Where the worker of this name hears its bells. A queue a pool would not do: who has room was decided already."""
+    return Queue(f"worker.{worker}")
+
+
+def make_app(redis_url: str, *, worker: str | None = None) -> Celery:
+    """The Celery application of the scheduler, or of the worker of this name."""
     app = Celery("clew", broker=redis_url, set_as_current=False)
     app.conf.update(
         task_acks_late=False,
@@ -30,8 +34,7 @@ def make_app(redis_url: str) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         task_create_missing_queues=False,
-        task_queues=[Queue(pool) for pool in get_args(Pool)],
-        task_default_queue="train",
+        task_queues=[queue_of(worker)] if worker is not None else [],
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_concurrency=1,
@@ -56,7 +59,7 @@ def make_app(redis_url: str) -> Celery:
 
 
 def ring(app: Celery, bell: Bell) -> None:
-    """Tell the pool's workers. Raises `Unavailable` where Redis does not answer.
+    """Tell the worker. Raises `Unavailable` where Redis does not answer.
 
     No bell expires: that would be judged by the clocks of two machines, and a stale one finds nothing to claim.
     """
@@ -65,7 +68,7 @@ def ring(app: Celery, bell: Bell) -> None:
             TASK,
             args=(str(bell.job_id), bell.fence),
             task_id=f"{bell.job_id}.{bell.fence}",
-            queue=bell.pool,
+            queue=queue_of(bell.worker),
             retry=False,
         )
     except (KombuError, RedisError, OSError) as error:

@@ -1,24 +1,30 @@
-"""Ask a job to stop. Who runs it learns of it within about a second."""
+"""Ask jobs to stop. Who runs one learns of it within about a second."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from uuid import UUID
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
-from clew_lab.catalogue import scope
+from clew_lab.catalogue import audit, scope
 from clew_lab.catalogue.scope import Actor
-from clew_lab.catalogue.tables import Audit, Job
+from clew_lab.catalogue.tables import Audit, Batch, Job
 from clew_lab.jobs import events
-from clew_lab.jobs.moves import lock, move
+from clew_lab.jobs.dependents import behind, ended
+from clew_lab.jobs.moves import end_waiting, lock, move
 from clew_spec.errors import Conflict
-from clew_spec.jobs import JobState
+from clew_spec.jobs import TERMINAL, JobState
+from clew_spec.people import Permission
 
 
 def cancel(session: Session, actor: Actor, job_id: UUID, *, request_id: str | None = None) -> Job:
     """A waiting job ends at once, a running one at its next step. Asking again changes nothing.
 
-    Raises `NotFound` where the job is not the actor's, `Conflict` where it has succeeded or failed already.
+    Raises `NotFound` where the job is not the project's, `Forbidden` where it is another member's and the actor does
+    not manage the project's jobs, `Conflict` where it has succeeded or failed already.
     """
-    scope.get(session, actor, Job, job_id, write=True)
+    if not actor.submitted(scope.get(session, actor, Job, job_id, write=True)):
+        actor.require(Permission.JOB_MANAGE)
     job = lock(session, job_id)
     if job.state == JobState.CANCELLED.value or job.cancel_requested:
         return job
@@ -33,6 +39,7 @@ def cancel(session: Session, actor: Actor, job_id: UUID, *, request_id: str | No
         Audit(
             project_id=job.project_id,
             key_id=actor.key_id,
+            user_id=actor.user_id,
             action="job.cancel_requested",
             target=str(job.id),
             request_id=request_id,
@@ -40,6 +47,50 @@ def cancel(session: Session, actor: Actor, job_id: UUID, *, request_id: str | No
     )
     session.flush()
     return job
+
+
+def cancel_with_dependents(session: Session, actor: Actor, job_id: UUID, *, request_id: str | None = None) -> Job:
+    """The job, unless it has ended, and all that wait for it or were made of what it made.
+
+    Raises as `cancel`, but for a job that has ended: `Conflict` only where nothing behind it is left to cancel either.
+    """
+    job = scope.get(session, actor, Job, job_id, write=True)
+    ids = [job_id, *behind(session, [job_id])]
+    if not cancel_all(session, actor, ids, request_id=request_id) and JobState(job.state).terminal:
+        raise Conflict(f"job {job_id} has {ended(job)} already, and so has all behind it", hint="nothing is left")
+    return session.get_one(Job, job_id, populate_existing=True)
+
+
+def cancel_batch(session: Session, actor: Actor, batch: Batch, *, request_id: str | None = None) -> int:
+    """All jobs of a sweep or pipeline that have not ended; returns how many those were. Raises `Forbidden`."""
+    ids = session.scalars(scope.owned(actor, Job).with_only_columns(Job.id).where(Job.batch_id == batch.id))
+    cancelled = cancel_all(session, actor, ids, request_id=None)
+    audit.record(
+        session,
+        actor,
+        f"{batch.kind}.cancel_requested",
+        batch.id,
+        project_id=batch.project_id,
+        request_id=request_id,
+        jobs=cancelled,
+    )
+    return cancelled
+
+
+def cancel_all(session: Session, actor: Actor, job_ids: Iterable[UUID], *, request_id: str | None = None) -> int:
+    """Those of the project's jobs that have not ended; returns how many. All of them or, where one is another
+    member's and the actor does not manage the project's jobs, none: `Forbidden`."""
+    living = scope.owned(actor, Job).where(Job.id.in_(list(job_ids)), Job.state.not_in(TERMINAL))
+    whose = load_only(Job.user_id, Job.created_by)
+    jobs = session.scalars(living.where(~Job.cancel_requested).order_by(Job.id).options(whose)).all()
+    if not all(actor.submitted(job) for job in jobs):
+        actor.require(Permission.JOB_MANAGE)
+    gone = set(end_waiting(session, [job.id for job in jobs]))
+    for job in jobs:
+        if job.id not in gone:
+            with suppress(Conflict):  # it ends by itself just now
+                cancel(session, actor, job.id, request_id=request_id)
+    return len(jobs)
 
 
 def preempt(session: Session, job_id: UUID) -> Job:

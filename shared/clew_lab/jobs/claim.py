@@ -11,12 +11,13 @@ from clew_spec.jobs import JobState
 
 
 def claim(session: Session, job_id: UUID, fence: int, worker_id: UUID, *, lease_s: float) -> Job | None:
-    """Take the job that was dispatched under `fence`; None where the bell is stale or was answered already."""
+    """Take the job that was dispatched to this worker under `fence`; None where the bell is stale, or was answered."""
     try:
         job = hold(session, job_id, fence, JobState.DISPATCHED)
     except Fenced:
         return None
-    job.worker_id = worker_id
+    if job.worker_id != worker_id:
+        return None
     job.started_at = func.coalesce(Job.started_at, func.now())
     job.progress = None
     session.add(Attempt(project_id=job.project_id, job_id=job.id, fence=fence, worker_id=worker_id))

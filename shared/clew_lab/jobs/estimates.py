@@ -5,16 +5,17 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Attempt, Coder, Dataset, Graph, Job, Model, Worker
+from clew_lab.jobs.needs import Needs, fitting, needs_of, shortfall
 from clew_spec.api import EstimateView, WorkerFit
 from clew_spec.errors import InvalidSpec
 from clew_spec.estimates import DatasetFacts, Estimate, Facts, GraphFacts, estimate, smaller
 from clew_spec.graph import GraphSummary
-from clew_spec.jobs import POOL_OF, JobSpec, JobState, Pool
+from clew_spec.jobs import POOL_OF, JobRequest, JobSpec, JobState, Pool, Requests
 from clew_spec.units import size
 
 FINISHED = 5
@@ -27,7 +28,8 @@ def facts_of(session: Session, inputs: Mapping[str, Any], *, prompt_tokens: int 
     model = session.get(Model, UUID(inputs["model"])) if "model" in inputs else None
     dataset = session.get(Dataset, UUID(inputs["dataset"])) if "dataset" in inputs else None
     graph = session.get(Graph, UUID(inputs["graph"])) if "graph" in inputs else None
-    coders = session.scalars(select(Coder).where(Coder.id.in_([UUID(id) for id in inputs.get("coders", [])])))
+    of_coders = [UUID(id) for id in inputs.get("coders", [])]
+    coders = session.scalars(select(Coder).where(Coder.id.in_(of_coders))).all() if of_coders else []
     return Facts.model_validate(
         {
             "model": model and model.config,
@@ -40,37 +42,46 @@ def facts_of(session: Session, inputs: Mapping[str, Any], *, prompt_tokens: int 
 
 
 def estimate_job(
-    session: Session, actor: Actor, spec: JobSpec, inputs: Mapping[str, Any], facts: Facts, *, alive_s: float
+    session: Session, actor: Actor, request: JobRequest, inputs: Mapping[str, Any], facts: Facts, *, alive_s: float
 ) -> EstimateView:
     """What the job will take on the largest worker, beside each that could run it.
 
     alive_s: how old a live worker's beat may be.
     """
+    spec = request.spec
     pool = POOL_OF[spec.kind]
     live = _live(session, pool, alive_s)
-    said_of = {worker.id: estimate(spec, _at(facts, worker)) for worker in live}
-    workers = {worker.id: _fit(worker, said_of[worker.id]) for worker in live}
-    said = said_of[max(live, key=_memory).id] if live else estimate(spec, facts)
-    able = [id for id, worker in workers.items() if worker.fits]
+    said = estimate(spec, _at(facts, max(live, key=_memory)) if live else facts)
+    needs = needs_of(spec, facts, request.requests)
+    able = fitting(session, needs, [worker.id for worker in live])
     if said.flops:
         said = said.timed(_speeds(session, actor, spec, inputs, able))
-    fits = bool(able) or not workers
     return EstimateView(
-        estimate=said, workers=list(workers.values()), fits=fits, reason=_reason(said, pool, list(workers.values()))
+        estimate=said,
+        workers=[_fit(worker, worker.id in able) for worker in live],
+        fits=bool(able) or not live,
+        reason=_reason(said, request, needs, live, fits=bool(able)),
     )
 
 
-def require_fit(spec: JobSpec, facts: Facts, found: EstimateView) -> None:
-    """Raises InvalidSpec, with both numbers and what would fit, where no live worker has the memory."""
-    if found.fits or found.estimate.memory is None:
+def require_fit(request: JobRequest, facts: Facts, found: EstimateView) -> None:
+    """Raises InvalidSpec, with both numbers and what would fit, where no live worker has what the job needs."""
+    if found.fits:
         return
+    if found.estimate.memory is None or request.requests != Requests():
+        raise InvalidSpec(
+            found.reason or "the job does not fit",
+            where="/requests",
+            expected="what one live worker has",
+            hint="what is left out is worked out from the spec",
+        )
     largest = max(found.workers, key=_memory)
     most = largest.memory_bytes
     raise InvalidSpec(
         found.reason or "the job does not fit",
         where=found.estimate.memory.largest.field,
         expected=f"at most {size(most)} of memory",
-        hint=_hint(spec, _at(facts, largest), most),
+        hint=_hint(request.spec, _at(facts, largest), most),
     )
 
 
@@ -81,13 +92,20 @@ def _graph_facts(graph: Graph) -> GraphFacts:
         nodes=summary.n_nodes,
         edges=summary.n_edges,
         rows=summary.selection.selected + len(summary.targets),
+        targets=len(summary.targets),
     )
 
 
+_LIVE = (
+    select(Worker)
+    .where(Worker.pool == bindparam("of_pool"), ~Worker.draining)
+    .where(Worker.beat_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, bindparam("alive_s")))
+    .order_by(Worker.name)
+)
+
+
 def _live(session: Session, pool: Pool, alive_s: float) -> Sequence[Worker]:
-    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, alive_s)
-    alive = select(Worker).where(Worker.pool == pool, Worker.beat_at > since, ~Worker.draining)
-    return session.scalars(alive.order_by(Worker.name)).all()
+    return session.scalars(_LIVE, {"of_pool": pool, "alive_s": alive_s}).all()
 
 
 def _at(facts: Facts, worker: Worker | WorkerFit) -> Facts:
@@ -99,20 +117,22 @@ def _memory(worker: Worker | WorkerFit) -> int:
     return worker.memory_bytes
 
 
-def _fit(worker: Worker, said: Estimate) -> WorkerFit:
-    known = worker.memory_bytes > 0 and said.memory_bytes is not None
+def _fit(worker: Worker, fits: bool) -> WorkerFit:
     described = {name: getattr(worker, name) for name in ("name", "pool", "device", "memory_bytes")}
-    return WorkerFit.model_validate({**described, "fits": not known or (said.memory_bytes or 0) <= worker.memory_bytes})
+    return WorkerFit.model_validate({**described, "fits": fits})
 
 
-def _reason(said: Estimate, pool: Pool, workers: Sequence[WorkerFit]) -> str | None:
+def _reason(said: Estimate, request: JobRequest, needs: Needs, live: Sequence[Worker], *, fits: bool) -> str | None:
+    pool = POOL_OF[request.spec.kind]
+    if live and not fits and request.requests != Requests():
+        return f"the job needs {shortfall(needs, live)}"
     if said.memory is None:
         return f"how much memory it needs is not known: {said.unknown['memory']}"
-    if not workers:
+    if not live:
         return f"no worker of the pool {pool} is there to compare with"
-    if any(worker.fits for worker in workers):
+    if fits:
         return None
-    largest = max(workers, key=_memory)
+    largest = max(live, key=_memory)
     return (
         f"the job needs about {size(said.memory.bytes)} of memory during {said.memory.moment}; "
         f"{largest.name}, the largest worker of the pool {pool}, has {size(largest.memory_bytes)}"

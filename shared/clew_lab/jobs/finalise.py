@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from clew_lab.catalogue.publish import Uploaded, publish
 from clew_lab.catalogue.tables import Attempt, Job
 from clew_lab.jobs.moves import hold, move
+from clew_lab.jobs.share import charge
 from clew_spec.errors import Problem
 from clew_spec.jobs import JobState
 from clew_spec.results import Result
@@ -86,3 +87,4 @@ def _end_attempt(session: Session, job: Job, outcome: str, error: dict[str, Any]
         .where(Attempt.job_id == job.id, Attempt.fence == job.fence)
         .values(ended_at=func.now(), outcome=outcome, error=error)
     )
+    charge(session, job)

@@ -1,14 +1,15 @@
 """The one place where a job changes its state."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select, text
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.tables import Job
 from clew_lab.jobs import events
-from clew_lab.jobs.notify import notify_queue
+from clew_lab.jobs.notify import notify_job, notify_queue
 from clew_spec.errors import Conflict, NotFound
 from clew_spec.jobs import MOVES, JobState
 
@@ -61,6 +62,31 @@ def move(session: Session, job: Job, to: JobState, *, lease_s: float | None = No
     session.flush()
     if to not in HELD:
         notify_queue(session)
+
+
+_END_WAITING = text("""
+    with waiting as (
+        select id, state, last_seq + 1 as seq from jobs where id = any(:ids) and state in ('queued', 'blocked')
+        order by id for no key update
+    ), cancelled as (
+        update jobs
+        set state = 'cancelled', cancel_requested = true, finished_at = now(), updated_at = now(), last_seq = seq
+        from waiting where jobs.id = waiting.id
+        returning jobs.project_id, jobs.id, jobs.fence, waiting.seq, waiting.state
+    )
+    insert into events (project_id, job_id, seq, fence, type, data)
+    select project_id, id, seq, fence, 'state', jsonb_build_object('state', 'cancelled', 'from', state) from cancelled
+    returning job_id
+""")
+
+
+def end_waiting(session: Session, job_ids: Sequence[UUID]) -> list[UUID]:
+    """Cancel those of many jobs that no worker has, as `move` would one by one; returns which."""
+    ended = list(session.scalars(_END_WAITING, {"ids": list(job_ids)}))
+    if ended:
+        notify_job(session, ended[-1])  # who follows all jobs looks at all that changed
+        notify_queue(session)
+    return ended
 
 
 def from_now(seconds: float | None) -> ColumnElement[Any]:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import func, text
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.tables import Job
@@ -12,13 +12,16 @@ from clew_spec.errors import Problem
 from clew_spec.jobs import JobState
 
 BATCH = 100
+_LOCK = 0x636C6579
+"""Key of the advisory lock of whoever reaps: two of them could charge the same projects, each in another order."""
 
 
 def reap(session: Session, *, max_lost: int) -> list[UUID]:
-    """Return jobs whose lease lapsed to the queue; says which. Any number of processes may do this at once.
+    """Return jobs whose lease lapsed to the queue; says which. Any number of processes may do this; one at a time does.
 
     An unanswered bell is not a loss: only a worker that had claimed the job counts as lost.
     """
+    session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     lapsed = locked(Job.state.in_([state.value for state in HELD]), Job.lease_expires_at < func.now())
     lapsed = lapsed.order_by(Job.lease_expires_at).limit(BATCH).with_for_update(key_share=True, skip_locked=True)
     jobs = session.scalars(lapsed).all()

@@ -98,7 +98,9 @@ def register_checkpoint(
     fresh = {"step": step, "fence": fence, "files": [dict(file) for file in files]}
     if job.checkpoint == fresh:  # the answer to the first call was lost
         return []
-    replaced = [file["key"] for file in (job.checkpoint or {}).get("files", [])]
+    before = job.checkpoint or {}
+    # Files of the job that this one tries again are that one's.
+    replaced = [] if "job_id" in before else [file["key"] for file in before.get("files", [])]
     job.checkpoint = fresh
     events.append(session, job, ("checkpoint", {"step": step, "size": sum(file["size"] for file in files)}))
     return replaced

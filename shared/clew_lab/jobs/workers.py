@@ -3,22 +3,33 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from clew_lab.catalogue.tables import Worker
+from clew_lab.catalogue.scope import Actor
+from clew_lab.catalogue.tables import Audit, Worker
 from clew_lab.jobs.notify import notify_queue
-from clew_spec.errors import Conflict
+from clew_spec.errors import Conflict, NotFound
 from clew_spec.jobs import Pool
 
 
-def register(session: Session, name: str, pool: Pool, *, device: str, memory_bytes: int) -> UUID:
+def register(
+    session: Session, name: str, pool: Pool, *, device: str, memory_bytes: int, ram_bytes: int = 0, cpus: int = 0
+) -> UUID:
     """Announce a worker. One that comes back under its name keeps its row, and is not draining any more.
 
+    memory_bytes: of its GPU, else of the machine, whose are `ram_bytes` and `cpus`; 0 where it cannot be told.
     The row is its newest holder's: whoever held it before finds another `started_at` there, and lets go.
     """
-    described = {"pool": pool, "device": device, "memory_bytes": memory_bytes}
+    described = {
+        "pool": pool,
+        "device": device,
+        "gpus": int(device.startswith("cuda")),
+        "memory_bytes": memory_bytes,
+        "ram_bytes": ram_bytes,
+        "cpus": cpus,
+    }
     fresh = {"draining": False, "started_at": func.clock_timestamp(), "beat_at": func.now()}
     statement = insert(Worker).values(name=name, **described)
     id = session.scalars(
@@ -49,3 +60,23 @@ def drain(session: Session, worker_id: UUID, since: datetime | None = None) -> N
     if since is not None:
         statement = statement.where(Worker.started_at == since)
     session.execute(statement.values(draining=True))
+
+
+def drain_named(session: Session, actor: Actor, name: str, *, request_id: str | None = None) -> None:
+    """Ask the worker of that name to drain; it learns of it with its next beat. Asking again changes nothing.
+
+    Raises `NotFound`.
+    """
+    worker = session.scalar(select(Worker).where(Worker.name == name))
+    if worker is None:
+        raise NotFound(f"no worker {name!r}", hint="list them with GET /api/v1/workers")
+    drain(session, worker.id, worker.started_at)
+    session.add(
+        Audit(
+            project_id=actor.project_id,
+            key_id=actor.key_id,
+            action="worker.drain_requested",
+            target=name,
+            request_id=request_id,
+        )
+    )

@@ -18,6 +18,11 @@ def object_key(project_id: UUID, job_id: UUID, fence: int, name: str) -> str:
     return key
 
 
+def upload_prefix(project_id: UUID, upload_id: UUID) -> str:
+    """What all keys of an upload begin with; its files are numbered, and no name of a user's stands in a key."""
+    return f"projects/{project_id}/uploads/{upload_id}/"
+
+
 def attempt_prefix(project_id: UUID, job_id: UUID, fence: int) -> str:
     """What all keys of one attempt begin with."""
     return f"projects/{project_id}/jobs/{job_id}/{fence}/"

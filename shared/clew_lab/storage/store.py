@@ -1,6 +1,7 @@
 """Files in any S3 server, through the minio SDK."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -48,11 +49,11 @@ class Store:
     ) -> None:
         self.bucket = bucket
         # The region is given, so that signing a link asks no server.
-        self._client = Minio(endpoint, access_key, secret_key, secure=secure, region=region, http_client=_http_client())
-        self._public = self._client
+        self.client = Minio(endpoint, access_key, secret_key, secure=secure, region=region, http_client=_http_client())
+        self.public = self.client
         if public_url is not None:
             url = urlsplit(public_url)
-            self._public = Minio(url.netloc, access_key, secret_key, secure=url.scheme == "https", region=region)
+            self.public = Minio(url.netloc, access_key, secret_key, secure=url.scheme == "https", region=region)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -68,10 +69,10 @@ class Store:
 
     def create_bucket(self) -> None:
         """Make the bucket if it is not there."""
-        with _translated():
+        with translated():
             try:
-                if not self._client.bucket_exists(bucket_name=self.bucket):
-                    self._client.make_bucket(bucket_name=self.bucket)
+                if not self.client.bucket_exists(bucket_name=self.bucket):
+                    self.client.make_bucket(bucket_name=self.bucket)
             except S3Error as error:
                 if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
@@ -88,8 +89,8 @@ class Store:
                 raise Conflict(f"{key} is written already, with another content")
             return there
         size = path.stat().st_size
-        with path.open("rb") as file, _translated():
-            self._client.put_object(
+        with path.open("rb") as file, translated():
+            self.client.put_object(
                 bucket_name=self.bucket,
                 object_name=key,
                 data=cast(BinaryIO, _Verified(file, size, digest, path.name)),
@@ -102,9 +103,9 @@ class Store:
 
     def stat(self, key: str) -> Stored | None:
         """What lies under the key; None where nothing does."""
-        with _translated():
+        with translated():
             try:
-                found = self._client.stat_object(bucket_name=self.bucket, object_name=key)
+                found = self.client.stat_object(bucket_name=self.bucket, object_name=key)
             except S3Error as error:
                 if error.code in _GONE:
                     return None
@@ -114,53 +115,70 @@ class Store:
 
     def read(self, key: str) -> bytes:
         """A small object whole. Raises `NotFound`."""
-        with _translated():
-            try:
-                answer = self._client.get_object(bucket_name=self.bucket, object_name=key)
-            except S3Error as error:
-                if error.code in _GONE:
-                    raise NotFound(f"no object {key}") from error
-                raise
-            try:
-                return bytes(answer.data)
-            finally:
-                answer.close()
-                answer.release_conn()
+        with self._opened(key) as answer:
+            return bytes(answer.data)
+
+    def fetch(self, key: str, path: Path, digest: str) -> int:
+        """Write the object to a file; returns its size. Raises `NotFound`, `DataError` where its sha256 is another."""
+        hashed, size = sha256(), 0
+        with self._opened(key) as answer, path.open("wb") as file:
+            for chunk in answer.stream(2**20):
+                hashed.update(chunk)
+                size += file.write(chunk)
+        if hashed.hexdigest() != digest:
+            raise DataError(f"the object {key} is not what was stored", expected=f"sha256 {digest}")
+        return size
 
     def link(self, key: str, *, download_as: str | None = None, lasts: timedelta = PRESIGNED) -> str:
         """A URL from which anyone may read the object for a while. Asks no server."""
         headers: dict[str, str | list[str] | tuple[str]] | None = None
         if download_as:
             headers = {"response-content-disposition": f'attachment; filename="{download_as}"'}
-        return self._public.presigned_get_object(
+        return self.public.presigned_get_object(
             bucket_name=self.bucket, object_name=key, expires=lasts, response_headers=headers
         )
 
     def keys(self, prefix: str) -> Iterator[str]:
-        with _translated():
-            for item in self._client.list_objects(bucket_name=self.bucket, prefix=prefix, recursive=True):
+        with translated():
+            for item in self.client.list_objects(bucket_name=self.bucket, prefix=prefix, recursive=True):
                 if item.object_name:
                     yield item.object_name
 
     def delete(self, key: str) -> None:
         """Nothing happens where there is no such object."""
-        with _translated():
-            self._client.remove_object(bucket_name=self.bucket, object_name=key)
+        with translated():
+            self.client.remove_object(bucket_name=self.bucket, object_name=key)
 
     def delete_prefix(self, prefix: str, *, keep: frozenset[str] = frozenset()) -> int:
         """Delete all below `prefix` (which must end with `/`) but `keep`; returns how many objects went."""
         if not prefix.endswith("/") or prefix.count("/") < 2:
             raise ValueError(f"refusing to delete everything below {prefix!r}")
         doomed = [key for key in self.keys(prefix) if key not in keep]
-        with _translated():
+        with translated():
             errors = list(
-                self._client.remove_objects(
+                self.client.remove_objects(
                     bucket_name=self.bucket, delete_object_list=[DeleteObject(key) for key in doomed]
                 )
             )
         if errors:
             raise Unavailable(f"{len(errors)} of {len(doomed)} objects below {prefix} could not be deleted")
         return len(doomed)
+
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[urllib3.BaseHTTPResponse]:
+        """Raises `NotFound`."""
+        with translated():
+            try:
+                answer = self.client.get_object(bucket_name=self.bucket, object_name=key)
+            except S3Error as error:
+                if error.code in _GONE:
+                    raise NotFound(f"no object {key}") from error
+                raise
+            try:
+                yield answer
+            finally:
+                answer.close()
+                answer.release_conn()
 
 
 class _Verified:
@@ -182,7 +200,7 @@ class _Verified:
         return chunk
 
 
-class _translated:  # noqa: N801  # reads as the verb it is
+class translated:  # noqa: N801  # reads as the verb it is
     """Errors of the server and of the way to it, as one of ours."""
 
     def __enter__(self) -> None:

@@ -8,7 +8,7 @@ from clew_spec.coders import CoderConfig
 from clew_spec.connections import ConnectionsSpec
 from clew_spec.datasets import BuildDatasetSpec
 from clew_spec.edges import EdgeSpec
-from clew_spec.estimates import circuits
+from clew_spec.estimates import circuits, edges
 from clew_spec.estimates.patching import patch
 from clew_spec.estimates.report import DatasetFacts, Disk, Estimate, Facts, GraphFacts, Memory, Part
 from clew_spec.estimates.sizes import (
@@ -34,6 +34,7 @@ from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.models import ImportModelSpec
 from clew_spec.patching import PatchSpec
 from clew_spec.paths import PathsSpec
+from clew_spec.qk import QKSpec
 from clew_spec.results import ModelConfig
 from clew_spec.steering import SteerSpec
 from clew_spec.training import TrainSpec
@@ -60,7 +61,8 @@ def estimate(spec: JobSpec, facts: Facts) -> Estimate:
             disk = Disk(
                 published_bytes=parameters * FLOAT32,
                 checkpoint_bytes=0,
-                worker_bytes=_inputs(_model(facts), None, facts.coders) + parameters * FLOAT32,
+                # The model is fetched where thresholds have to be found, and only then known here.
+                worker_bytes=_inputs(facts.model, None, facts.coders) + parameters * FLOAT32,
             )
             return Estimate.of(disk=disk, unknown=dict.fromkeys(("memory", "flops", "tokens", "time_s"), UNWEIGHED))
         case PatchSpec():
@@ -68,12 +70,9 @@ def estimate(spec: JobSpec, facts: Facts) -> Estimate:
                 every = ("memory", "disk", "flops", "tokens", "time_s")
                 return Estimate.of(unknown=dict.fromkeys(every, "it depends on the prompts' length"))
             return patch(spec, _model(facts), facts.prompt_tokens)
-        case EdgeSpec() | MeanEdgesSpec():
-            disk = Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=_inputs(_model(facts), None, facts.coders))
-            unread = () if facts.prompt_tokens is not None else ("tokens",)
-            unknown = dict.fromkeys(("memory", "flops", "time_s", *unread), UNCOUNTED)
-            return Estimate.of(disk=disk, tokens=facts.prompt_tokens, unknown=unknown)
-        case AttributeSpec() | SteerSpec() | FaithfulnessSpec():
+        case MeanEdgesSpec():
+            return _mean_edges(spec, _model(facts), _dataset(facts), facts.coders)
+        case AttributeSpec() | SteerSpec() | FaithfulnessSpec() | EdgeSpec() | QKSpec():
             return _of_prompt(spec, _model(facts), facts)
         case ConnectionsSpec():
             model, coders = _model(facts), facts.coders
@@ -135,7 +134,7 @@ def _build_dataset(spec: BuildDatasetSpec) -> Estimate:
 
 def _evaluate(spec: EvaluateSpec, model: ModelConfig, dataset: DatasetFacts, coders: list[CoderConfig]) -> Estimate:
     context, d_model = dataset.context, model.d_model
-    n_rows = min(math.ceil(spec.tokens / context), dataset.heldout_tokens // context)
+    n_rows = _heldout_rows(spec.tokens, dataset)
     rows = min(spec.rows_per_batch, n_rows)
     n_tokens = rows * context
     logits = n_tokens * model.vocab_size * FLOAT32
@@ -170,7 +169,26 @@ def _evaluate(spec: EvaluateSpec, model: ModelConfig, dataset: DatasetFacts, cod
     )
 
 
-def _of_prompt(spec: AttributeSpec | SteerSpec | FaithfulnessSpec, model: ModelConfig, facts: Facts) -> Estimate:
+def _mean_edges(spec: MeanEdgesSpec, model: ModelConfig, dataset: DatasetFacts, coders: list[CoderConfig]) -> Estimate:
+    memory = edges.mean_edges_memory(spec, model, coders, dataset.context)
+    tokens = _heldout_rows(spec.tokens, dataset) * dataset.context
+    return Estimate.of(
+        memory=memory,
+        disk=Disk(published_bytes=0, checkpoint_bytes=0, worker_bytes=_inputs(model, dataset, coders)),
+        flops=edges.mean_edges_flops(spec, model, coders, tokens, dataset.context),
+        tokens=tokens,
+        unknown={"memory": UNCOUNTED} if memory is None else None,
+    )
+
+
+def _heldout_rows(tokens: int, dataset: DatasetFacts) -> int:
+    """Rows that hold so many tokens, as far as there are any."""
+    return min(math.ceil(tokens / dataset.context), dataset.heldout_tokens // dataset.context)
+
+
+def _of_prompt(
+    spec: AttributeSpec | SteerSpec | FaithfulnessSpec | EdgeSpec | QKSpec, model: ModelConfig, facts: Facts
+) -> Estimate:
     """Of a prompt whose length is known, or of a graph's."""
     graph, coders = facts.graph, facts.coders
     inputs = _inputs(model, None, coders) + (circuits.graph_bytes(graph) if graph else 0)
@@ -178,7 +196,14 @@ def _of_prompt(spec: AttributeSpec | SteerSpec | FaithfulnessSpec, model: ModelC
     tokens = graph.tokens if graph else facts.prompt_tokens
     if tokens is None:
         return Estimate.of(disk=disk, unknown=dict.fromkeys(("memory", "flops", "time_s", "tokens"), UNREAD))
+    memory: Memory | None
     match spec:
+        case EdgeSpec():
+            memory = edges.edge_memory(model, coders, _graph(facts))
+            flops = edges.edge_flops(model, coders, _graph(facts))
+        case QKSpec():
+            memory = edges.qk_memory(spec, model, coders, _graph(facts))
+            flops = edges.qk_flops(spec, model, coders, _graph(facts))
         case AttributeSpec():
             memory = circuits.attribute_memory(spec, model, coders, tokens)
             flops = circuits.attribute_flops(spec, model, coders, tokens)
@@ -192,10 +217,11 @@ def _of_prompt(spec: AttributeSpec | SteerSpec | FaithfulnessSpec, model: ModelC
     return Estimate.of(memory=memory, disk=disk, flops=flops, tokens=tokens, unknown=unknown)
 
 
-def _inputs(model: ModelConfig, dataset: DatasetFacts | None, coders: list[CoderConfig]) -> int:
+def _inputs(model: ModelConfig | None, dataset: DatasetFacts | None, coders: list[CoderConfig]) -> int:
     """Bytes of the files that a worker fetches: models and coders are stored in float32."""
     packed = (dataset.train_tokens + dataset.heldout_tokens) * TOKEN_BYTES if dataset else 0
-    return (model.n_parameters + sum(map(stored_parameters, coders))) * FLOAT32 + packed
+    parameters = (model.n_parameters if model else 0) + sum(map(stored_parameters, coders))
+    return parameters * FLOAT32 + packed
 
 
 def _model(facts: Facts) -> ModelConfig:

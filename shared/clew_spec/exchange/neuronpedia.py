@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clew_spec.exchange.supernodes import Supernode
 from clew_spec.graph import Edge, GraphDocument, GraphSummary, Node, NodeType
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -110,10 +111,13 @@ def cantor(layer: int, feature: int) -> int:
     return (layer + feature) * (layer + feature + 1) // 2 + feature
 
 
-def of_document(document: GraphDocument, *, scan: str = "unknown") -> GraphFile:
-    """The picture of a graph. Influence is ranked among the nodes of the picture, the only ones it knows."""
+def of_document(document: GraphDocument, *, scan: str = "unknown", groups: Sequence[Supernode] = ()) -> GraphFile:
+    """The picture of a graph. Influence is ranked among the nodes of the picture, the only ones it knows. The members
+    of `groups` are pinned, and grouped as the viewer does it."""
     shares = cumulative({node.id: node.influence for node in document.nodes if node.type != "logit"})
-    return graph_file(document.summary, document.nodes, document.edges, shares, name=document.name, scan=scan)
+    return graph_file(
+        document.summary, document.nodes, document.edges, shares, name=document.name, scan=scan, groups=groups
+    )
 
 
 def cumulative(influence: Mapping[int, float]) -> dict[int, float]:
@@ -134,6 +138,7 @@ def graph_file(
     name: str,
     scan: str,
     pruning: Mapping[Literal["node_threshold", "edge_threshold"], float] | None = None,
+    groups: Sequence[Supernode] = (),
 ) -> GraphFile:
     """These nodes, and the edges between them. `shares`: as from `cumulative`, by node id."""
     ids = {node.id: _id(node, summary) for node in nodes}
@@ -153,7 +158,13 @@ def graph_file(
     )
     return GraphFile(
         metadata=metadata,
-        qParams=QParams(pinnedIds=[], supernodes=[], linkType="both", clickedId="", sg_pos=""),
+        qParams=QParams(
+            pinnedIds=[ids[node] for group in groups for node in group.nodes],
+            supernodes=[[group.label, *(ids[node] for node in group.nodes)] for group in groups],
+            linkType="both",
+            clickedId="",
+            sg_pos="",
+        ),
         nodes=[_node(node, ids[node.id], summary, shares.get(node.id), node.id == first_logit) for node in nodes],
         links=[Link(source=ids[edge.source], target=ids[edge.target], weight=edge.weight) for edge in edges],
     )

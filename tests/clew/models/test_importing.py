@@ -265,3 +265,23 @@ def test_gguf_is_read_whole_and_refused_truncated(root: Path) -> None:
         _refused(file, root, ModelError, "cannot be read|not a GGUF file")
     file.write_bytes(b"PK\x03\x04" + whole[4:])
     _refused(file, root, ModelError, "is not a GGUF file")
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"num_hidden_layers": 10**9}, "describes 1000000000 layers"),
+        ({"num_hidden_layers": "many"}, "describes many layers"),
+        ({"num_hidden_layers": 900, "hidden_size": 2**14, "intermediate_size": 2**16}, "the safetensors hold"),
+        ({"vocab_size": 2**40}, "the safetensors hold"),
+    ],
+)
+def test_a_config_that_would_fill_the_memory_is_refused_first(root: Path, changes: dict[str, Any], match: str) -> None:
+    _rewrite(root / "toy" / "config.json", **changes)
+    _refused(root / "toy", root, ModelError, match)
+
+
+def test_a_tokenizer_of_absurd_size_is_not_read(root: Path) -> None:
+    with (root / "toy" / "tokenizer.json").open("ab") as file:
+        file.truncate(2**26 + 1)
+    _refused(root / "toy", root, ModelError, "tokenizer.json has 64.0 MiB")

@@ -4,12 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event as Flag
 from uuid import UUID
 
+import pytest
 from sqlalchemy import text, update
 from tests.support.jobs import OOPS, Queue, job_request, make_actor
 
 from clew_lab.catalogue.tables import Attempt, Project, Worker
-from clew_lab.jobs import accept, finalise, workers
+from clew_lab.jobs import accept, finalise, quotas, share, workers
 from clew_lab.jobs.dispatch import Bell
+from clew_lab.jobs.needs import Needs
 from clew_spec.jobs import JobState
 
 
@@ -40,7 +42,7 @@ def test_dispatchers_at_once_give_no_job_twice_and_fill_no_slot_twice(queue: Que
         finished = 0
         while not done.is_set():
             for bell in list(rung):
-                job = queue.claim(bell.job_id, bell.fence, name)
+                job = queue.claim(bell.job_id, bell.fence, name) if bell.worker == name else None
                 if job is not None:
                     with queue.sessions.begin() as session:
                         finalise.fail(session, job.id, bell.fence, OOPS, retryable=False)
@@ -123,26 +125,159 @@ def test_order_is_priority_then_share_then_age(queue: Queue) -> None:
 
 
 def test_use_is_forgotten_by_halves(queue: Queue) -> None:
-    """An hour two weeks ago weighs a quarter of one now: less than half an hour now."""
+    """An hour two weeks ago weighs a quarter of one now: less than half an hour now, and four hours weigh more."""
     long_ago, lately = queue.actor, make_actor(queue.sessions, "lately")
-    for actor, started, ended in ((long_ago, "14 days 1 hour", "14 days"), (lately, "30 minutes", "0")):
-        with queue.sessions.begin() as session:
-            job, _ = accept.accept(session, actor, job_request(), inputs={}, name="text")
-            session.execute(
-                text(
-                    "insert into attempts (project_id, job_id, fence, started_at, ended_at) values "
-                    "(:project, :job, 1, now() - cast(:started as interval), now() - cast(:ended as interval))"
-                ),
-                {"project": actor.project_id, "job": job.id, "started": started, "ended": ended},
-            )
     queue.register("w")
-    (first,) = dispatched(queue)
-    assert queue.job(first).project_id == long_ago.project_id
+    queue.accept(long_ago)
+    queue.accept(lately)
+    for hours, first in ((1, long_ago), (4, lately)):
+        with queue.sessions.begin() as session:
+            session.execute(text("update jobs set state = 'queued', lease_expires_at = null, worker_id = null"))
+            session.execute(text("delete from usage"))
+            for actor, seconds, at in ((long_ago, 3600 * hours, "14 days"), (lately, 1800, "0")):
+                session.execute(
+                    text("insert into usage values (:project, :seconds, now() - cast(:at as interval))"),
+                    {"project": actor.project_id, "seconds": seconds, "at": at},
+                )
+        (chosen,) = dispatched(queue)
+        assert queue.job(chosen).project_id == first.project_id
+
+
+GIB = 2**30
+
+
+def needing(gib: float) -> Needs:
+    return Needs(gpu_memory=int(gib * GIB), ram_alone=int(gib * GIB))
+
+
+def test_a_job_goes_to_the_smallest_worker_that_has_what_it_needs(queue: Queue) -> None:
+    """Small ones pass a big one that does not fit; a worker of unknown memory is refused nothing."""
+    queue.register("small", memory_bytes=8 * GIB)
+    queue.register("big", memory_bytes=80 * GIB)
+    queue.register("gpu", device="cuda", memory_bytes=24 * GIB)
+    jobs = {
+        "huge": queue.accept(needs=needing(100)),
+        "large": queue.accept(needs=needing(40)),
+        "second": queue.accept(needs=needing(40)),
+        "tiny": queue.accept(needs=needing(1)),
+        "on a gpu": queue.accept(needs=Needs(gpus=1)),
+    }
+    names = {job.id: name for name, job in jobs.items()}
+    assert {names[bell.job_id]: bell.worker for bell in queue.dispatch()} == {
+        "large": "big",
+        "tiny": "small",
+        "on a gpu": "gpu",
+    }
+    queue.register("unknown", memory_bytes=0)
+    assert {names[bell.job_id]: bell.worker for bell in queue.dispatch()} == {"huge": "unknown"}
+
+
+def test_only_the_chosen_worker_claims(queue: Queue) -> None:
+    for name in ("a", "b"):
+        queue.register(name)
+    queue.accept()
+    (bell,) = queue.dispatch()
+    other = {"a": "b", "b": "a"}[bell.worker]
+    assert queue.claim(bell.job_id, bell.fence, other) is None
+    assert queue.claim(bell.job_id, bell.fence, bell.worker) is not None
+
+
+def test_a_worker_is_kept_for_a_big_job_that_was_passed_long_enough(queue: Queue) -> None:
+    """Nobody of its band gets that worker before it, whoever has used less; a higher band does."""
+    light = make_actor(queue.sessions, "light")
+    queue.register("big", memory_bytes=80 * GIB)
+    first = queue.accept()
+    (bell,) = queue.dispatch()
+    queue.claim(bell.job_id, bell.fence)
+    queue.register("small", memory_bytes=8 * GIB)
+    big = queue.accept(needs=needing(40))
+    passing = queue.accept(light, needs=needing(1))
+    assert dispatched(queue) == [passing.id], "not yet aged"
+    with queue.sessions() as session:
+        assert session.scalars(text("select count(reserved_for) from workers")).one() == 0
     with queue.sessions.begin() as session:
-        session.execute(text("update jobs set state = 'queued', lease_expires_at = null"))
-        session.execute(
-            text("update attempts set ended_at = started_at + interval '4 hours' where project_id = :id"),
-            {"id": long_ago.project_id},
-        )
-    (first,) = dispatched(queue)
-    assert queue.job(first).project_id == lately.project_id
+        finalise.fail(session, queue.claimed(passing.id), 1, OOPS, retryable=False)
+    passing = queue.accept(light, needs=needing(1))
+    assert [bell.job_id for bell in queue.dispatch(reserve_after_s=0)] == [passing.id], "backfill goes on"
+    behind = queue.accept(light, needs=needing(1))
+    with queue.sessions.begin() as session:
+        finalise.fail(session, first.id, 1, OOPS, retryable=False)
+    assert dispatched(queue) == [big.id], "and delays nobody"
+    with queue.sessions() as session:
+        assert session.scalars(text("select count(reserved_for) from workers")).one() == 0
+    assert queue.job(behind.id).state == JobState.QUEUED
+
+
+def test_a_low_job_makes_room_for_a_high_one(queue: Queue) -> None:
+    """The newest-started one, once; and not where a worker is free, or for a job that it would not help."""
+    low = []
+    for number in range(2):
+        queue.register(f"w{number}", memory_bytes=8 * GIB)
+        low.append(queue.accept(priority="low"))
+        (bell,) = queue.dispatch()
+        queue.claim(bell.job_id, bell.fence)
+
+    def asked() -> list[bool]:
+        queue.dispatch()
+        return [queue.job(job.id).preempt_requested for job in low]
+
+    queue.accept(priority="normal")
+    queue.accept(priority="high", needs=needing(40))
+    assert asked() == [False, False]
+    high = queue.accept(priority="high")
+    assert asked() == [False, True]
+    assert asked() == [False, True], "one is enough"
+    with queue.sessions.begin() as session:
+        finalise.preempted(session, low[1].id, 1)
+    assert dispatched(queue) == [high.id]
+    assert asked() == [False, False]
+
+
+def test_a_quota_is_never_passed(queue: Queue) -> None:
+    other = make_actor(queue.sessions, "other")
+    with queue.sessions.begin() as session:
+        quotas.set_quotas(session, queue.actor.project_id, weight=9, max_in_flight=2, max_stored_bytes=None)
+    for number in range(6):
+        queue.register(f"w{number}")
+        queue.accept()
+    queue.accept(other)
+    taken = dispatched(queue)
+    assert sorted(str(queue.job(id).project_id) for id in taken) == sorted(
+        str(id) for id in (queue.actor.project_id, queue.actor.project_id, other.project_id)
+    )
+    assert dispatched(queue) == []
+    ended = next(id for id in taken if queue.job(id).project_id == queue.actor.project_id)
+    with queue.sessions.begin() as session:
+        finalise.fail(session, queue.claimed(ended), 1, OOPS, retryable=False)
+    assert len(dispatched(queue)) == 1
+
+
+def test_what_ended_attempts_used_is_one_number_that_halves(queue: Queue) -> None:
+    """Two attempts of an hour count as one of two that ended with the second; a minute at least while one runs."""
+    job = queue.running()
+    with queue.sessions() as session:
+        assert share.accounts(session)[queue.actor.project_id].used == share.AHEAD_S
+
+    def run(seconds: float) -> None:
+        with queue.sessions.begin() as session:
+            session.execute(text("update attempts set started_at = now() - make_interval(secs => :s)"), {"s": seconds})
+            session.execute(text("update usage set at = at - make_interval(secs => :s)"), {"s": seconds})
+            finalise.preempted(session, job.id, queue.job(job.id).fence)
+        (bell,) = queue.dispatch()
+        queue.claim(bell.job_id, bell.fence)
+
+    def used() -> float:
+        with queue.sessions() as session:
+            return share.accounts(session)[queue.actor.project_id].used - share.AHEAD_S
+
+    run(3600)
+    run(3600)
+    twice = used()
+    with queue.sessions.begin() as session:
+        session.execute(text("delete from usage"))
+    run(7200)
+    assert twice == pytest.approx(used(), abs=2)
+    assert 7000 < twice < 7200
+    with queue.sessions.begin() as session:
+        session.execute(text("update usage set at = at - interval '7 days'"))
+    assert used() == pytest.approx(twice / 2, abs=2)

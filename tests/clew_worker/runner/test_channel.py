@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,25 @@ def test_a_result_that_is_not_finite_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not finite"):
         report.done(EvaluationResult(coders=[metrics], coder_ids=["a"], lineage=Lineage(code_version="test")))
     assert events(tmp_path) == []
+
+
+def test_what_found_no_room_is_told_with_the_next_event(tmp_path: Path) -> None:
+    """Half a line may be written when the disk is full."""
+    _, report = outbox(tmp_path)
+    report.log("before")
+    had = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / EVENTS_FILE).stat().st_size + 10, had[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            report.log("in vain")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, had)
+    report.log("after")
+    assert [(event["n"], event["message"]) for event in events(tmp_path)] == [
+        (0, "before"),
+        (1, "in vain"),
+        (2, "after"),
+    ]
 
 
 def test_files_are_told_with_their_digest_once_they_are_whole(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from tests.support.fleet import Fleet
 from tests.support.proxy import through_proxy
 
 from clew_lab.catalogue.tables import Artifact, Attempt, Dataset, Event, Metric, Worker
-from clew_lab.jobs import workers
+from clew_lab.jobs import retry, workers
 from clew_spec.jobs import JobState
 from clew_worker.supervisor.exits import DRAINED, NAME_TAKEN
 
@@ -89,7 +89,7 @@ def test_an_internal_error_of_postgres_is_tried_again(fleet: Fleet) -> None:
     with fleet.sessions.begin() as session:
         for statement in (
             "create sequence hiccups",
-            """create function hiccup() returns trigger language plpgsql as $$ begin
+            """create function hiccup() returns trigger language plpgsql security definer as $$ begin
                  if nextval('hiccups') <= 2 then raise 'hiccup' using errcode = 'XX000'; end if; return new; end $$""",
             "create trigger hiccup before insert on artifacts for each row execute function hiccup()",
         ):
@@ -214,3 +214,20 @@ def test_of_two_workers_with_one_name_one_works(fleet: Fleet) -> None:
     fleet.worker("w")
     fleet.wait(lambda: not fleet.rows(Worker)[0].draining)
     assert fleet.settle(fleet.submit()).state == S
+
+
+def test_a_job_that_is_tried_again_goes_on_from_its_checkpoint(fleet: Fleet) -> None:
+    fleet.scheduler()
+    fleet.worker()
+    first = fleet.submit("steps_300", "every_4", "ms_50")
+    fleet.wait_for_checkpoint(first, 4)
+    fleet.cancel(first)
+    assert fleet.settle(first).state == C
+    with fleet.sessions.begin() as session:
+        again = retry.retry(session, fleet.actor, first, kept_s=3600)[0].id
+    job = fleet.settle(again)
+    assert (job.state, job.retry_of) == (S, first)
+    (artifact,) = fleet.rows(Artifact, Artifact.job_id == again)
+    made_by = [line.split()[2] for line in fleet.store.read(artifact.key).decode().splitlines()]
+    assert len(made_by) == 300
+    assert len(set(made_by)) == 2, "the steps up to the checkpoint were not done again"

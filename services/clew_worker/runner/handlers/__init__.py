@@ -23,6 +23,7 @@ from clew_worker.runner.handlers.import_model import import_model
 from clew_worker.runner.handlers.mean_edges import mean_edges
 from clew_worker.runner.handlers.patch import patch
 from clew_worker.runner.handlers.paths import paths
+from clew_worker.runner.handlers.qk import qk
 from clew_worker.runner.handlers.steer import steer
 from clew_worker.runner.handlers.train import train
 from clew_worker.runner.inputs import lay_out
@@ -41,6 +42,7 @@ HANDLERS: dict[JobKind, Callable[[Work[Any]], Result]] = {
     "faithfulness": faithfulness,
     "patch": patch,
     "edge": edge,
+    "qk": qk,
     "mean-edges": mean_edges,
     "connections": connections,
     "paths": paths,

@@ -1,10 +1,8 @@
 """Text into a packed dataset, with the tokenizer of a model."""
 
-from pathlib import Path
-
 from clew import data
 from clew.models.model import load_tokenizer
-from clew_spec.datasets import BuildDatasetSpec
+from clew_spec.datasets import BuildDatasetSpec, FileSource
 from clew_spec.results import DatasetResult
 from clew_worker.runner.work import Work
 
@@ -12,12 +10,15 @@ from clew_worker.runner.work import Work
 def build_dataset(work: Work[BuildDatasetSpec]) -> DatasetResult:
     folder = work.out / "dataset"
     tokenizer = load_tokenizer(work.inputs / "model")
+    source = work.spec.source
+    path, roots = work.source(source.path) if isinstance(source, FileSource) else (None, [])
     manifest = data.build_dataset(
         work.spec,
         tokenizer,
         tokenizer_digest=work.model_record["tokenizer_digest"],
         out=folder,
-        import_roots=[Path(root) for root in work.job.import_roots],
+        import_roots=roots,
+        path=path,
         report=work.report,
     )
     return DatasetResult(

@@ -1,7 +1,5 @@
 """Coders from another project's files on the worker's disk into the catalogue."""
 
-from pathlib import Path
-
 from clew.coders import save_coder
 from clew.coders.fitting import fit_to_model
 from clew.coders.formats import Given, check_source, detect, files_of, read_coders
@@ -17,7 +15,7 @@ from clew_worker.runner.work import Work
 
 def import_coders(work: Work[ImportCodersSpec]) -> CodersResult:
     spec, report = work.spec, work.report
-    path = check_source(Path(spec.path), [Path(root) for root in work.job.import_roots])
+    path = check_source(*work.source(spec.path))
     format = detect(path) if spec.format == "auto" else spec.format
     report.progress("load model", 0, 1, "model")
     model = load_model(work.inputs / "model")

@@ -16,16 +16,17 @@ from clew_worker.runner.work import Work
 
 def import_graph(work: Work[ImportGraphSpec]) -> GraphResult:
     spec = work.spec
-    path = inside_roots(Path(spec.path), [Path(root) for root in work.job.import_roots], where="/spec/path")
+    source, roots = work.source(spec.path)
+    path = inside_roots(source, roots, where="/spec/path")
     if not path.is_file():
         raise InvalidSpec(f"{spec.path!r} is not a file that exists", where="/spec/path", expected="a file of a graph")
     format = spec.format
     if format == "auto":
-        format = "circuit-tracer" if spec.path.endswith(".pt") else "neuronpedia"
+        format = "circuit-tracer" if source.name.endswith(".pt") else "neuronpedia"
     work.report.progress("read", 0, 1, "file")
     graph = _read(work, path, format)
-    source = {"format": format, "files": {path.name: file_sha256(path)}}
-    lineage = work.lineage().model_copy(update={"source": source})
+    read = {"format": format, "files": {path.name: file_sha256(path)}}
+    lineage = work.lineage().model_copy(update={"source": read})
     return store_graph(work, graph, spec.name, spec.view_nodes, lineage)
 
 

@@ -1,6 +1,7 @@
 """The edges into a feature on held-out tokens."""
 
 from clew.circuits.mean_edges import mean_edges as averaged
+from clew.circuits.mean_edges import strongest
 from clew.coders import require_whole
 from clew_spec.mean_edges import MeanEdgesSpec
 from clew_spec.results import MeanEdgesResult
@@ -8,6 +9,10 @@ from clew_worker.runner.handlers.coders import load_coders
 from clew_worker.runner.handlers.evaluate import heldout_rows
 from clew_worker.runner.warm import warm_model
 from clew_worker.runner.work import Work
+
+FILE = "mean-edges.json"
+SHORT = 50
+"""Sources and tokens in the result; all are in the file."""
 
 
 def mean_edges(work: Work[MeanEdgesSpec]) -> MeanEdgesResult:
@@ -27,4 +32,6 @@ def mean_edges(work: Work[MeanEdgesSpec]) -> MeanEdgesResult:
         dtype=work.dtype,
         report=work.report,
     )
-    return MeanEdgesResult(mean_edges=found, lineage=work.lineage())
+    return MeanEdgesResult(
+        mean_edges=strongest(found, SHORT), files=[work.document(FILE, found)], lineage=work.lineage()
+    )

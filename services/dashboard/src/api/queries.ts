@@ -1,14 +1,25 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 
+import type { ApiDocument } from "../forms/schema";
 import { api, unwrap } from "./client";
-import type { JobKind, JobState } from "./types";
+import { ApiError, toProblem } from "./problem";
+import { isTerminal, JOB_STATES, type BatchView, type JobKind, type JobState } from "./types";
 
 const PAGE = 50;
+/** Who scrolls on wants many more. */
+const NEXT_PAGE = 200;
 const METRIC_POINTS = 1000;
+
+/** How often what the scheduler says of waiting jobs is asked for again: nothing tells when it changes. */
+const WAITING_MS = 5000;
+/** Of longer lists the standings are left to grow old. */
+const FRESH_PAGES = 2;
 
 export interface JobFilter {
   state: JobState[];
   kind: JobKind[];
+  /** Of this sweep or pipeline. */
+  batch?: string;
 }
 
 export const sessionQuery = queryOptions({
@@ -42,19 +53,36 @@ export function jobsQuery(filter: JobFilter) {
     queryFn: ({ pageParam, signal }) =>
       unwrap(
         api.GET("/api/v1/jobs", {
-          params: { query: { state: filter.state, kind: filter.kind, limit: PAGE, cursor: pageParam } },
+          params: { query: { state: filter.state, kind: filter.kind, batch: filter.batch, limit: pageParam ? NEXT_PAGE : PAGE, cursor: pageParam } },
           signal,
         }),
       ),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next_cursor ?? undefined,
+    refetchInterval: ({ state: { data } }) =>
+      data && data.pages.length <= FRESH_PAGES && data.pages.some((page) => page.items.some((job) => job.state === "queued")) ? WAITING_MS : false,
   });
+}
+
+/** A sweep or pipeline; nothing tells when its jobs change, so it is asked for again while some have not ended. */
+export function batchQuery(id: string) {
+  return queryOptions({
+    queryKey: ["jobs-of", id],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/batches/{batch_id}", { params: { path: { batch_id: id } }, signal })),
+    refetchInterval: ({ state: { data } }) => (data && living(data) > 0 ? WAITING_MS : false),
+  });
+}
+
+/** How many of its jobs have not ended. */
+export function living(batch: BatchView): number {
+  return JOB_STATES.reduce((sum, state) => sum + (isTerminal(state) ? 0 : (batch.states[state] ?? 0)), 0);
 }
 
 export function jobQuery(id: string) {
   return queryOptions({
     queryKey: ["job", id],
     queryFn: ({ signal }) => unwrap(api.GET("/api/v1/jobs/{job_id}", { params: { path: { job_id: id } }, signal })),
+    refetchInterval: ({ state: { data } }) => (data?.state === "queued" || data?.state === "blocked" ? WAITING_MS : false),
   });
 }
 
@@ -63,6 +91,14 @@ export function metricsQuery(id: string) {
     queryKey: ["job", id, "metrics"],
     queryFn: ({ signal }) =>
       unwrap(api.GET("/api/v1/jobs/{job_id}/metrics", { params: { path: { job_id: id }, query: { max_points: METRIC_POINTS } }, signal })),
+  });
+}
+
+/** When the job measured its steps. */
+export function stepTimesQuery(id: string) {
+  return queryOptions({
+    queryKey: ["job", id, "steps"],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/jobs/{job_id}/steps", { params: { path: { job_id: id } }, signal })),
   });
 }
 
@@ -92,6 +128,30 @@ export function codersQuery(job: string | undefined) {
   );
 }
 
+export const keysQuery = recordsQuery("keys", (cursor, signal) =>
+  unwrap(api.GET("/api/v1/keys", { params: { query: { cursor, limit: PAGE } }, signal })),
+);
+export const projectsQuery = recordsQuery("projects", (cursor, signal) =>
+  unwrap(api.GET("/api/v1/projects", { params: { query: { cursor, limit: PAGE } }, signal })),
+);
+export const usersQuery = recordsQuery("users", (cursor, signal) =>
+  unwrap(api.GET("/api/v1/users", { params: { query: { cursor, limit: PAGE } }, signal })),
+);
+
+export function membersQuery(project: string) {
+  return queryOptions({
+    queryKey: ["records", "members", project],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/projects/{project_id}/members", { params: { path: { project_id: project } }, signal })),
+  });
+}
+
+/** Workers, and who gets how much of them; the scheduler counts every few seconds. */
+export const labQuery = queryOptions({
+  queryKey: ["lab"],
+  queryFn: ({ signal }) => unwrap(api.GET("/api/v1/lab", { signal })),
+  refetchInterval: WAITING_MS,
+});
+
 export function graphQuery(id: string) {
   return queryOptions({
     queryKey: ["graph", id],
@@ -119,3 +179,39 @@ function recordsQuery<T>(name: string, fetch: Fetch<T>, filter?: string) {
     getNextPageParam: (page) => page.next_cursor ?? undefined,
   });
 }
+
+/** One record of the catalogue: never changed once it is published. */
+export const recordQueries = {
+  model: (id: string) =>
+    queryOptions({
+      queryKey: ["record", "model", id],
+      queryFn: ({ signal }) => unwrap(api.GET("/api/v1/models/{model_id}", { params: { path: { model_id: id } }, signal })),
+      staleTime: Infinity,
+    }),
+  dataset: (id: string) =>
+    queryOptions({
+      queryKey: ["record", "dataset", id],
+      queryFn: ({ signal }) => unwrap(api.GET("/api/v1/datasets/{dataset_id}", { params: { path: { dataset_id: id } }, signal })),
+      staleTime: Infinity,
+    }),
+  graph: graphQuery,
+};
+
+/** A coder's metrics are those of its newest evaluation, so they grow old. */
+export function coderQuery(id: string) {
+  return queryOptions({
+    queryKey: ["records", "coder", id],
+    queryFn: ({ signal }) => unwrap(api.GET("/api/v1/coders/{coder_id}", { params: { path: { coder_id: id } }, signal })),
+  });
+}
+
+/** The API's own description, from which forms are made. */
+export const documentQuery = queryOptions({
+  queryKey: ["document"],
+  queryFn: async ({ signal }): Promise<ApiDocument> => {
+    const response = await fetch("/api/v1/openapi.json", { signal });
+    if (!response.ok) throw new ApiError(toProblem(null, response.status));
+    return (await response.json()) as ApiDocument;
+  },
+  staleTime: Infinity,
+});

@@ -4,6 +4,103 @@
  */
 
 export interface paths {
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Audit
+         * @description In the project at hand, and to admins of the lab what was done to the lab itself; newest first.
+         */
+        get: operations["list_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Batches
+         * @description Sweeps and pipelines of the project, newest first.
+         */
+        get: operations["list_batches"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get One Batch */
+        get: operations["get_one_batch"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Whole Batch
+         * @description Ask all of its jobs that have not ended to stop.
+         */
+        post: operations["cancel_whole_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/batches/{batch_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry Whole Batch
+         * @description Try those of its jobs again that failed or were cancelled, as each would be by itself.
+         */
+        post: operations["retry_whole_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/coders": {
         parameters: {
             query?: never;
@@ -92,6 +189,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/estimates/pipeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimate Pipeline
+         * @description As of a job: what each job of a pipeline takes, and which others it will wait for.
+         */
+        post: operations["estimate_pipeline"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/estimates/sweep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Estimate Sweep
+         * @description As of a job: how many jobs a sweep is, what the largest of them takes, and what all publish.
+         */
+        post: operations["estimate_sweep"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/graphs": {
         parameters: {
             query?: never;
@@ -169,6 +306,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/health/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Liveness
+         * @description Whether this process answers at all. Asks no server: where one of them is away, a new process would not help.
+         */
+        get: operations["get_liveness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/health/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Readiness
+         * @description Whether requests should be sent here now: Postgres, Redis and the object store each answer within 3 s.
+         */
+        get: operations["get_readiness"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/jobs": {
         parameters: {
             query?: never;
@@ -187,6 +364,7 @@ export interface paths {
          * @description Queue a job. Everything that can be known beforehand is checked before.
          *
          *     Where `reuse` is not refused and a job of the project has succeeded at exactly the same, that one is the answer.
+         *     A spec may refer to a job of the project that has not ended, by its UUID: then the new one waits for it.
          */
         post: operations["submit_job"];
         delete?: never;
@@ -244,6 +422,9 @@ export interface paths {
         /**
          * Cancel Job
          * @description Ask for the job to stop. Asking twice is asking once; a job that has ended cannot be cancelled.
+         *
+         *     Jobs that wait for it end with it in any case; `with_dependents` also stops those that were made of what it made,
+         *     where it has ended itself. Who does not manage the project's jobs can stop their own.
          */
         post: operations["cancel_job"];
         delete?: never;
@@ -293,6 +474,132 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/jobs/{job_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry Job
+         * @description Try a job again that failed or was cancelled, by a new one that is linked to it.
+         *
+         *     It has the same spec and the same inputs, and goes on from the last checkpoint while that is kept.
+         */
+        post: operations["retry_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{job_id}/steps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Step Times
+         * @description When the steps of the job's curves were measured, to draw them over time.
+         */
+        get: operations["get_step_times"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Keys
+         * @description Yours, newest first; all of the project's, to who manages them.
+         */
+        get: operations["list_keys"];
+        put?: never;
+        /**
+         * Create Key
+         * @description The answer shows the key, which cannot be had again.
+         */
+        post: operations["create_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys/{key_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Key
+         * @description It is refused from now on, and so are sessions opened with it.
+         */
+        delete: operations["revoke_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys/{key_id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate Key
+         * @description A new secret for the same key; the old one is refused at once.
+         */
+        post: operations["rotate_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/lab": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Lab
+         * @description Workers, pools, and what every project may have of them and had.
+         */
+        get: operations["get_lab"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -327,6 +634,148 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/pipelines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Submit Pipeline
+         * @description Queue jobs that refer to each other by `jobs/{name}`: all of them, or none.
+         *
+         *     One that refers to another is `blocked` until that has succeeded, and then checked and queued; where that fails or
+         *     is cancelled, it ends in the same way.
+         */
+        post: operations["submit_pipeline"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Projects
+         * @description The one you act in; all of them, to admins of the lab. `GET /api/v1/session` lists those you are in.
+         */
+        get: operations["list_projects"];
+        put?: never;
+        /** Create Project */
+        post: operations["create_project"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Project */
+        get: operations["get_project"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /** Change Project */
+        patch: operations["change_project"];
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List Members */
+        get: operations["list_members"];
+        put?: never;
+        /** Add Member */
+        post: operations["add_member"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project_id}/members/{user_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Remove Member */
+        delete: operations["remove_member"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Member
+         * @description Give another role. It holds at once, for their sessions and keys too.
+         */
+        patch: operations["change_member"];
+        trace?: never;
+    };
+    "/api/v1/secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Secrets
+         * @description Which are set: a job that needs one finds it. No value is ever shown.
+         */
+        get: operations["list_secrets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/secrets/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set Secret
+         * @description In place of the one there was; runners that are at work keep theirs.
+         */
+        put: operations["set_secret"];
+        post?: never;
+        /** Delete Secret */
+        delete: operations["delete_secret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -336,13 +785,13 @@ export interface paths {
         };
         /**
          * Get Session
-         * @description Who you are.
+         * @description Who you are, and what you may.
          */
         get: operations["get_session"];
         put?: never;
         /**
          * Open Session
-         * @description Sign in. The session ends by itself after 30 days, and with its key.
+         * @description Sign in. The session ends by itself after 30 days, and with its key or its person's leave.
          */
         post: operations["open_session"];
         /**
@@ -350,6 +799,30 @@ export interface paths {
          * @description Sign out.
          */
         delete: operations["close_session"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Session
+         * @description Act in another of your projects. A key has one project, and so has a session opened with it.
+         */
+        patch: operations["change_session"];
+        trace?: never;
+    };
+    "/api/v1/session/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change Password
+         * @description Change your own, by the present one; your other sessions end.
+         */
+        put: operations["change_password"];
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -377,6 +850,160 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sweeps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Submit Sweep
+         * @description Queue one job in many ways, up to 10,000: all of them, or none where one of them cannot be.
+         *
+         *     Where the spec has a name, the jobs' names are numbered. Each is a new job, whatever has succeeded before.
+         */
+        post: operations["submit_sweep"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Uploads
+         * @description The project's, newest first, those on their way included.
+         */
+        get: operations["list_uploads"];
+        put?: never;
+        /**
+         * Announce Upload
+         * @description Say what will be sent: names, sizes and sha256. The same again goes on with what is there.
+         *
+         *     Then ask for links with `POST /api/v1/uploads/{id}/parts`, PUT each part to its link, and complete.
+         */
+        post: operations["announce_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{upload_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Upload */
+        get: operations["get_upload"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove Upload
+         * @description What jobs made of it stays. Who does not manage the project's jobs can remove their own.
+         */
+        delete: operations["remove_upload"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{upload_id}/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Complete Upload
+         * @description Join the parts, whose sizes are checked. Jobs can name it from now on; again changes nothing.
+         */
+        post: operations["complete_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/uploads/{upload_id}/parts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign Upload Parts
+         * @description The next parts that are missing, each with a link that is valid for 15 minutes and takes exactly its bytes.
+         */
+        post: operations["sign_upload_parts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Users
+         * @description Newest first.
+         */
+        get: operations["list_users"];
+        put?: never;
+        /**
+         * Create User
+         * @description A new person, who is in no project yet.
+         */
+        post: operations["create_user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{user_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get User */
+        get: operations["get_user"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change User
+         * @description Rename, promote, disable, or set a password. Nobody is deleted: what they did stays theirs.
+         */
+        patch: operations["change_user"];
+        trace?: never;
+    };
     "/api/v1/workers": {
         parameters: {
             query?: never;
@@ -391,6 +1018,28 @@ export interface paths {
         get: operations["list_workers"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/workers/{name}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drain Worker
+         * @description Give the worker no more work: it has its job write a checkpoint, gives it back, and ends. For who runs the lab.
+         *
+         *     The job waits again and continues elsewhere. A worker that is started again under the name works again.
+         */
+        post: operations["drain_worker"];
         delete?: never;
         options?: never;
         head?: never;
@@ -466,7 +1115,7 @@ export interface components {
              * @description Without `targets`, they are the fewest most likely next tokens that reach this, at most `max_logits`.
              * @default 0.95
              */
-            desired_logit_prob: number;
+            desired_logit_prob?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -478,18 +1127,18 @@ export interface components {
              * @default error
              * @enum {string}
              */
-            layers_without_coder: "error" | "refused";
+            layers_without_coder?: "error" | "refused";
             /**
              * Max Logits
              * @default 10
              */
-            max_logits: number;
+            max_logits?: number;
             /**
              * Max Nodes
              * @description Feature nodes whose incoming edges are computed, chosen by influence on the logits.
              * @default 2000
              */
-            max_nodes: number;
+            max_nodes?: number;
             /**
              * Minus
              * @description A token: the differences of the `targets`' logits to its logit are explained, not to the vocabulary's mean.
@@ -506,7 +1155,7 @@ export interface components {
              * @default error
              * @enum {string}
              */
-            position_0: "error" | "features" | "left-out";
+            position_0?: "error" | "features" | "left-out";
             /** Prompt */
             prompt: string;
             /**
@@ -520,13 +1169,13 @@ export interface components {
              * @description Affects speed, memory and the granularity of the choice of nodes.
              * @default 512
              */
-            targets_per_sweep: number;
+            targets_per_sweep?: number;
             /**
              * View Nodes
              * @description Nodes in the pruned picture of the graph, chosen by influence.
              * @default 300
              */
-            view_nodes: number;
+            view_nodes?: number;
         };
         /** AttributeSpec */
         AttributeSpecInput: {
@@ -535,7 +1184,7 @@ export interface components {
              * @description `none`, `bos` or a token's text; must equal what the coders were trained with, which is the default.
              * @default null
              */
-            bos: string | null;
+            bos?: string | null;
             /**
              * Coders
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -546,7 +1195,7 @@ export interface components {
              * @description Without `targets`, they are the fewest most likely next tokens that reach this, at most `max_logits`.
              * @default 0.95
              */
-            desired_logit_prob: number;
+            desired_logit_prob?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -558,24 +1207,24 @@ export interface components {
              * @default error
              * @enum {string}
              */
-            layers_without_coder: "error" | "refused";
+            layers_without_coder?: "error" | "refused";
             /**
              * Max Logits
              * @default 10
              */
-            max_logits: number;
+            max_logits?: number;
             /**
              * Max Nodes
              * @description Feature nodes whose incoming edges are computed, chosen by influence on the logits.
              * @default 2000
              */
-            max_nodes: number;
+            max_nodes?: number;
             /**
              * Minus
              * @description A token: the differences of the `targets`' logits to its logit are explained, not to the vocabulary's mean.
              * @default null
              */
-            minus: string | null;
+            minus?: string | null;
             /**
              * Name
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
@@ -587,7 +1236,7 @@ export interface components {
              * @default error
              * @enum {string}
              */
-            position_0: "error" | "features" | "left-out";
+            position_0?: "error" | "features" | "left-out";
             /** Prompt */
             prompt: string;
             /**
@@ -596,19 +1245,48 @@ export interface components {
              *     follow the prompt, so mostly with a space before it.
              * @default null
              */
-            targets: string[] | null;
+            targets?: string[] | null;
             /**
              * Targets Per Sweep
              * @description Affects speed, memory and the granularity of the choice of nodes.
              * @default 512
              */
-            targets_per_sweep: number;
+            targets_per_sweep?: number;
             /**
              * View Nodes
              * @description Nodes in the pruned picture of the graph, chosen by influence.
              * @default 300
              */
-            view_nodes: number;
+            view_nodes?: number;
+        };
+        /** AuditView */
+        AuditView: {
+            /** Action */
+            action: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Data */
+            data: {
+                [key: string]: unknown;
+            } | null;
+            /** Id */
+            id: number;
+            /** Key */
+            key: string | null;
+            /**
+             * Project
+             * @description Null of what was done to the lab itself.
+             */
+            project: string | null;
+            /** Request Id */
+            request_id: string | null;
+            /** Target */
+            target: string;
+            /** User */
+            user: string | null;
         };
         /**
          * AuxK
@@ -621,18 +1299,18 @@ export interface components {
              * @description A feature is dead once so many tokens have passed without it.
              * @default 1000000
              */
-            dead_after_tokens: number;
+            dead_after_tokens?: number;
             /**
              * K
              * @description Most dead features that speak for one token.
              * @default 256
              */
-            k: number;
+            k?: number;
             /**
              * Weight
              * @default 0.03125
              */
-            weight: number;
+            weight?: number;
         };
         /**
          * AuxK
@@ -645,18 +1323,41 @@ export interface components {
              * @description A feature is dead once so many tokens have passed without it.
              * @default 1000000
              */
-            dead_after_tokens: number;
+            dead_after_tokens?: number;
             /**
              * K
              * @description Most dead features that speak for one token.
              * @default 256
              */
-            k: number;
+            k?: number;
             /**
              * Weight
              * @default 0.03125
              */
-            weight: number;
+            weight?: number;
+        };
+        /**
+         * BatchPlace
+         * @description The sweep or pipeline that a job came with.
+         */
+        BatchPlace: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "sweep" | "pipeline";
+            /** Name */
+            name: string;
+            /**
+             * Step
+             * @description The job's name in the pipeline, or what the sweep changed.
+             */
+            step: string;
         };
         /**
          * BatchTopK
@@ -669,7 +1370,7 @@ export interface components {
              * K
              * @default 32
              */
-            k: number;
+            k?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -687,12 +1388,49 @@ export interface components {
              * K
              * @default 32
              */
-            k: number;
+            k?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             kind: "batchtopk";
+        };
+        /**
+         * BatchView
+         * @description A sweep or a pipeline. Its jobs: `GET /api/v1/jobs?batch={id}`.
+         */
+        BatchView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "sweep" | "pipeline";
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            /**
+             * Size
+             * @description How many jobs.
+             */
+            size: number;
+            /**
+             * States
+             * @description How many of them are in each state.
+             */
+            states: {
+                [key: string]: number;
+            };
         };
         /** BuildDatasetSpec */
         BuildDatasetSpec: {
@@ -703,25 +1441,25 @@ export interface components {
              * @default document
              * @enum {string}
              */
-            attention: "document" | "row";
+            attention?: "document" | "row";
             /**
              * Bos
              * @description What stands first in every row: `none`, `bos` (the tokenizer's own), or a token's text.
              * @default none
              */
-            bos: string;
+            bos?: string;
             /**
              * Context
              * @description Tokens in a packed row.
              * @default 256
              */
-            context: number;
+            context?: number;
             /**
              * Heldout Fraction
              * @description Share of the documents that training never sees.
              * @default 0.05
              */
-            heldout_fraction: number;
+            heldout_fraction?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -746,7 +1484,7 @@ export interface components {
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /**
              * Source
              * @default {
@@ -759,7 +1497,7 @@ export interface components {
              *       ]
              *     }
              */
-            source: components["schemas"]["PydocSource"] | components["schemas"]["TextSource"] | components["schemas"]["JsonlSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["HubSource"];
+            source?: components["schemas"]["PydocSource"] | components["schemas"]["TextSource"] | components["schemas"]["JsonlSource"] | components["schemas"]["ParquetSource"] | components["schemas"]["HubSource"];
         };
         /** BuildDatasetSpec */
         BuildDatasetSpecInput: {
@@ -770,25 +1508,25 @@ export interface components {
              * @default document
              * @enum {string}
              */
-            attention: "document" | "row";
+            attention?: "document" | "row";
             /**
              * Bos
              * @description What stands first in every row: `none`, `bos` (the tokenizer's own), or a token's text.
              * @default none
              */
-            bos: string;
+            bos?: string;
             /**
              * Context
              * @description Tokens in a packed row.
              * @default 256
              */
-            context: number;
+            context?: number;
             /**
              * Heldout Fraction
              * @description Share of the documents that training never sees.
              * @default 0.05
              */
-            heldout_fraction: number;
+            heldout_fraction?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -799,7 +1537,7 @@ export interface components {
              * @description Stop after this many tokens, held-out ones included; all of the text if not given.
              * @default null
              */
-            max_tokens: number | null;
+            max_tokens?: number | null;
             /**
              * Model
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -814,7 +1552,7 @@ export interface components {
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /**
              * Source
              * @default {
@@ -827,7 +1565,7 @@ export interface components {
              *       ]
              *     }
              */
-            source: components["schemas"]["PydocSourceInput"] | components["schemas"]["TextSourceInput"] | components["schemas"]["JsonlSourceInput"] | components["schemas"]["ParquetSourceInput"] | components["schemas"]["HubSourceInput"];
+            source?: components["schemas"]["PydocSourceInput"] | components["schemas"]["TextSourceInput"] | components["schemas"]["JsonlSourceInput"] | components["schemas"]["ParquetSourceInput"] | components["schemas"]["HubSourceInput"];
         };
         /**
          * CoderConfig
@@ -849,7 +1587,7 @@ export interface components {
              * @default row
              * @enum {string}
              */
-            attention: "document" | "row";
+            attention?: "document" | "row";
             /** Bos */
             bos: string;
             /**
@@ -857,7 +1595,7 @@ export interface components {
              * @description Whether the encoder reads `x - b_dec`: SAEs may, nothing else does.
              * @default false
              */
-            centred: boolean;
+            centred?: boolean;
             /** D In */
             d_in: number;
             /** D Out */
@@ -871,38 +1609,38 @@ export interface components {
              * Dtype
              * @default float32
              */
-            dtype: string;
+            dtype?: string;
             /**
              * Format
              * @default clew-coder/1
              * @constant
              */
-            format: "clew-coder/1";
+            format?: "clew-coder/1";
             /**
              * Hook In
              * @description As in `CoderSpec`; of coders from elsewhere that are not yet fitted to a model also `mlp.normed`: what the MLP's
              *     norm makes before its gain and bias.
              * @default mlp.in
              */
-            hook_in: string;
+            hook_in?: string;
             /**
              * Hook Out
              * @description As in `CoderSpec`; of coders from elsewhere also `mlp.returned`: what the MLP module returns, before any norm.
              * @default mlp.out
              */
-            hook_out: string;
+            hook_out?: string;
             /**
              * Kind
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
+            kind?: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * Later Layers
              * @description The layers above its own that a cross-layer transcoder writes to as well, ascending.
              * @default []
              */
-            later_layers: number[];
+            later_layers?: number[];
             /**
              * Layer
              * @description Block index, from 0.
@@ -920,7 +1658,7 @@ export interface components {
              *     no effect in a model whose every norm subtracts that mean.
              * @default false
              */
-            output_centred: boolean;
+            output_centred?: boolean;
             /**
              * Positions Excluded
              * @description Positions never trained on and never counted, from the beginning of what tokens attend within: position 0 is an
@@ -929,13 +1667,13 @@ export interface components {
              *       0
              *     ]
              */
-            positions_excluded: number[];
+            positions_excluded?: number[];
             /**
              * Skip
              * @description Whether a cross-layer transcoder has a `W_skip` too; a skip transcoder always does, others never.
              * @default false
              */
-            skip: boolean;
+            skip?: boolean;
             /** Tokenizer Digest */
             tokenizer_digest: string;
         };
@@ -959,7 +1697,7 @@ export interface components {
              * @default row
              * @enum {string}
              */
-            attention: "document" | "row";
+            attention?: "document" | "row";
             /**
              * Ce Mean
              * @description In place of the same its per-dimension mean over the evaluated tokens. None where it was not measured.
@@ -998,7 +1736,7 @@ export interface components {
              *     Rows that share a document are not quite independent, so intervals are too narrow where documents are long.
              * @default {}
              */
-            intervals: {
+            intervals?: {
                 [key: string]: components["schemas"]["Interval"];
             };
             /**
@@ -1049,7 +1787,7 @@ export interface components {
              *       "k": 32
              *     }
              */
-            activation: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
+            activation?: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
             /**
              * Hook In
              * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
@@ -1057,7 +1795,7 @@ export interface components {
              * @default mlp.in
              * @enum {string}
              */
-            hook_in: "mlp.in" | "mlp.out" | "resid";
+            hook_in?: "mlp.in" | "mlp.out" | "resid";
             /**
              * Hook Out
              * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
@@ -1070,7 +1808,7 @@ export interface components {
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
+            kind?: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -1079,12 +1817,12 @@ export interface components {
              *       "sparsity_warmup_steps": 0
              *     }
              */
-            loss: components["schemas"]["LossSpec"];
+            loss?: components["schemas"]["LossSpec"];
             /**
              * N Features
              * @default 2304
              */
-            n_features: number;
+            n_features?: number;
         };
         /** CoderSpec */
         CoderSpecInput: {
@@ -1095,7 +1833,7 @@ export interface components {
              *       "k": 32
              *     }
              */
-            activation: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
+            activation?: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
             /**
              * Hook In
              * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
@@ -1103,13 +1841,13 @@ export interface components {
              * @default mlp.in
              * @enum {string}
              */
-            hook_in: "mlp.in" | "mlp.out" | "resid";
+            hook_in?: "mlp.in" | "mlp.out" | "resid";
             /**
              * Hook Out
              * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
              * @default null
              */
-            hook_out: ("mlp.in" | "mlp.out" | "resid") | null;
+            hook_out?: ("mlp.in" | "mlp.out" | "resid") | null;
             /**
              * Kind
              * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
@@ -1117,7 +1855,7 @@ export interface components {
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
+            kind?: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -1127,12 +1865,12 @@ export interface components {
              *       "auxk": null
              *     }
              */
-            loss: components["schemas"]["LossSpecInput"];
+            loss?: components["schemas"]["LossSpecInput"];
             /**
              * N Features
              * @default 2304
              */
-            n_features: number;
+            n_features?: number;
         };
         /** CoderVariant */
         CoderVariant: {
@@ -1143,7 +1881,7 @@ export interface components {
              *       "k": 32
              *     }
              */
-            activation: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
+            activation?: components["schemas"]["ReLU"] | components["schemas"]["TopK"] | components["schemas"]["BatchTopK"] | components["schemas"]["JumpReLU"];
             /**
              * Hook In
              * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
@@ -1151,7 +1889,7 @@ export interface components {
              * @default mlp.in
              * @enum {string}
              */
-            hook_in: "mlp.in" | "mlp.out" | "resid";
+            hook_in?: "mlp.in" | "mlp.out" | "resid";
             /**
              * Hook Out
              * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
@@ -1164,7 +1902,7 @@ export interface components {
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
+            kind?: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -1173,12 +1911,12 @@ export interface components {
              *       "sparsity_warmup_steps": 0
              *     }
              */
-            loss: components["schemas"]["LossSpec"];
+            loss?: components["schemas"]["LossSpec"];
             /**
              * N Features
              * @default 2304
              */
-            n_features: number;
+            n_features?: number;
             /**
              * Name
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
@@ -1194,7 +1932,7 @@ export interface components {
              *       "k": 32
              *     }
              */
-            activation: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
+            activation?: components["schemas"]["ReLUInput"] | components["schemas"]["TopKInput"] | components["schemas"]["BatchTopKInput"] | components["schemas"]["JumpReLUInput"];
             /**
              * Hook In
              * @description `mlp.in`: what the MLP module receives, after its norm. `mlp.out`: what is added to the residual stream: what the
@@ -1202,13 +1940,13 @@ export interface components {
              * @default mlp.in
              * @enum {string}
              */
-            hook_in: "mlp.in" | "mlp.out" | "resid";
+            hook_in?: "mlp.in" | "mlp.out" | "resid";
             /**
              * Hook Out
              * @description If not given, `hook_in` for an SAE and `mlp.out` for the others.
              * @default null
              */
-            hook_out: ("mlp.in" | "mlp.out" | "resid") | null;
+            hook_out?: ("mlp.in" | "mlp.out" | "resid") | null;
             /**
              * Kind
              * @description `transcoder` writes what an MLP writes from what it reads; `skip-transcoder` adds a linear map of its input;
@@ -1216,7 +1954,7 @@ export interface components {
              * @default transcoder
              * @enum {string}
              */
-            kind: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
+            kind?: "transcoder" | "skip-transcoder" | "sae" | "cross-layer-transcoder";
             /**
              * @default {
              *       "fidelity": "fvu",
@@ -1226,12 +1964,12 @@ export interface components {
              *       "auxk": null
              *     }
              */
-            loss: components["schemas"]["LossSpecInput"];
+            loss?: components["schemas"]["LossSpecInput"];
             /**
              * N Features
              * @default 2304
              */
-            n_features: number;
+            n_features?: number;
             /**
              * Name
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
@@ -1310,7 +2048,7 @@ export interface components {
              * @description Features of each layer above to tell: those that read it most.
              * @default 20
              */
-            downstream: number;
+            downstream?: number;
             /** Feature */
             feature: number;
             /**
@@ -1330,19 +2068,19 @@ export interface components {
              * @description Without `heads`: how many on each side, by the norm of what passes.
              * @default 5
              */
-            strongest_heads: number;
+            strongest_heads?: number;
             /**
              * Tokens
              * @description To tell at each end: read most and least, promoted and suppressed most.
              * @default 20
              */
-            tokens: number;
+            tokens?: number;
             /**
              * Upstream
              * @description Features of each layer below to tell: those it reads most, by absolute weight.
              * @default 20
              */
-            upstream: number;
+            upstream?: number;
         };
         /** ConnectionsSpec */
         ConnectionsSpecInput: {
@@ -1356,7 +2094,7 @@ export interface components {
              * @description Features of each layer above to tell: those that read it most.
              * @default 20
              */
-            downstream: number;
+            downstream?: number;
             /** Feature */
             feature: number;
             /**
@@ -1364,7 +2102,7 @@ export interface components {
              * @description Heads through which features and tokens are told as well; left out, the strongest ones.
              * @default null
              */
-            heads: string[] | null;
+            heads?: string[] | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1377,19 +2115,19 @@ export interface components {
              * @description Without `heads`: how many on each side, by the norm of what passes.
              * @default 5
              */
-            strongest_heads: number;
+            strongest_heads?: number;
             /**
              * Tokens
              * @description To tell at each end: read most and least, promoted and suppressed most.
              * @default 20
              */
-            tokens: number;
+            tokens?: number;
             /**
              * Upstream
              * @description Features of each layer below to tell: those it reads most, by absolute weight.
              * @default 20
              */
-            upstream: number;
+            upstream?: number;
         };
         /**
          * Conservation
@@ -1576,7 +2314,8 @@ export interface components {
             memory?: components["schemas"]["Memory"] | null;
             /**
              * Memory Bytes
-             * @description The sum of its parts. Never too low, as far as the arithmetic knows the code; up to 1.6 times too high.
+             * @description The sum of its parts. Never too low, as far as the arithmetic knows the code; up to 1.6 times too high, of
+             *     analyses of circuits 2 times, and 3 times where a graph is yet to be made, whose edges are only bounded.
              */
             memory_bytes?: number | null;
             /** @description Of the whole attempt, inputs in the worker's cache. */
@@ -1591,7 +2330,7 @@ export interface components {
              * @description by field of this estimate, why it is null
              * @default {}
              */
-            unknown: {
+            unknown?: {
                 [key: string]: string;
             };
         };
@@ -1636,25 +2375,25 @@ export interface components {
              * @description Whether to measure the mean in place of each coder's output too: a third more time.
              * @default true
              */
-            mean_ablation: boolean;
+            mean_ablation?: boolean;
             /**
              * Replace All
              * @description Whether to measure all coders of a set in the model at once as well.
              * @default true
              */
-            replace_all: boolean;
+            replace_all?: boolean;
             /**
              * Rows Per Batch
              * @description Affects speed and memory only: every metric is invariant to it.
              * @default 4
              */
-            rows_per_batch: number;
+            rows_per_batch?: number;
             /**
              * Tokens
              * @description Rounded up to whole rows.
              * @default 2048
              */
-            tokens: number;
+            tokens?: number;
         };
         /** EvaluateSpec */
         EvaluateSpecInput: {
@@ -1668,7 +2407,7 @@ export interface components {
              * @description Whose held-out split to measure on; the coders' own dataset if not given.
              * @default null
              */
-            dataset: string | null;
+            dataset?: string | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -1679,25 +2418,25 @@ export interface components {
              * @description Whether to measure the mean in place of each coder's output too: a third more time.
              * @default true
              */
-            mean_ablation: boolean;
+            mean_ablation?: boolean;
             /**
              * Replace All
              * @description Whether to measure all coders of a set in the model at once as well.
              * @default true
              */
-            replace_all: boolean;
+            replace_all?: boolean;
             /**
              * Rows Per Batch
              * @description Affects speed and memory only: every metric is invariant to it.
              * @default 4
              */
-            rows_per_batch: number;
+            rows_per_batch?: number;
             /**
              * Tokens
              * @description Rounded up to whole rows.
              * @default 2048
              */
-            tokens: number;
+            tokens?: number;
         };
         /** EventView */
         EventView: {
@@ -1757,13 +2496,13 @@ export interface components {
              * @description What the other project loads the model by, such as a Hugging Face id; written down, not looked up.
              * @default unknown
              */
-            model_name: string;
+            model_name?: string;
             /**
              * Tokens
              * @description Of the training split to calibrate on, and as many held-out ones to measure on; rounded up to whole rows.
              * @default 8192
              */
-            tokens: number;
+            tokens?: number;
         };
         /** ExportCodersSpec */
         ExportCodersSpecInput: {
@@ -1778,7 +2517,7 @@ export interface components {
              *     not given.
              * @default null
              */
-            dataset: string | null;
+            dataset?: string | null;
             /**
              * Format
              * @enum {string}
@@ -1794,13 +2533,13 @@ export interface components {
              * @description What the other project loads the model by, such as a Hugging Face id; written down, not looked up.
              * @default unknown
              */
-            model_name: string;
+            model_name?: string;
             /**
              * Tokens
              * @description Of the training split to calibrate on, and as many held-out ones to measure on; rounded up to whole rows.
              * @default 8192
              */
-            tokens: number;
+            tokens?: number;
         };
         /** FaithfulnessSpec */
         FaithfulnessSpec: {
@@ -1811,13 +2550,13 @@ export interface components {
              * @default zero
              * @enum {string}
              */
-            ablation: "zero" | "mean";
+            ablation?: "zero" | "mean";
             /**
              * Edges
              * @description Edges that are measured under the freeze.
              * @default 50
              */
-            edges: number;
+            edges?: number;
             /**
              * Graph
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -1833,24 +2572,24 @@ export interface components {
              * @description Features that are tried out one by one, drawn evenly over the ranking by influence.
              * @default 30
              */
-            nodes: number;
+            nodes?: number;
             /**
              * Paraphrases
              * @description Prompts that should need the same circuit: none, or at least three.
              * @default []
              */
-            paraphrases: string[];
+            paraphrases?: string[];
             /**
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /**
              * Top
              * @description Most influential features that are compared between paraphrases.
              * @default 50
              */
-            top: number;
+            top?: number;
         };
         /** FaithfulnessSpec */
         FaithfulnessSpecInput: {
@@ -1861,13 +2600,13 @@ export interface components {
              * @default zero
              * @enum {string}
              */
-            ablation: "zero" | "mean";
+            ablation?: "zero" | "mean";
             /**
              * Edges
              * @description Edges that are measured under the freeze.
              * @default 50
              */
-            edges: number;
+            edges?: number;
             /**
              * Graph
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -1883,24 +2622,24 @@ export interface components {
              * @description Features that are tried out one by one, drawn evenly over the ranking by influence.
              * @default 30
              */
-            nodes: number;
+            nodes?: number;
             /**
              * Paraphrases
              * @description Prompts that should need the same circuit: none, or at least three.
              * @default []
              */
-            paraphrases: string[];
+            paraphrases?: string[];
             /**
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /**
              * Top
              * @description Most influential features that are compared between paraphrases.
              * @default 50
              */
-            top: number;
+            top?: number;
         };
         /**
          * FeatureEdit
@@ -1921,7 +2660,7 @@ export interface components {
              * Start
              * @default 1
              */
-            start: number;
+            start?: number;
             /**
              * Stop
              * @description Null: to the end, and on through generated tokens.
@@ -1952,19 +2691,19 @@ export interface components {
              * Start
              * @default 1
              */
-            start: number;
+            start?: number;
             /**
              * Stop
              * @description Null: to the end, and on through generated tokens.
              * @default null
              */
-            stop: number | null;
+            stop?: number | null;
             /**
              * Value
              * @description None with `ablate`.
              * @default null
              */
-            value: number | null;
+            value?: number | null;
         };
         /**
          * FeatureRoot
@@ -2069,7 +2808,7 @@ export interface components {
              * @default clew-graph/3
              * @enum {string}
              */
-            format: "clew-graph/1" | "clew-graph/2" | "clew-graph/3";
+            format?: "clew-graph/1" | "clew-graph/2" | "clew-graph/3";
             /** Name */
             name: string;
             /**
@@ -2119,7 +2858,7 @@ export interface components {
              * @default error
              * @enum {string}
              */
-            position_0: "error" | "features" | "left-out";
+            position_0?: "error" | "features" | "left-out";
             /** Prompt */
             prompt: string;
             scores: components["schemas"]["GraphScores"];
@@ -2129,7 +2868,7 @@ export interface components {
              * @default likeliest
              * @enum {string}
              */
-            target_rule: "likeliest" | "given";
+            target_rule?: "likeliest" | "given";
             /** Targets */
             targets: components["schemas"]["LogitTarget"][];
             /** Token Ids */
@@ -2199,7 +2938,7 @@ export interface components {
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2220,12 +2959,12 @@ export interface components {
              * @description Documents among which the next one is drawn, by the seed; 0 for the dataset's own order.
              * @default 1000
              */
-            shuffle_buffer: number;
+            shuffle_buffer?: number;
             /**
              * Split
              * @default train
              */
-            split: string;
+            split?: string;
         };
         /**
          * HubSource
@@ -2237,13 +2976,13 @@ export interface components {
              * @description The dataset's configuration, where it has several.
              * @default null
              */
-            config: string | null;
+            config?: string | null;
             /**
              * Field
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2259,18 +2998,18 @@ export interface components {
              * @description A branch, tag or commit; the newest commit if not given. Which commit it was is recorded.
              * @default null
              */
-            revision: string | null;
+            revision?: string | null;
             /**
              * Shuffle Buffer
              * @description Documents among which the next one is drawn, by the seed; 0 for the dataset's own order.
              * @default 1000
              */
-            shuffle_buffer: number;
+            shuffle_buffer?: number;
             /**
              * Split
              * @default train
              */
-            split: string;
+            split?: string;
         };
         /** ImportCodersSpec */
         ImportCodersSpec: {
@@ -2290,7 +3029,7 @@ export interface components {
              * @default auto
              * @enum {string}
              */
-            format: "auto" | "clew" | "saelens" | "sparsify" | "circuit-tracer" | "gemma-scope" | "paper";
+            format?: "auto" | "clew" | "saelens" | "sparsify" | "circuit-tracer" | "gemma-scope" | "paper";
             /**
              * Hook In
              * @description What they read, if their files do not say it or say it wrongly. `mlp.normed`: what the MLP's norm makes before
@@ -2324,7 +3063,7 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`.
              */
             path: string;
         };
@@ -2340,27 +3079,27 @@ export interface components {
              * @description What they learned from, if the catalogue has it.
              * @default null
              */
-            dataset: string | null;
+            dataset?: string | null;
             /**
              * Format
              * @description `auto`: what the files look like. `paper`: a checkpoint of the code of arXiv 2406.11944.
              * @default auto
              * @enum {string}
              */
-            format: "auto" | "clew" | "saelens" | "sparsify" | "circuit-tracer" | "gemma-scope" | "paper";
+            format?: "auto" | "clew" | "saelens" | "sparsify" | "circuit-tracer" | "gemma-scope" | "paper";
             /**
              * Hook In
              * @description What they read, if their files do not say it or say it wrongly. `mlp.normed`: what the MLP's norm makes before
              *     its gain and bias, which are folded into the coder.
              * @default null
              */
-            hook_in: ("mlp.in" | "mlp.out" | "resid" | "mlp.normed") | null;
+            hook_in?: ("mlp.in" | "mlp.out" | "resid" | "mlp.normed") | null;
             /**
              * Hook Out
              * @description What they write, likewise.
              * @default null
              */
-            hook_out: ("mlp.in" | "mlp.out" | "resid") | null;
+            hook_out?: ("mlp.in" | "mlp.out" | "resid") | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2371,7 +3110,7 @@ export interface components {
              * @description Of a single coder whose files do not say; overrides what they say.
              * @default null
              */
-            layer: number | null;
+            layer?: number | null;
             /**
              * Model
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -2384,7 +3123,7 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A folder or file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`.
              */
             path: string;
         };
@@ -2401,7 +3140,7 @@ export interface components {
              * @default auto
              * @enum {string}
              */
-            format: "auto" | "neuronpedia" | "circuit-tracer";
+            format?: "auto" | "neuronpedia" | "circuit-tracer";
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2419,7 +3158,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the file's name behind it
+             *     where it has several: `upload:NAME/a.json`.
              */
             path: string;
             /**
@@ -2427,7 +3167,7 @@ export interface components {
              * @description Nodes in the picture of the graph, chosen by influence.
              * @default 300
              */
-            view_nodes: number;
+            view_nodes?: number;
         };
         /** ImportGraphSpec */
         ImportGraphSpecInput: {
@@ -2442,7 +3182,7 @@ export interface components {
              * @default auto
              * @enum {string}
              */
-            format: "auto" | "neuronpedia" | "circuit-tracer";
+            format?: "auto" | "neuronpedia" | "circuit-tracer";
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2460,7 +3200,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the file's name behind it
+             *     where it has several: `upload:NAME/a.json`.
              */
             path: string;
             /**
@@ -2468,7 +3209,7 @@ export interface components {
              * @description Nodes in the picture of the graph, chosen by influence.
              * @default 300
              */
-            view_nodes: number;
+            view_nodes?: number;
         };
         /** ImportModelSpec */
         ImportModelSpec: {
@@ -2484,7 +3225,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or
+             *     `upload:NAME`; or `hf:OWNER/NAME@REVISION` on the hub, of which the commit is recorded.
              */
             path: string;
         };
@@ -2502,7 +3244,8 @@ export interface components {
             name: string;
             /**
              * Path
-             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A Hugging Face model folder or a `.gguf` file on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or
+             *     `upload:NAME`; or `hf:OWNER/NAME@REVISION` on the hub, of which the commit is recorded.
              */
             path: string;
         };
@@ -2526,35 +3269,87 @@ export interface components {
              * @description How often a job that failed by its own fault is tried again. Lost workers and preemptions do not count.
              * @default 0
              */
-            max_retries: number;
+            max_retries?: number;
             /**
              * Priority
              * @default normal
              * @enum {string}
              */
-            priority: "low" | "normal" | "high";
+            priority?: "low" | "normal" | "high";
+            /**
+             * @default {
+             *       "gpus": null,
+             *       "gpu_memory_bytes": null,
+             *       "cpus": null,
+             *       "memory_bytes": null
+             *     }
+             */
+            requests?: components["schemas"]["RequestsInput"];
             /**
              * Reuse
              * @description Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it.
              * @default true
              */
-            reuse: boolean;
+            reuse?: boolean;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["QKSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
             /**
              * Visibility
              * @default project
              * @enum {string}
              */
-            visibility: "project" | "lab";
+            visibility?: "project" | "lab";
+        };
+        /**
+         * JobRequest
+         * @description The body of `POST /api/v1/jobs`.
+         */
+        JobRequestInput: {
+            /**
+             * Max Retries
+             * @description How often a job that failed by its own fault is tried again. Lost workers and preemptions do not count.
+             * @default 0
+             */
+            max_retries?: number;
+            /**
+             * Priority
+             * @default normal
+             * @enum {string}
+             */
+            priority?: "low" | "normal" | "high";
+            /**
+             * @default {
+             *       "gpus": null,
+             *       "gpu_memory_bytes": null,
+             *       "cpus": null,
+             *       "memory_bytes": null
+             *     }
+             */
+            requests?: components["schemas"]["RequestsInput"];
+            /**
+             * Reuse
+             * @description Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it.
+             * @default true
+             */
+            reuse?: boolean;
+            /** Spec */
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["QKSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
+            /**
+             * Visibility
+             * @default project
+             * @enum {string}
+             */
+            visibility?: "project" | "lab";
         };
         /**
          * JobState
          * @enum {string}
          */
-        JobState: "queued" | "dispatched" | "running" | "succeeded" | "failed" | "cancelled";
+        JobState: "blocked" | "queued" | "dispatched" | "running" | "succeeded" | "failed" | "cancelled";
         /** JobSummary */
         JobSummary: {
+            /** @description Null of jobs that were submitted alone, and of other projects. */
+            batch: components["schemas"]["BatchPlace"] | null;
             /** Cancel Requested */
             cancel_requested: boolean;
             /**
@@ -2574,7 +3369,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "qk" | "mean-edges" | "connections" | "paths";
             /** Name */
             name: string;
             /**
@@ -2585,6 +3380,8 @@ export interface components {
             progress: components["schemas"]["ProgressView"] | null;
             /** Project */
             project: string;
+            /** @description Of a waiting job; null of others, and until the scheduler has looked. */
+            standing: components["schemas"]["Standing"] | null;
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -2598,6 +3395,8 @@ export interface components {
         JobView: {
             /** Attempts */
             attempts: components["schemas"]["AttemptView"][];
+            /** @description Null of jobs that were submitted alone, and of other projects. */
+            batch: components["schemas"]["BatchPlace"] | null;
             /** Cancel Requested */
             cancel_requested: boolean;
             /**
@@ -2605,6 +3404,13 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+            /** Dependents */
+            dependents: components["schemas"]["LinkedJob"][];
+            /**
+             * Depends On
+             * @description What it waits, or waited, for. Here and below: as far as they are visible, and at most 100.
+             */
+            depends_on: components["schemas"]["LinkedJob"][];
             error: components["schemas"]["Problem"] | null;
             /** Failure Count */
             failure_count: number;
@@ -2618,10 +3424,17 @@ export interface components {
              */
             id: string;
             /**
+             * Inputs
+             * @description The same by what they are; coders by layer.
+             */
+            inputs: {
+                [key: string]: string[];
+            };
+            /**
              * Kind
              * @enum {string}
              */
-            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths";
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "qk" | "mean-edges" | "connections" | "paths";
             /** Last Seq */
             last_seq: number;
             /** Lost Count */
@@ -2650,12 +3463,19 @@ export interface components {
             progress: components["schemas"]["ProgressView"] | null;
             /** Project */
             project: string;
+            requests: components["schemas"]["Requests"];
             /** Result */
             result: {
                 [key: string]: unknown;
             } | null;
+            /** Retries */
+            retries: components["schemas"]["LinkedJob"][];
+            /** @description The job that ended without success and is tried again by this one. */
+            retry_of: components["schemas"]["LinkedJob"] | null;
             /** Spec */
-            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"] | components["schemas"]["PatchSpec"] | components["schemas"]["EdgeSpec"] | components["schemas"]["MeanEdgesSpec"] | components["schemas"]["ConnectionsSpec"] | components["schemas"]["PathsSpec"];
+            spec: components["schemas"]["ImportModelSpec"] | components["schemas"]["BuildDatasetSpec"] | components["schemas"]["TrainSpec"] | components["schemas"]["EvaluateSpec"] | components["schemas"]["AttributeSpec"] | components["schemas"]["ImportCodersSpec"] | components["schemas"]["ExportCodersSpec"] | components["schemas"]["ImportGraphSpec"] | components["schemas"]["SteerSpec"] | components["schemas"]["FaithfulnessSpec"] | components["schemas"]["PatchSpec"] | components["schemas"]["EdgeSpec"] | components["schemas"]["QKSpec"] | components["schemas"]["MeanEdgesSpec"] | components["schemas"]["ConnectionsSpec"] | components["schemas"]["PathsSpec"];
+            /** @description Of a waiting job; null of others, and until the scheduler has looked. */
+            standing: components["schemas"]["Standing"] | null;
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
@@ -2677,7 +3497,7 @@ export interface components {
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2685,7 +3505,8 @@ export interface components {
             kind: "jsonl";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
@@ -2699,7 +3520,7 @@ export interface components {
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2707,10 +3528,12 @@ export interface components {
             kind: "jsonl";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
+        JsonValueInput: unknown;
         /**
          * JumpReLU
          * @description `z = pre * 1[pre > threshold]`, one learned threshold a feature, never below 0 (Rajamanoharan et al. 2024).
@@ -2721,7 +3544,7 @@ export interface components {
              * @description Width of the rectangle through which thresholds get gradients, in the same unit. Of no effect in use.
              * @default 0.05
              */
-            bandwidth: number;
+            bandwidth?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2732,7 +3555,7 @@ export interface components {
              * @description Where thresholds start. Pre-activations start with a spread of about 1.
              * @default 0.1
              */
-            threshold: number;
+            threshold?: number;
         };
         /**
          * JumpReLU
@@ -2744,7 +3567,7 @@ export interface components {
              * @description Width of the rectangle through which thresholds get gradients, in the same unit. Of no effect in use.
              * @default 0.05
              */
-            bandwidth: number;
+            bandwidth?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2755,7 +3578,90 @@ export interface components {
              * @description Where thresholds start. Pre-activations start with a spread of about 1.
              * @default 0.1
              */
-            threshold: number;
+            threshold?: number;
+        };
+        /**
+         * KeyRequest
+         * @description A key for the project at hand.
+         */
+        KeyRequest: {
+            /**
+             * Expires At
+             * @description Null: never, or with the key that asks.
+             * @default null
+             */
+            expires_at?: string | null;
+            /**
+             * Name
+             * @description 1 to 100 characters that can be seen; stored in Unicode's form NFC
+             */
+            name: string;
+            /**
+             * Scopes
+             * @description What it may do: at most what you may at this moment, and never more than you may later. Null: all that you may,
+             *     also as that changes; a key that belongs to no person needs a list.
+             * @default null
+             */
+            scopes?: components["schemas"]["PermissionInput"][] | null;
+            /**
+             * Service
+             * @description Belongs to the project and to no person: it outlives whoever made it.
+             * @default false
+             */
+            service?: boolean;
+        };
+        /** KeyView */
+        KeyView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Expires At */
+            expires_at: string | null;
+            /**
+             * Hint
+             * @description Its last four characters.
+             */
+            hint: string;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Last Used At */
+            last_used_at: string | null;
+            /**
+             * Live
+             * @description Neither revoked nor expired, and its owner may still use it.
+             */
+            live: boolean;
+            /** Name */
+            name: string;
+            /** Revoked At */
+            revoked_at: string | null;
+            /**
+             * Scopes
+             * @description Null: all that its owner may.
+             */
+            scopes: components["schemas"]["Permission"][] | null;
+            /**
+             * User
+             * @description Whose it is; null of the project's own.
+             */
+            user: string | null;
+        };
+        /**
+         * LabView
+         * @description Who works in the lab, and who gets how much of it.
+         */
+        LabView: {
+            /** Pools */
+            pools: components["schemas"]["PoolView"][];
+            /** Projects */
+            projects: components["schemas"]["ProjectShare"][];
+            /** Workers */
+            workers: components["schemas"]["WorkerView"][];
         };
         /**
          * Lineage
@@ -2768,7 +3674,7 @@ export interface components {
              * Coder Digests
              * @default []
              */
-            coder_digests: string[];
+            coder_digests?: string[];
             /** Dataset Digest */
             dataset_digest?: string | null;
             /** Model Digest */
@@ -2778,7 +3684,7 @@ export interface components {
              * @description UUIDs of the catalogue records this was made from.
              * @default []
              */
-            parents: string[];
+            parents?: string[];
             /** Seed */
             seed?: number | null;
             /**
@@ -2795,6 +3701,22 @@ export interface components {
              * @description How many tokens of the dataset's training split a coder learned from, row after row in the seed's order.
              */
             tokens?: number | null;
+        };
+        /** LinkedJob */
+        LinkedJob: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "qk" | "mean-edges" | "connections" | "paths";
+            /** Name */
+            name: string;
+            state: components["schemas"]["JobState"];
         };
         /**
          * LogitRoot
@@ -2832,7 +3754,7 @@ export interface components {
              * @description A target as well: its logit is subtracted.
              * @default null
              */
-            minus: string | null;
+            minus?: string | null;
             /**
              * Token
              * @description As the graph's targets have it, or without the spaces around it.
@@ -2885,7 +3807,7 @@ export interface components {
              * @default fvu
              * @enum {string}
              */
-            fidelity: "fvu" | "mse" | "norm-scaled";
+            fidelity?: "fvu" | "mse" | "norm-scaled";
             /**
              * Sparsity
              * @description Mean over tokens of: `l1`: sum z; of use with unit-norm decoder rows, else z shrinks while they grow.
@@ -2893,19 +3815,19 @@ export interface components {
              * @default none
              * @enum {string}
              */
-            sparsity: "none" | "l1" | "l1-decoder-norm" | "l0";
+            sparsity?: "none" | "l1" | "l1-decoder-norm" | "l0";
             /**
              * Sparsity Warmup Steps
              * @description lambda rises linearly from 0 over so many optimiser steps.
              * @default 0
              */
-            sparsity_warmup_steps: number;
+            sparsity_warmup_steps?: number;
             /**
              * Sparsity Weight
              * @description lambda
              * @default 0
              */
-            sparsity_weight: number;
+            sparsity_weight?: number;
         };
         /**
          * LossSpec
@@ -2913,7 +3835,7 @@ export interface components {
          */
         LossSpecInput: {
             /** @default null */
-            auxk: components["schemas"]["AuxKInput"] | null;
+            auxk?: components["schemas"]["AuxKInput"] | null;
             /**
              * Fidelity
              * @description `fvu`: sum |y - y_hat|^2 / sum |y - y_bar|^2 of the batch. `mse`: |y - y_hat|^2, mean over tokens (the paper,
@@ -2921,7 +3843,7 @@ export interface components {
              * @default fvu
              * @enum {string}
              */
-            fidelity: "fvu" | "mse" | "norm-scaled";
+            fidelity?: "fvu" | "mse" | "norm-scaled";
             /**
              * Sparsity
              * @description Mean over tokens of: `l1`: sum z; of use with unit-norm decoder rows, else z shrinks while they grow.
@@ -2929,19 +3851,19 @@ export interface components {
              * @default none
              * @enum {string}
              */
-            sparsity: "none" | "l1" | "l1-decoder-norm" | "l0";
+            sparsity?: "none" | "l1" | "l1-decoder-norm" | "l0";
             /**
              * Sparsity Warmup Steps
              * @description lambda rises linearly from 0 over so many optimiser steps.
              * @default 0
              */
-            sparsity_warmup_steps: number;
+            sparsity_warmup_steps?: number;
             /**
              * Sparsity Weight
              * @description lambda
              * @default 0
              */
-            sparsity_weight: number;
+            sparsity_weight?: number;
         };
         /** MeanEdgesSpec */
         MeanEdgesSpec: {
@@ -2950,7 +3872,7 @@ export interface components {
              * @description Whether an edge counts at most as much as the feature is active: what would be lost without that source alone.
              * @default false
              */
-            capped: boolean;
+            capped?: boolean;
             /**
              * Coders
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -2968,7 +3890,7 @@ export interface components {
              * @description Tokens at which the feature is active, after which no further row is read.
              * @default 256
              */
-            firings: number;
+            firings?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -2981,13 +3903,13 @@ export interface components {
              * @description Read at most, rounded up to whole rows, spread evenly over the split.
              * @default 8192
              */
-            tokens: number;
+            tokens?: number;
             /**
              * Top
              * @description Sources and tokens told, by |mean|.
              * @default 50
              */
-            top: number;
+            top?: number;
         };
         /** MeanEdgesSpec */
         MeanEdgesSpecInput: {
@@ -2996,7 +3918,7 @@ export interface components {
              * @description Whether an edge counts at most as much as the feature is active: what would be lost without that source alone.
              * @default false
              */
-            capped: boolean;
+            capped?: boolean;
             /**
              * Coders
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -3007,7 +3929,7 @@ export interface components {
              * @description Whose held-out split to read; the coders' own dataset if not given.
              * @default null
              */
-            dataset: string | null;
+            dataset?: string | null;
             /** Feature */
             feature: number;
             /**
@@ -3015,7 +3937,7 @@ export interface components {
              * @description Tokens at which the feature is active, after which no further row is read.
              * @default 256
              */
-            firings: number;
+            firings?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3028,13 +3950,46 @@ export interface components {
              * @description Read at most, rounded up to whole rows, spread evenly over the split.
              * @default 8192
              */
-            tokens: number;
+            tokens?: number;
             /**
              * Top
              * @description Sources and tokens told, by |mean|.
              * @default 50
              */
-            top: number;
+            top?: number;
+        };
+        /** MemberChange */
+        MemberChange: {
+            role: components["schemas"]["RoleInput"];
+        };
+        /** MemberRequest */
+        MemberRequest: {
+            role: components["schemas"]["RoleInput"];
+            /**
+             * User
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            user: string;
+        };
+        /** MemberView */
+        MemberView: {
+            /** Disabled */
+            disabled: boolean;
+            /** Display Name */
+            display_name: string;
+            /** Name */
+            name: string;
+            role: components["schemas"]["Role"];
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * User Id
+             * Format: uuid
+             */
+            user_id: string;
         };
         /**
          * Memory
@@ -3116,6 +4071,52 @@ export interface components {
              */
             visibility: "project" | "lab";
         };
+        /** NewKeyView */
+        NewKeyView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Expires At */
+            expires_at: string | null;
+            /**
+             * Hint
+             * @description Its last four characters.
+             */
+            hint: string;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Key
+             * @description In plain text, this once.
+             */
+            key: string;
+            /** Last Used At */
+            last_used_at: string | null;
+            /**
+             * Live
+             * @description Neither revoked nor expired, and its owner may still use it.
+             */
+            live: boolean;
+            /** Name */
+            name: string;
+            /** Revoked At */
+            revoked_at: string | null;
+            /**
+             * Scopes
+             * @description Null: all that its owner may.
+             */
+            scopes: components["schemas"]["Permission"][] | null;
+            /**
+             * User
+             * @description Whose it is; null of the project's own.
+             */
+            user: string | null;
+        };
         /** Node */
         Node: {
             /** Feature */
@@ -3163,7 +4164,7 @@ export interface components {
              *       0.999
              *     ]
              */
-            betas: number[];
+            betas?: number[];
             /**
              * Clip Norm
              * @description Bound on the norm of each coder's gradient, in units of its layer.
@@ -3174,46 +4175,46 @@ export interface components {
              * @description Share of the steps, at the end, over which the rate falls to 0; 1 is a whole cosine or a whole line.
              * @default 0.2
              */
-            decay_fraction: number;
+            decay_fraction?: number;
             /**
              * Decoder Rows
              * @description `unit-norm` keeps every decoder row at norm 1, gradients along the rows removed.
              * @default free
              * @enum {string}
              */
-            decoder_rows: "free" | "unit-norm";
+            decoder_rows?: "free" | "unit-norm";
             /**
              * Kind
              * @description `adafactor` needs about half of Adam's memory: it keeps no moments, only row and column means of squares.
              * @default adam
              * @enum {string}
              */
-            kind: "adam" | "adamw" | "adafactor";
+            kind?: "adam" | "adamw" | "adafactor";
             /**
              * Lr
              * @description In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale.
              * @default 0.004
              */
-            lr: number;
+            lr?: number;
             /**
              * Schedule
              * @description How the rate falls to 0 over the last `decay_fraction` of the steps; `constant`: it does not.
              * @default linear
              * @enum {string}
              */
-            schedule: "constant" | "linear" | "cosine";
+            schedule?: "constant" | "linear" | "cosine";
             /**
              * Warmup Steps
              * @description Linear from 0; counted in optimiser steps.
              * @default 10
              */
-            warmup_steps: number;
+            warmup_steps?: number;
             /**
              * Weight Decay
              * @description Of AdamW and Adafactor: each step takes this times the rate off all weights but biases and thresholds.
              * @default 0
              */
-            weight_decay: number;
+            weight_decay?: number;
         };
         /** OptimizerSpec */
         OptimizerSpecInput: {
@@ -3224,58 +4225,78 @@ export interface components {
              *       0.999
              *     ]
              */
-            betas: number[];
+            betas?: number[];
             /**
              * Clip Norm
              * @description Bound on the norm of each coder's gradient, in units of its layer.
              * @default null
              */
-            clip_norm: number | null;
+            clip_norm?: number | null;
             /**
              * Decay Fraction
              * @description Share of the steps, at the end, over which the rate falls to 0; 1 is a whole cosine or a whole line.
              * @default 0.2
              */
-            decay_fraction: number;
+            decay_fraction?: number;
             /**
              * Decoder Rows
              * @description `unit-norm` keeps every decoder row at norm 1, gradients along the rows removed.
              * @default free
              * @enum {string}
              */
-            decoder_rows: "free" | "unit-norm";
+            decoder_rows?: "free" | "unit-norm";
             /**
              * Kind
              * @description `adafactor` needs about half of Adam's memory: it keeps no moments, only row and column means of squares.
              * @default adam
              * @enum {string}
              */
-            kind: "adam" | "adamw" | "adafactor";
+            kind?: "adam" | "adamw" | "adafactor";
             /**
              * Lr
              * @description In units of each layer's activations: one rate serves layers whose inputs and outputs differ in scale.
              * @default 0.004
              */
-            lr: number;
+            lr?: number;
             /**
              * Schedule
              * @description How the rate falls to 0 over the last `decay_fraction` of the steps; `constant`: it does not.
              * @default linear
              * @enum {string}
              */
-            schedule: "constant" | "linear" | "cosine";
+            schedule?: "constant" | "linear" | "cosine";
             /**
              * Warmup Steps
              * @description Linear from 0; counted in optimiser steps.
              * @default 10
              */
-            warmup_steps: number;
+            warmup_steps?: number;
             /**
              * Weight Decay
              * @description Of AdamW and Adafactor: each step takes this times the rate off all weights but biases and thresholds.
              * @default 0
              */
-            weight_decay: number;
+            weight_decay?: number;
+        };
+        /** Page[AuditView] */
+        Page_AuditView_: {
+            /** Items */
+            items: components["schemas"]["AuditView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
+        };
+        /** Page[BatchView] */
+        Page_BatchView_: {
+            /** Items */
+            items: components["schemas"]["BatchView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
         };
         /** Page[CoderView] */
         Page_CoderView_: {
@@ -3317,10 +4338,60 @@ export interface components {
              */
             next_cursor: string | null;
         };
+        /** Page[KeyView] */
+        Page_KeyView_: {
+            /** Items */
+            items: components["schemas"]["KeyView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
+        };
         /** Page[ModelView] */
         Page_ModelView_: {
             /** Items */
             items: components["schemas"]["ModelView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
+        };
+        /** Page[PartView] */
+        Page_PartView_: {
+            /** Items */
+            items: components["schemas"]["PartView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
+        };
+        /** Page[ProjectView] */
+        Page_ProjectView_: {
+            /** Items */
+            items: components["schemas"]["ProjectView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
+        };
+        /** Page[UploadView] */
+        Page_UploadView_: {
+            /** Items */
+            items: components["schemas"]["UploadView"][];
+            /**
+             * Next Cursor
+             * @description pass it as `cursor` for the next page; null at the end
+             */
+            next_cursor: string | null;
+        };
+        /** Page[UserView] */
+        Page_UserView_: {
+            /** Items */
+            items: components["schemas"]["UserView"][];
             /**
              * Next Cursor
              * @description pass it as `cursor` for the next page; null at the end
@@ -3337,7 +4408,7 @@ export interface components {
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3345,7 +4416,8 @@ export interface components {
             kind: "parquet";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
@@ -3359,7 +4431,7 @@ export interface components {
              * @description The name of the field, or column, that holds a document's text.
              * @default text
              */
-            field: string;
+            field?: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3367,7 +4439,8 @@ export interface components {
             kind: "parquet";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
         };
@@ -3383,6 +4456,46 @@ export interface components {
             /** Name */
             name: string;
         };
+        /**
+         * PartView
+         * @description A part that is missing, and where to PUT it.
+         */
+        PartView: {
+            /** File */
+            file: string;
+            /**
+             * Number
+             * @description From 1.
+             */
+            number: number;
+            /** Offset */
+            offset: number;
+            /**
+             * Size
+             * @description The link takes exactly so many bytes.
+             */
+            size: number;
+            /**
+             * Url
+             * @description Presigned; valid for 15 minutes.
+             */
+            url: string;
+        };
+        /** PasswordChange */
+        PasswordChange: {
+            /**
+             * New Password
+             * Format: password
+             * @description 12 to 1024 characters, 5 of them different
+             */
+            new_password: string;
+            /**
+             * Password
+             * Format: password
+             * @description The present one.
+             */
+            password: string;
+        };
         /** PatchSpec */
         PatchSpec: {
             /**
@@ -3395,7 +4508,7 @@ export interface components {
              * @description What stands first in both: `none`, `bos` (the tokenizer's own), or a token's text.
              * @default none
              */
-            bos: string;
+            bos?: string;
             /** Clean */
             clean: string;
             /**
@@ -3408,13 +4521,13 @@ export interface components {
              * @default denoising
              * @enum {string}
              */
-            direction: "denoising" | "noising";
+            direction?: "denoising" | "noising";
             /**
              * Head Positions
              * @description Whether heads are patched at one position at a time; else at all of them together.
              * @default false
              */
-            head_positions: boolean;
+            head_positions?: boolean;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3430,7 +4543,7 @@ export interface components {
              * @default logit-difference
              * @enum {string}
              */
-            metric: "logit-difference" | "probability" | "kl";
+            metric?: "logit-difference" | "probability" | "kl";
             /**
              * Model
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -3445,13 +4558,13 @@ export interface components {
              *       "head.out"
              *     ]
              */
-            places: ("resid" | "attn.out" | "mlp.out" | "head.out" | "head.pattern" | "head.value")[];
+            places?: ("resid" | "attn.out" | "mlp.out" | "head.out" | "head.pattern" | "head.value")[];
             /**
              * Prompts Per Batch
              * @description Affects speed and memory only.
              * @default 16
              */
-            prompts_per_batch: number;
+            prompts_per_batch?: number;
             /**
              * Wrong
              * @description The token whose logit is subtracted; if not given, the most likely one after `corrupt`.
@@ -3465,13 +4578,13 @@ export interface components {
              * @description One token, written as it would follow the prompt; if not given, the most likely one after `clean`.
              * @default null
              */
-            answer: string | null;
+            answer?: string | null;
             /**
              * Bos
              * @description What stands first in both: `none`, `bos` (the tokenizer's own), or a token's text.
              * @default none
              */
-            bos: string;
+            bos?: string;
             /** Clean */
             clean: string;
             /**
@@ -3484,13 +4597,13 @@ export interface components {
              * @default denoising
              * @enum {string}
              */
-            direction: "denoising" | "noising";
+            direction?: "denoising" | "noising";
             /**
              * Head Positions
              * @description Whether heads are patched at one position at a time; else at all of them together.
              * @default false
              */
-            head_positions: boolean;
+            head_positions?: boolean;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3501,13 +4614,13 @@ export interface components {
              * @description All of them if not given.
              * @default null
              */
-            layers: number[] | null;
+            layers?: number[] | null;
             /**
              * Metric
              * @default logit-difference
              * @enum {string}
              */
-            metric: "logit-difference" | "probability" | "kl";
+            metric?: "logit-difference" | "probability" | "kl";
             /**
              * Model
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -3522,19 +4635,19 @@ export interface components {
              *       "head.out"
              *     ]
              */
-            places: ("resid" | "attn.out" | "mlp.out" | "head.out" | "head.pattern" | "head.value")[];
+            places?: ("resid" | "attn.out" | "mlp.out" | "head.out" | "head.pattern" | "head.value")[];
             /**
              * Prompts Per Batch
              * @description Affects speed and memory only.
              * @default 16
              */
-            prompts_per_batch: number;
+            prompts_per_batch?: number;
             /**
              * Wrong
              * @description The token whose logit is subtracted; if not given, the most likely one after `corrupt`.
              * @default null
              */
-            wrong: string | null;
+            wrong?: string | null;
         };
         /**
          * Path
@@ -3569,22 +4682,22 @@ export interface components {
              * Features
              * @default null
              */
-            features: number[] | null;
+            features?: number[] | null;
             /**
              * Layers
              * @default null
              */
-            layers: number[] | null;
+            layers?: number[] | null;
             /**
              * Positions
              * @default null
              */
-            positions: number[] | null;
+            positions?: number[] | null;
             /**
              * Types
              * @default null
              */
-            types: ("token" | "position" | "feature" | "error" | "bias" | "logit")[] | null;
+            types?: ("token" | "position" | "feature" | "error" | "bias" | "logit")[] | null;
         };
         /**
          * PathsSpec
@@ -3610,7 +4723,7 @@ export interface components {
              * Paths
              * @default 50
              */
-            paths: number;
+            paths?: number;
             /**
              * Root
              * @description What paths lead to; left out, the logit of the most probable target.
@@ -3621,13 +4734,13 @@ export interface components {
              * @description Each is met by some node of every path, its root apart.
              * @default []
              */
-            through: components["schemas"]["PathFilter"][];
+            through?: components["schemas"]["PathFilter"][];
             /**
              * Through Features
              * @description Only paths on which a feature stands between leaf and root.
              * @default false
              */
-            through_features: boolean;
+            through_features?: boolean;
         };
         /**
          * PathsSpec
@@ -3649,30 +4762,30 @@ export interface components {
              * @description Edges of a path at most; null: any number.
              * @default null
              */
-            max_length: number | null;
+            max_length?: number | null;
             /**
              * Paths
              * @default 50
              */
-            paths: number;
+            paths?: number;
             /**
              * Root
              * @description What paths lead to; left out, the logit of the most probable target.
              * @default null
              */
-            root: (components["schemas"]["FeatureRootInput"] | components["schemas"]["LogitRootInput"]) | null;
+            root?: (components["schemas"]["FeatureRootInput"] | components["schemas"]["LogitRootInput"]) | null;
             /**
              * Through
              * @description Each is met by some node of every path, its root apart.
              * @default []
              */
-            through: components["schemas"]["PathFilterInput"][];
+            through?: components["schemas"]["PathFilterInput"][];
             /**
              * Through Features
              * @description Only paths on which a feature stands between leaf and root.
              * @default false
              */
-            through_features: boolean;
+            through_features?: boolean;
         };
         /** PathStep */
         PathStep: {
@@ -3688,6 +4801,85 @@ export interface components {
              * @description |edge| over the sum of |edges| into the next node.
              */
             share?: number | null;
+        };
+        /**
+         * Permission
+         * @description What a route asks for: `resource:action`. Whoever was not given it is refused.
+         * @enum {string}
+         */
+        Permission: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "secret:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
+        /**
+         * Permission
+         * @description What a route asks for: `resource:action`. Whoever was not given it is refused.
+         * @enum {string}
+         */
+        PermissionInput: "lab:read" | "project:read" | "member:read" | "record:read" | "job:read" | "key:create" | "job:submit" | "job:cancel" | "job:manage" | "member:manage" | "key:manage" | "secret:manage" | "audit:read" | "user:manage" | "project:manage" | "lab:manage" | "lab:audit";
+        /** PipelineEstimate */
+        PipelineEstimate: {
+            /**
+             * Jobs
+             * @description Each behind those it waits for.
+             */
+            jobs: {
+                [key: string]: components["schemas"]["PlannedJob"];
+            };
+        };
+        /**
+         * PipelineRequest
+         * @description The body of `POST /api/v1/pipelines`: jobs by name, which refer to each other by `jobs/{name}`.
+         *
+         *     Where a job trains several coders a layer, `jobs/{name}/{variant}` are those of one name.
+         */
+        PipelineRequest: {
+            /** Jobs */
+            jobs: {
+                [key: string]: components["schemas"]["JobRequestInput"];
+            };
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+        };
+        /**
+         * PlannedJob
+         * @description A job of a pipeline, before it is submitted.
+         */
+        PlannedJob: {
+            /**
+             * Depends On
+             * @description Names of the jobs that it will wait for.
+             */
+            depends_on: string[];
+            estimate: components["schemas"]["EstimateView"];
+        };
+        /** PoolView */
+        PoolView: {
+            /**
+             * At
+             * @description When that was; null until it has looked.
+             */
+            at: string | null;
+            /**
+             * Busy
+             * @description Of these, those that were given a job.
+             */
+            busy: number;
+            /**
+             * Pool
+             * @enum {string}
+             */
+            pool: "train" | "circuits";
+            /**
+             * Waiting
+             * @description Jobs, as the scheduler last counted them.
+             */
+            waiting: number;
+            /**
+             * Workers
+             * @description That live and take work.
+             */
+            workers: number;
         };
         /**
          * Problem
@@ -3752,6 +4944,116 @@ export interface components {
             unit: string;
         };
         /**
+         * ProjectChange
+         * @description What is not given stays as it is.
+         */
+        ProjectChange: {
+            /**
+             * Weight
+             * @default null
+             */
+            weight?: number | null;
+        };
+        /** ProjectRequest */
+        ProjectRequest: {
+            /**
+             * Admin
+             * @description The name of the person who is its first admin.
+             * @default null
+             */
+            admin?: string | null;
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+            /**
+             * Weight
+             * @description Its share of the workers against that of other projects.
+             * @default 1
+             */
+            weight?: number;
+        };
+        /** ProjectRole */
+        ProjectRole: {
+            /** Project */
+            project: string;
+            /**
+             * Project Id
+             * Format: uuid
+             */
+            project_id: string;
+            role: components["schemas"]["Role"];
+        };
+        /**
+         * ProjectShare
+         * @description What a project may have of the workers, and what it had.
+         */
+        ProjectShare: {
+            /**
+             * In Flight
+             * @description Jobs that workers have.
+             */
+            in_flight: number;
+            /**
+             * Max In Flight
+             * @description Its quota; null without one, and of projects that are not yours.
+             */
+            max_in_flight: number | null;
+            /** Max Stored Bytes */
+            max_stored_bytes: number | null;
+            /** Project */
+            project: string;
+            /**
+             * Share
+             * @description Its weight over that of all projects.
+             */
+            share: number;
+            /**
+             * Stored Bytes
+             * @description Of its published files; null of projects that are not yours.
+             */
+            stored_bytes: number | null;
+            /**
+             * Used S
+             * @description Worker-seconds, the running jobs' included, each counting half after seven days.
+             */
+            used_s: number;
+            /**
+             * Used Share
+             * @description Of what all projects used.
+             */
+            used_share: number;
+            /**
+             * Waiting
+             * @description Jobs, as the scheduler last counted them.
+             */
+            waiting: number;
+            /** Weight */
+            weight: number;
+        };
+        /** ProjectView */
+        ProjectView: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Members */
+            members: number;
+            /** Name */
+            name: string;
+            /** @description Yours. */
+            role: components["schemas"]["Role"] | null;
+            /** Weight */
+            weight: number;
+        };
+        /**
          * PydocSource
          * @description Docstrings of installed Python packages, read by `ast`: nothing is imported or run.
          */
@@ -3771,7 +5073,7 @@ export interface components {
              *       "sqlalchemy"
              *     ]
              */
-            packages: string[];
+            packages?: string[];
         };
         /**
          * PydocSource
@@ -3793,7 +5095,86 @@ export interface components {
              *       "sqlalchemy"
              *     ]
              */
-            packages: string[];
+            packages?: string[];
+        };
+        /** QKSpec */
+        QKSpec: {
+            /**
+             * Against
+             * @description Another such position: the score of `key` less that of this one, which is what the softmax goes by.
+             */
+            against?: number | null;
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * Head
+             * @description such as `L5H3`
+             */
+            head: string;
+            /**
+             * Key
+             * @description The position that is attended to: the query's own, or one before it.
+             */
+            key: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "qk";
+            /**
+             * Query
+             * @description The position that attends.
+             */
+            query: number;
+            /**
+             * Top
+             * @description Pairs, and nodes of either side, told one by one, by |weight|.
+             * @default 500
+             */
+            top?: number;
+        };
+        /** QKSpec */
+        QKSpecInput: {
+            /**
+             * Against
+             * @description Another such position: the score of `key` less that of this one, which is what the softmax goes by.
+             * @default null
+             */
+            against?: number | null;
+            /**
+             * Graph
+             * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
+             */
+            graph: string;
+            /**
+             * Head
+             * @description such as `L5H3`
+             */
+            head: string;
+            /**
+             * Key
+             * @description The position that is attended to: the query's own, or one before it.
+             */
+            key: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "qk";
+            /**
+             * Query
+             * @description The position that attends.
+             */
+            query: number;
+            /**
+             * Top
+             * @description Pairs, and nodes of either side, told one by one, by |weight|.
+             * @default 500
+             */
+            top?: number;
         };
         /**
          * ReLU
@@ -3817,6 +5198,105 @@ export interface components {
              */
             kind: "relu";
         };
+        /**
+         * Requests
+         * @description What a worker must have, where that is not what is worked out from the spec.
+         */
+        Requests: {
+            /** Cpus */
+            cpus?: number | null;
+            /**
+             * Gpu Memory Bytes
+             * @description On a worker with a GPU, in place of the estimate.
+             */
+            gpu_memory_bytes?: number | null;
+            /**
+             * Gpus
+             * @description 1 for a worker with a GPU. A worker has one or none; without this, either will do.
+             */
+            gpus?: number | null;
+            /**
+             * Memory Bytes
+             * @description Of the machine; on a worker without a GPU in place of the estimate.
+             */
+            memory_bytes?: number | null;
+        };
+        /**
+         * Requests
+         * @description What a worker must have, where that is not what is worked out from the spec.
+         */
+        RequestsInput: {
+            /**
+             * Cpus
+             * @default null
+             */
+            cpus?: number | null;
+            /**
+             * Gpu Memory Bytes
+             * @description On a worker with a GPU, in place of the estimate.
+             * @default null
+             */
+            gpu_memory_bytes?: number | null;
+            /**
+             * Gpus
+             * @description 1 for a worker with a GPU. A worker has one or none; without this, either will do.
+             * @default null
+             */
+            gpus?: number | null;
+            /**
+             * Memory Bytes
+             * @description Of the machine; on a worker without a GPU in place of the estimate.
+             * @default null
+             */
+            memory_bytes?: number | null;
+        };
+        /**
+         * Role
+         * @description Of a person in a project. Each may do what those before it may.
+         * @enum {string}
+         */
+        Role: "viewer" | "member" | "maintainer" | "admin";
+        /**
+         * Role
+         * @description Of a person in a project. Each may do what those before it may.
+         * @enum {string}
+         */
+        RoleInput: "viewer" | "member" | "maintainer" | "admin";
+        /**
+         * SecretName
+         * @description The environment variable under which a runner finds it. There are as many as there are uses.
+         * @enum {string}
+         */
+        SecretName: "HF_TOKEN";
+        /**
+         * SecretRequest
+         * @description The body of `PUT /api/v1/secrets/{name}`.
+         */
+        SecretRequest: {
+            /**
+             * Value
+             * Format: password
+             * @description 8 to 4096 characters of printable ASCII, as a header takes them
+             */
+            value: string;
+        };
+        /**
+         * SecretView
+         * @description Its value is never shown.
+         */
+        SecretView: {
+            name: components["schemas"]["SecretName"];
+            /**
+             * Set At
+             * Format: date-time
+             */
+            set_at: string;
+            /**
+             * User
+             * @description Who set it.
+             */
+            user: string | null;
+        };
         /** Selection */
         Selection: {
             /**
@@ -3834,26 +5314,119 @@ export interface components {
              * @default influence
              * @constant
              */
-            rule: "influence";
+            rule?: "influence";
             /**
              * Selected
              * @description Of these, features whose incoming edges were computed.
              */
             selected: number;
         };
-        /** SessionRequest */
-        SessionRequest: {
-            /** Key */
-            key: string;
+        /** SessionChange */
+        SessionChange: {
+            /**
+             * Project
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            project: string;
         };
-        /** SessionView */
+        /**
+         * SessionRequest
+         * @description Sign in: with a key, or with a name and its password.
+         */
+        SessionRequest: {
+            /**
+             * Key
+             * @default null
+             */
+            key?: string | null;
+            /**
+             * Name
+             * @default null
+             */
+            name?: string | null;
+            /**
+             * Password
+             * @default null
+             */
+            password?: string | null;
+        };
+        /**
+         * SessionView
+         * @description Who is asking, and what they may do in the project they act in.
+         */
         SessionView: {
+            /**
+             * Admin
+             * @description Of the platform.
+             */
+            admin: boolean;
+            /** Display Name */
+            display_name: string | null;
             /** Expires At */
             expires_at: string | null;
-            /** Key Name */
-            key_name: string;
-            /** Project */
-            project: string;
+            /** Key Id */
+            key_id: string | null;
+            /**
+             * Key Name
+             * @description Null where the person signed in with a password.
+             */
+            key_name: string | null;
+            /** Permissions */
+            permissions: components["schemas"]["Permission"][];
+            /**
+             * Project
+             * @description Null where the person is in no project, or no longer in the one they acted in.
+             */
+            project: string | null;
+            /** Project Id */
+            project_id: string | null;
+            /**
+             * Projects
+             * @description That `PATCH /api/v1/session` can change to; of a key, its own alone.
+             */
+            projects: components["schemas"]["ProjectRole"][];
+            /** @description In the project. */
+            role: components["schemas"]["Role"] | null;
+            /**
+             * User
+             * @description Name of the person; null where a key of the project's own speaks.
+             */
+            user: string | null;
+            /** User Id */
+            user_id: string | null;
+        };
+        /**
+         * Standing
+         * @description Where a waiting job stands, as the scheduler last saw it.
+         */
+        Standing: {
+            /**
+             * At
+             * Format: date-time
+             * @description When the scheduler looked; while it lives, a few seconds ago.
+             */
+            at: string;
+            /**
+             * Cause
+             * @enum {string}
+             */
+            cause: "no-worker" | "too-large" | "quota" | "kept" | "share" | "busy" | "next";
+            /**
+             * Eta S
+             * @description Seconds from now until it starts, judged by what runs and by what jobs of these kinds took; null where that
+             *     cannot be told.
+             */
+            eta_s: number | null;
+            /**
+             * Position
+             * @description Among the waiting jobs of its pool, from 1, in the order in which they would be given to workers.
+             */
+            position: number;
+            /**
+             * Reason
+             * @description Why it waits, in a sentence.
+             */
+            reason: string;
         };
         /** SteerSpec */
         SteerSpec: {
@@ -3872,7 +5445,7 @@ export interface components {
              * @description Hold attention patterns, norm scales and MLP outputs as the prompt made them, so that only direct edges act.
              * @default false
              */
-            frozen: boolean;
+            frozen?: boolean;
             /**
              * Graph
              * @description A stored graph, in place of coders and prompt: what it predicts is held against what is measured.
@@ -3890,13 +5463,13 @@ export interface components {
              * @description To generate, the most likely one each time, without and with the edits.
              * @default 0
              */
-            tokens: number;
+            tokens?: number;
             /**
              * Top
              * @description Most likely next tokens to tell.
              * @default 10
              */
-            top: number;
+            top?: number;
         };
         /** SteerSpec */
         SteerSpecInput: {
@@ -3905,7 +5478,7 @@ export interface components {
              * @description A set of coders by name or by the UUID of its training job; left out where a graph is given.
              * @default null
              */
-            coders: string | null;
+            coders?: string | null;
             /**
              * Edits
              * @description Applied in order; several of one feature act on what those before made of it.
@@ -3916,13 +5489,13 @@ export interface components {
              * @description Hold attention patterns, norm scales and MLP outputs as the prompt made them, so that only direct edges act.
              * @default false
              */
-            frozen: boolean;
+            frozen?: boolean;
             /**
              * Graph
              * @description A stored graph, in place of coders and prompt: what it predicts is held against what is measured.
              * @default null
              */
-            graph: string | null;
+            graph?: string | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -3932,19 +5505,111 @@ export interface components {
              * Prompt
              * @default null
              */
-            prompt: string | null;
+            prompt?: string | null;
             /**
              * Tokens
              * @description To generate, the most likely one each time, without and with the edits.
              * @default 0
              */
-            tokens: number;
+            tokens?: number;
             /**
              * Top
              * @description Most likely next tokens to tell.
              * @default 10
              */
-            top: number;
+            top?: number;
+        };
+        /** StepTime */
+        StepTime: {
+            /**
+             * At
+             * Format: date-time
+             * @description When it was measured, by the newest attempt that did.
+             */
+            at: string;
+            /** Step */
+            step: number;
+        };
+        /** SweepEstimate */
+        SweepEstimate: {
+            /** Jobs */
+            jobs: number;
+            /** @description Of the job that needs most memory. */
+            largest: components["schemas"]["EstimateView"];
+            /**
+             * Largest Step
+             * @description What that one changes.
+             */
+            largest_step: string;
+            /**
+             * Published Bytes
+             * @description Of all jobs' results; null where that is not known.
+             */
+            published_bytes: number | null;
+        };
+        /**
+         * SweepRequest
+         * @description The body of `POST /api/v1/sweeps`: a job request, and what its spec is changed to, job by job.
+         *
+         *     Every combination of the grid's values is taken, with every one of `points`.
+         */
+        SweepRequest: {
+            /**
+             * Grid
+             * @description By field, the values it takes.
+             * @default {}
+             */
+            grid?: {
+                [key: string]: components["schemas"]["JsonValueInput"][];
+            };
+            /**
+             * Max Retries
+             * @description How often a job that failed by its own fault is tried again. Lost workers and preemptions do not count.
+             * @default 0
+             */
+            max_retries?: number;
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+            /**
+             * Points
+             * @description Changes that go together.
+             * @default []
+             */
+            points?: {
+                [key: string]: components["schemas"]["JsonValueInput"];
+            }[];
+            /**
+             * Priority
+             * @default normal
+             * @enum {string}
+             */
+            priority?: "low" | "normal" | "high";
+            /**
+             * @default {
+             *       "gpus": null,
+             *       "gpu_memory_bytes": null,
+             *       "cpus": null,
+             *       "memory_bytes": null
+             *     }
+             */
+            requests?: components["schemas"]["RequestsInput"];
+            /**
+             * Reuse
+             * @description Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it.
+             * @default true
+             */
+            reuse?: boolean;
+            /** Spec */
+            spec: components["schemas"]["ImportModelSpecInput"] | components["schemas"]["BuildDatasetSpecInput"] | components["schemas"]["TrainSpecInput"] | components["schemas"]["EvaluateSpecInput"] | components["schemas"]["AttributeSpecInput"] | components["schemas"]["ImportCodersSpecInput"] | components["schemas"]["ExportCodersSpecInput"] | components["schemas"]["ImportGraphSpecInput"] | components["schemas"]["SteerSpecInput"] | components["schemas"]["FaithfulnessSpecInput"] | components["schemas"]["PatchSpecInput"] | components["schemas"]["EdgeSpecInput"] | components["schemas"]["QKSpecInput"] | components["schemas"]["MeanEdgesSpecInput"] | components["schemas"]["ConnectionsSpecInput"] | components["schemas"]["PathsSpecInput"];
+            /**
+             * Visibility
+             * @default project
+             * @enum {string}
+             */
+            visibility?: "project" | "lab";
         };
         /**
          * TextSource
@@ -3958,7 +5623,8 @@ export interface components {
             kind: "text";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
             /**
@@ -3979,7 +5645,8 @@ export interface components {
             kind: "text";
             /**
              * Path
-             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`.
+             * @description A file, or a folder of files, on the worker's disk, under one of `CLEW_IMPORT_ROOTS`; or `upload:NAME`, with the
+             *     name of a file or folder of it behind where not all is meant.
              */
             path: string;
             /**
@@ -3987,7 +5654,7 @@ export interface components {
              * @description The line that ends a document, as `<|endoftext|>`; empty for a blank line. If not given, a file is a document.
              * @default null
              */
-            separator: string | null;
+            separator?: string | null;
         };
         /** TimeRange */
         TimeRange: {
@@ -4013,7 +5680,7 @@ export interface components {
              * K
              * @default 32
              */
-            k: number;
+            k?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -4029,7 +5696,7 @@ export interface components {
              * K
              * @default 32
              */
-            k: number;
+            k?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -4042,7 +5709,7 @@ export interface components {
              * Checkpoint Every
              * @default 50
              */
-            checkpoint_every: number;
+            checkpoint_every?: number;
             /**
              * @default {
              *       "kind": "transcoder",
@@ -4060,13 +5727,13 @@ export interface components {
              *       }
              *     }
              */
-            coder: components["schemas"]["CoderSpec"];
+            coder?: components["schemas"]["CoderSpec"];
             /**
              * Coders
              * @description Several coders a layer, in place of `coder`; each is the one that it would be alone.
              * @default []
              */
-            coders: components["schemas"]["CoderVariant"][];
+            coders?: components["schemas"]["CoderVariant"][];
             /**
              * Dataset
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -4077,18 +5744,18 @@ export interface components {
              * @default float32
              * @enum {string}
              */
-            dtype: "float32" | "bfloat16";
+            dtype?: "float32" | "bfloat16";
             /**
              * Evaluate Every
              * @description Held-out FVU is measured at step 0, every so many steps, and at the end.
              * @default 50
              */
-            evaluate_every: number;
+            evaluate_every?: number;
             /**
              * Evaluate Tokens
              * @default 2048
              */
-            evaluate_tokens: number;
+            evaluate_tokens?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -4100,7 +5767,7 @@ export interface components {
              * Log Every
              * @default 5
              */
-            log_every: number;
+            log_every?: number;
             /**
              * Model
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -4126,12 +5793,12 @@ export interface components {
              *       "decoder_rows": "free"
              *     }
              */
-            optimizer: components["schemas"]["OptimizerSpec"];
+            optimizer?: components["schemas"]["OptimizerSpec"];
             /**
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /** Steps */
             steps: number;
             /**
@@ -4139,7 +5806,7 @@ export interface components {
              * @description Rounded down to whole rows of the dataset; what each text begins with is seen by the model, not by the coders.
              * @default 1024
              */
-            tokens_per_step: number;
+            tokens_per_step?: number;
         };
         /** TrainSpec */
         TrainSpecInput: {
@@ -4147,7 +5814,7 @@ export interface components {
              * Checkpoint Every
              * @default 50
              */
-            checkpoint_every: number;
+            checkpoint_every?: number;
             /**
              * @default {
              *       "kind": "transcoder",
@@ -4167,13 +5834,13 @@ export interface components {
              *       }
              *     }
              */
-            coder: components["schemas"]["CoderSpecInput"];
+            coder?: components["schemas"]["CoderSpecInput"];
             /**
              * Coders
              * @description Several coders a layer, in place of `coder`; each is the one that it would be alone.
              * @default []
              */
-            coders: components["schemas"]["CoderVariantInput"][];
+            coders?: components["schemas"]["CoderVariantInput"][];
             /**
              * Dataset
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -4184,18 +5851,18 @@ export interface components {
              * @default float32
              * @enum {string}
              */
-            dtype: "float32" | "bfloat16";
+            dtype?: "float32" | "bfloat16";
             /**
              * Evaluate Every
              * @description Held-out FVU is measured at step 0, every so many steps, and at the end.
              * @default 50
              */
-            evaluate_every: number;
+            evaluate_every?: number;
             /**
              * Evaluate Tokens
              * @default 2048
              */
-            evaluate_tokens: number;
+            evaluate_tokens?: number;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
@@ -4207,7 +5874,7 @@ export interface components {
              * Log Every
              * @default 5
              */
-            log_every: number;
+            log_every?: number;
             /**
              * Model
              * @description a UUID, or a name: your newest thing of that name, else the newest that others show you
@@ -4234,12 +5901,12 @@ export interface components {
              *       "decoder_rows": "free"
              *     }
              */
-            optimizer: components["schemas"]["OptimizerSpecInput"];
+            optimizer?: components["schemas"]["OptimizerSpecInput"];
             /**
              * Seed
              * @default 0
              */
-            seed: number;
+            seed?: number;
             /** Steps */
             steps: number;
             /**
@@ -4247,7 +5914,213 @@ export interface components {
              * @description Rounded down to whole rows of the dataset; what each text begins with is seen by the model, not by the coders.
              * @default 1024
              */
-            tokens_per_step: number;
+            tokens_per_step?: number;
+        };
+        /** UploadDetail */
+        UploadDetail: {
+            /** Completed At */
+            completed_at: string | null;
+            /** Contents */
+            contents: components["schemas"]["UploadFileView"][];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description It is deleted after this, unless a job that has not ended needs it. Asking for links puts it off.
+             */
+            expires_at: string;
+            /** Files */
+            files: number;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            /**
+             * Ref
+             * @description What a job's `path` takes to mean it.
+             */
+            ref: string;
+            /**
+             * Size
+             * @description Bytes of all files.
+             */
+            size: number;
+            /**
+             * State
+             * @description Jobs can name it once it is `complete`.
+             * @enum {string}
+             */
+            state: "open" | "complete";
+            /** User */
+            user: string | null;
+        };
+        /** UploadFile */
+        UploadFileInput: {
+            /**
+             * Name
+             * @description relative, `/`-separated, without `..`
+             */
+            name: string;
+            /**
+             * Sha256
+             * @description sha256, hex
+             */
+            sha256: string;
+            /** Size */
+            size: number;
+        };
+        /** UploadFileView */
+        UploadFileView: {
+            /** Name */
+            name: string;
+            /** Sha256 */
+            sha256: string;
+            /** Size */
+            size: number;
+        };
+        /**
+         * UploadRequest
+         * @description The body of `POST /api/v1/uploads`. The same again is the same upload, with the parts that it has.
+         */
+        UploadRequest: {
+            /** Files */
+            files: components["schemas"]["UploadFileInput"][];
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+        };
+        /** UploadView */
+        UploadView: {
+            /** Completed At */
+            completed_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description It is deleted after this, unless a job that has not ended needs it. Asking for links puts it off.
+             */
+            expires_at: string;
+            /** Files */
+            files: number;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Name */
+            name: string;
+            /** Project */
+            project: string;
+            /**
+             * Size
+             * @description Bytes of all files.
+             */
+            size: number;
+            /**
+             * State
+             * @description Jobs can name it once it is `complete`.
+             * @enum {string}
+             */
+            state: "open" | "complete";
+            /** User */
+            user: string | null;
+        };
+        /**
+         * UserChange
+         * @description What is not given stays as it is.
+         */
+        UserChange: {
+            /**
+             * Admin
+             * @default null
+             */
+            admin?: boolean | null;
+            /**
+             * Disabled
+             * @description Ends every session and every key of theirs at once; their keys are good again if they come back.
+             * @default null
+             */
+            disabled?: boolean | null;
+            /**
+             * Display Name
+             * @default null
+             */
+            display_name?: string | null;
+            /**
+             * Password
+             * @description Ends their sessions.
+             * @default null
+             */
+            password?: string | null;
+        };
+        /**
+         * UserRequest
+         * @description A person new to the lab.
+         */
+        UserRequest: {
+            /**
+             * Admin
+             * @description Of the platform: its people, projects and workers; no project's data.
+             * @default false
+             */
+            admin?: boolean;
+            /**
+             * Display Name
+             * @description The name itself, if not given.
+             * @default null
+             */
+            display_name?: string | null;
+            /**
+             * Name
+             * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
+             */
+            name: string;
+            /**
+             * Password
+             * @description Without one, only keys open the lab.
+             * @default null
+             */
+            password?: string | null;
+        };
+        /** UserView */
+        UserView: {
+            /** Admin */
+            admin: boolean;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Disabled */
+            disabled: boolean;
+            /** Display Name */
+            display_name: string;
+            /** Has Password */
+            has_password: boolean;
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Name */
+            name: string;
+            /** Projects */
+            projects: components["schemas"]["ProjectRole"][];
         };
         /** WorkerFit */
         WorkerFit: {
@@ -4272,13 +6145,21 @@ export interface components {
         WorkerView: {
             /** Beat Age S */
             beat_age_s: number;
+            /**
+             * Cpus
+             * @description 0 where that is not known.
+             */
+            cpus: number;
             /** Device */
             device: string;
             /** Draining */
             draining: boolean;
             /** Job Id */
             job_id: string | null;
-            /** Memory Bytes */
+            /**
+             * Memory Bytes
+             * @description Of its GPU, else of its machine; 0 where that is not known.
+             */
             memory_bytes: number;
             /** Name */
             name: string;
@@ -4297,6 +6178,340 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_audit: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description items on a page */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AuditView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_batches: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description only these */
+                kind?: ("sweep" | "pipeline") | null;
+                /** @description items on a page */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_BatchView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_one_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_whole_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_whole_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                batch_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_coders: {
         parameters: {
             query?: {
@@ -4328,6 +6543,15 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4377,6 +6601,15 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4449,6 +6682,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The request is not valid */
             422: {
                 headers: {
@@ -4491,6 +6733,15 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4605,6 +6856,162 @@ export interface operations {
             };
         };
     };
+    estimate_pipeline: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PipelineRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PipelineEstimate"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimate_sweep: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SweepEstimate"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_graphs: {
         parameters: {
             query?: {
@@ -4634,6 +7041,15 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4683,6 +7099,15 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4748,6 +7173,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such thing, or not visible to you */
             404: {
                 headers: {
@@ -4806,13 +7240,64 @@ export interface operations {
             };
         };
     };
+    get_liveness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    get_readiness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description A component is down; the answer says which */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
     list_jobs: {
         parameters: {
             query?: {
+                /** @description of this sweep or pipeline of the project */
+                batch?: string | null;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
                 /** @description any of these kinds */
-                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "mean-edges" | "connections" | "paths")[] | null;
+                kind?: ("import-model" | "build-dataset" | "train" | "evaluate" | "attribute" | "import-coders" | "export-coders" | "import-graph" | "steer" | "faithfulness" | "patch" | "edge" | "qk" | "mean-edges" | "connections" | "paths")[] | null;
                 /** @description items on a page */
                 limit?: number;
                 /** @description any of these states */
@@ -4835,6 +7320,15 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4990,6 +7484,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such thing, or not visible to you */
             404: {
                 headers: {
@@ -5048,6 +7551,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such thing, or not visible to you */
             404: {
                 headers: {
@@ -5079,7 +7591,10 @@ export interface operations {
     };
     cancel_job: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description and all jobs behind it */
+                with_dependents?: boolean;
+            };
             header?: never;
             path: {
                 job_id: string;
@@ -5188,6 +7703,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such thing, or not visible to you */
             404: {
                 headers: {
@@ -5250,6 +7774,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such thing, or not visible to you */
             404: {
                 headers: {
@@ -5261,6 +7794,493 @@ export interface operations {
             };
             /** @description The request is not valid */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_job: {
+        parameters: {
+            query?: {
+                /** @description and jobs that waited for it in vain */
+                with_dependents?: boolean;
+            };
+            header?: {
+                /** @description printable ASCII; the same key with the same body gives the same job */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The job that this key made before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_step_times: {
+        parameters: {
+            query?: {
+                max_points?: number;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StepTime"][];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_keys: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description items on a page */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_KeyView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KeyRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewKeyView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewKeyView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_lab: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5315,6 +8335,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The request is not valid */
             422: {
                 headers: {
@@ -5357,6 +8386,940 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    submit_pipeline: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description printable ASCII; the same key with the same body gives the same job */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PipelineRequest"];
+            };
+        };
+        responses: {
+            /** @description What this key made before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_projects: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description items on a page */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ProjectView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProjectRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_project: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProjectChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_members: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberView"][];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    add_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MemberRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project_id: string;
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MemberChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_secrets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretView"][];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: components["schemas"]["SecretName"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SecretRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_secret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: components["schemas"]["SecretName"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5420,6 +9383,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description A server that Clew needs does not answer */
             503: {
                 headers: {
@@ -5462,6 +9434,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The request is too large */
             413: {
                 headers: {
@@ -5482,6 +9463,15 @@ export interface operations {
             };
             /** @description The request is not valid */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This was asked for too often */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5545,6 +9535,178 @@ export interface operations {
             };
         };
     };
+    change_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SessionChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_password: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This was asked for too often */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     stream_changes: {
         parameters: {
             query?: {
@@ -5579,8 +9741,879 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such thing, or not visible to you */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    submit_sweep: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description printable ASCII; the same key with the same body gives the same job */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SweepRequest"];
+            };
+        };
+        responses: {
+            /** @description What this key made before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_uploads: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description items on a page */
+                limit?: number;
+                /** @description only those of this name */
+                name?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_UploadView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    announce_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UploadRequest"];
+            };
+        };
+        responses: {
+            /** @description The upload of the same files, as far as it is there */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    remove_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    complete_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadDetail"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_upload_parts: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description items on a page */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_PartView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_users: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                /** @description items on a page */
+                limit?: number;
+                /** @description only the one of this name */
+                name?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_UserView_"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_user: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserView"];
+                };
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request contradicts the present state */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type than is understood */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5628,6 +10661,80 @@ export interface operations {
             };
             /** @description A valid API key is required */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A server that Clew needs does not answer */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drain_worker: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A valid API key is required */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Your key does not allow this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such thing, or not visible to you */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is not valid */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

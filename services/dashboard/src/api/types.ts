@@ -6,10 +6,29 @@ type Schemas = components["schemas"];
 export type Problem = Schemas["Problem"];
 export type JobSummary = Schemas["JobSummary"];
 export type JobView = Schemas["JobView"];
+export type LinkedJob = Schemas["LinkedJob"];
+export type BatchView = Schemas["BatchView"];
 export type JobRequest = Schemas["JobRequest"];
 export type FeatureEdit = Schemas["FeatureEditInput"];
-/** What the page asks of a steering; the rest has defaults. */
-export type SteerSpec = Pick<Schemas["SteerSpecInput"], "kind" | "graph" | "edits" | "tokens">;
+export type SteerSpec = Schemas["SteerSpecInput"];
+export type ExportFormat = Schemas["ExportCodersSpecInput"]["format"];
+export type Standing = Schemas["Standing"];
+export type PoolView = Schemas["PoolView"];
+export type ProjectShare = Schemas["ProjectShare"];
+export type Role = Schemas["Role"];
+export type Permission = Schemas["Permission"];
+export type KeyView = Schemas["KeyView"];
+export type NewKeyView = Schemas["NewKeyView"];
+export type KeyRequest = Schemas["KeyRequest"];
+export type MemberView = Schemas["MemberView"];
+export type MemberRequest = Schemas["MemberRequest"];
+export type ProjectView = Schemas["ProjectView"];
+export type ProjectRequest = Schemas["ProjectRequest"];
+export type UserView = Schemas["UserView"];
+export type UserRequest = Schemas["UserRequest"];
+export type PasswordChange = Schemas["PasswordChange"];
+export type StepTime = Schemas["StepTime"];
+export type EstimateView = Schemas["EstimateView"];
 export type JobState = Schemas["JobState"];
 export type JobKind = JobSummary["kind"];
 export type ProgressView = Schemas["ProgressView"];
@@ -38,24 +57,30 @@ export interface Page<T> {
   next_cursor: string | null;
 }
 
-export const JOB_STATES: readonly JobState[] = ["queued", "dispatched", "running", "succeeded", "failed", "cancelled"];
-export const JOB_KINDS: readonly JobKind[] = [
-  "import-model",
-  "build-dataset",
-  "train",
-  "evaluate",
-  "attribute",
-  "import-coders",
-  "export-coders",
-  "import-graph",
-  "steer",
-  "faithfulness",
-  "patch",
-  "edge",
-  "mean-edges",
-  "connections",
-  "paths",
-];
+export const JOB_STATES: readonly JobState[] = ["blocked", "queued", "dispatched", "running", "succeeded", "failed", "cancelled"];
+// By kind, so that a kind which the API has and this list lacks does not compile.
+const KINDS: Record<JobKind, true> = {
+  "import-model": true,
+  "build-dataset": true,
+  train: true,
+  evaluate: true,
+  attribute: true,
+  "import-coders": true,
+  "export-coders": true,
+  "import-graph": true,
+  steer: true,
+  faithfulness: true,
+  patch: true,
+  edge: true,
+  qk: true,
+  "mean-edges": true,
+  connections: true,
+  paths: true,
+};
+export const JOB_KINDS = Object.keys(KINDS) as JobKind[];
+
+const EVERY_ROLE: Record<Role, true> = { viewer: true, member: true, maintainer: true, admin: true };
+export const ROLES = Object.keys(EVERY_ROLE) as Role[];
 
 export function isTerminal(state: JobState): boolean {
   return state === "succeeded" || state === "failed" || state === "cancelled";

@@ -9,9 +9,11 @@ interface Props {
   big?: boolean;
 }
 
+const WAITS: Partial<Record<JobState, string>> = { queued: "waiting for a worker", blocked: "waiting for other jobs" };
+
 /** How far a job is, how fast it goes and when it will be there; where it ended, for a finished one. */
 export function ProgressBar({ progress, state, label, big = false }: Props) {
-  if (!progress) return <span className="dim">{state === "queued" ? "waiting for a worker" : NONE}</span>;
+  if (!progress) return <span className="dim">{WAITS[state] ?? NONE}</span>;
   const share = progress.total > 0 ? Math.min(1, progress.done / progress.total) : 0;
   const left = big
     ? `${progress.phase} · ${short(progress.done)} of ${short(progress.total)} ${progress.unit}`

@@ -15,6 +15,9 @@ const PAGES = [
   ["/datasets", "Datasets"],
   ["/coders", "Coders"],
   ["/graphs", "Graphs"],
+  ["/compare", "Compare"],
+  ["/lab", "Lab"],
+  ["/people", "People"],
 ] as const;
 
 /** The frame around every page behind the sign-in. */
@@ -44,7 +47,8 @@ export function Shell() {
             <Account />
           </div>
         </header>
-        <main id="main" className={classes.main} tabIndex={-1}>
+        {/* It scrolls, and not every page has something in it that the keyboard reaches. */}
+        <main id="main" className={classes.main} tabIndex={0}>
           <Outlet />
         </main>
       </div>
@@ -91,19 +95,32 @@ function Account() {
       client.clear();
     },
   });
+  const act = useMutation({
+    mutationFn: (project: string) => unwrap(api.PATCH("/api/v1/session", { body: { project } })),
+    // All that is on the page, and the stream, is of the project before.
+    onSuccess: () => window.location.assign("/"),
+  });
   if (!session) return null;
+  const others = session.projects.filter(({ project }) => project !== session.project);
   return (
     <Menu position="bottom-end" width={220}>
       <Menu.Target>
         <Button variant="default" size="compact-sm" fw={500}>
-          {session.project}
+          {session.project ?? "no project"}
         </Button>
       </Menu.Target>
       <Menu.Dropdown>
         <Menu.Label>
-          key {session.key_name}
+          {session.display_name ?? `key ${session.key_name ?? ""}`}
+          {session.role && `, ${session.role}`}
           {session.expires_at && <>, session until {new Date(session.expires_at).toLocaleString()}</>}
         </Menu.Label>
+        {others.map(({ project, role }) => (
+          <Menu.Item key={project} onClick={() => act.mutate(project)}>
+            Act in {project} <span className="dim">{role}</span>
+          </Menu.Item>
+        ))}
+        <Menu.Item renderRoot={(p) => <Link to="/people" {...p} />}>People and keys</Menu.Item>
         <Menu.Item onClick={() => signOut.mutate()}>Sign out</Menu.Item>
       </Menu.Dropdown>
     </Menu>

@@ -1,7 +1,8 @@
 import { percent } from "../format";
-import { tokenOf, type Graph } from "./model";
+import { tokenOf } from "./model";
 import { NodeEntry, type Walking } from "./Neighbours";
 import classes from "./panel.module.css";
+import { PathSteps } from "./PathSteps";
 
 interface Props extends Walking {
   path: number | null;
@@ -34,7 +35,7 @@ export function OverviewPanel({ path, onPath, ...walking }: Props) {
                 onClick={() => onPath(path === i ? null : i)}
               >
                 <span className={`${classes.num} dim`}>{percent(item.score, 2)}</span>
-                <PathSteps graph={graph} index={i} />
+                <PathSteps steps={item.steps} nodeOf={(id) => graph.nodes[graph.rowOf.get(id) ?? -1]} tokenOf={(node) => tokenOf(graph, node)} />
               </button>
             </li>
           ))}
@@ -54,28 +55,5 @@ export function OverviewPanel({ path, onPath, ...walking }: Props) {
         </ul>
       </div>
     </section>
-  );
-}
-
-function PathSteps({ graph, index }: { graph: Graph; index: number }) {
-  return (
-    <span className={classes.steps}>
-      {graph.document.paths[index]?.steps.map((step, i) => {
-        const node = graph.nodes[graph.rowOf.get(step.node) ?? -1];
-        const sign = (step.edge ?? 0) < 0 ? "-" : "+";
-        return [
-          node && node.type !== "feature" ? (
-            <b key={i}>{node.label}</b>
-          ) : (
-            <span key={i} title={node && tokenOf(graph, node)}>{node?.label ?? "?"}</span>
-          ),
-          step.edge !== null && step.edge !== undefined && (
-            <span key={`${i}>`} className={classes.arrow} data-sign={sign} title={`share ${percent(step.share)}`}>
-              →
-            </span>
-          ),
-        ];
-      })}
-    </span>
   );
 }

@@ -1,13 +1,16 @@
 import { decimal, percent, token } from "../format";
-import type { Graph } from "./model";
-import classes from "./panel.module.css";
-import { siteName, type SteerResult } from "./steering";
+import classes from "./SteerOutcome.module.css";
+import type { Site, SteerResult } from "./steering";
+
+interface Props {
+  result: SteerResult;
+  nameOf: (site: Site) => string;
+}
 
 /** The text and the likeliest next tokens without the edits and with them. */
-export function SteerOutcome({ graph, result }: { graph: Graph; result: SteerResult }) {
-  const { tokens } = graph.document.summary;
+export function SteerOutcome({ result, nameOf }: Props) {
   return (
-    <>
+    <div className={classes.outcome}>
       {result.text_before !== null && result.text_after !== null && (
         <dl className={classes.texts}>
           <dt>before</dt>
@@ -25,13 +28,13 @@ export function SteerOutcome({ graph, result }: { graph: Graph; result: SteerRes
         title="activation"
         rows={result.activations.map((edited) => [
           <span key={edited.position}>
-            {siteName(graph, edited)} <small className="mono dim">{token(tokens[edited.position] ?? "")}</small>
+            {nameOf(edited)} <small className="mono dim">{token(result.tokens[edited.position] ?? "")}</small>
           </span>,
           decimal(edited.before, 2),
           decimal(edited.after, 2),
         ])}
       />
-    </>
+    </div>
   );
 }
 

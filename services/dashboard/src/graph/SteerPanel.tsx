@@ -6,13 +6,12 @@ import { useState } from "react";
 import { api, unwrap } from "../api/client";
 import { problemOf } from "../api/problem";
 import { jobQuery } from "../api/queries";
-import type { JobRequest } from "../api/types";
 import { StateChip } from "../components/StateChip";
 import { ProblemBox } from "../components/States";
 import { useJobFeed } from "../live/useJobFeed";
 import type { Graph } from "./model";
 import classes from "./panel.module.css";
-import { FIRST_VALUE, isOf, MOST_TOKENS, OPERATIONS, steerResult, steerSpec, type Operation, type Site } from "./steering";
+import { FIRST_VALUE, isOf, MOST_TOKENS, OPERATIONS, siteName, steerResult, steerSpec, type Operation, type Site } from "./steering";
 import { SteerOutcome } from "./SteerOutcome";
 
 interface Props {
@@ -39,7 +38,7 @@ export function SteerPanel({ graph, id, sites, job, onJob }: Props) {
   const submit = useMutation({
     mutationFn: () => {
       const spec = steerSpec(id, sites, { operation, value: Number(value), onward, tokens: count });
-      return unwrap(api.POST("/api/v1/jobs", { body: { spec: spec as JobRequest["spec"], priority: "normal", visibility: "project", max_retries: 0, reuse: true } }));
+      return unwrap(api.POST("/api/v1/jobs", { body: { spec } }));
     },
     onSuccess: (made) => {
       client.setQueryData(jobQuery(made.id).queryKey, made);
@@ -93,7 +92,7 @@ function Followed({ graph, job: id, sites }: { graph: Graph; job: string; sites:
   const result = steerResult(job);
   if (!job || (result && !isOf(result, sites))) return null;
   return (
-    <div className={classes.outcome} role="status" aria-label="Steering">
+    <div className={classes.followed} role="status" aria-label="Steering">
       <p>
         <StateChip state={job.state} cancelling={job.cancel_requested && job.state === "running"} />{" "}
         <Link to="/jobs/$id" params={{ id }}>
@@ -102,7 +101,7 @@ function Followed({ graph, job: id, sites }: { graph: Graph; job: string; sites:
         {job.state === "queued" && <span className="dim"> waits for a worker</span>}
       </p>
       {job.error && <ProblemBox problem={job.error} />}
-      {result && <SteerOutcome graph={graph} result={result} />}
+      {result && <SteerOutcome result={result} nameOf={(site) => siteName(graph, site)} />}
     </div>
   );
 }

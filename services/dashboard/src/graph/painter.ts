@@ -24,7 +24,7 @@ export interface Picture extends Shown {
 
 const NOTHING: Picture = { nodes: new Uint8Array(), nodeCount: 0, edges: new Int32Array(), pins: [], pinsAlone: false };
 
-/** Most edges drawn while the view moves; the rest follow when it rests. */
+/** Most edges drawn while the view is zoomed; the rest follow when it rests. */
 const MOVING_EDGES = 2000;
 const REST_MS = 120;
 const REACH_PX = 22;
@@ -42,6 +42,8 @@ export class GraphPainter {
   private moving = false;
   private frame = 0;
   private baseStale = true;
+  /** Where the view was when the lower canvas was painted; null where that shows something else than it should. */
+  private painted: View | null = null;
   private rest: ReturnType<typeof setTimeout> | undefined;
   private fitted = true;
 
@@ -125,10 +127,12 @@ export class GraphPainter {
       this.moving = false;
       this.repaint();
     }, REST_MS);
-    this.repaint();
+    this.baseStale = true;
+    this.schedule();
   }
 
   private repaint(): void {
+    this.painted = null;
     this.baseStale = true;
     this.schedule();
   }
@@ -147,6 +151,9 @@ export class GraphPainter {
   }
 
   private paintBase(): void {
+    if (this.dragged()) return;
+    this.painted = this.view;
+    this.base.style.transform = "";
     const ctx = prepare(this.base, this.size);
     if (!ctx) return;
     const scene = this.scene();
@@ -158,6 +165,14 @@ export class GraphPainter {
     if (!pinsAlone) for (const row of pins) drawRing(ctx, scene, row, this.palette.ink, 1);
     drawLogitNames(ctx, scene);
     drawNames(ctx, scene, pins);
+  }
+
+  /** Move what is painted along with the view, however much that is; what comes in at the edges waits until it rests. */
+  private dragged(): boolean {
+    const { painted, view } = this;
+    if (!this.moving || painted?.k !== view.k) return false;
+    this.base.style.transform = `translate(${view.x - painted.x}px, ${view.y - painted.y}px)`;
+    return true;
   }
 
   private paintUpper(): void {

@@ -10,12 +10,26 @@ export const FIRST_VALUE: Record<Operation, number | null> = { ablate: null, sca
 
 export interface SteerResult {
   kind: "steering";
+  prompt: string;
+  tokens: string[];
+  /** Whether attention patterns, norm scales and MLPs stayed as the prompt made them. */
+  frozen: boolean;
   next_tokens: { token: string; token_id: number; before: number; after: number }[];
   /** KL(before || after) of the next token's distribution, nats. */
   kl: number;
-  activations: { layer: number; feature: number; position: number; before: number; after: number }[];
+  activations: (Site & { before: number; after: number })[];
   text_before: string | null;
   text_after: string | null;
+  /** What the graph's edges said would move, against what did; null without a graph. */
+  prediction: { agreement: Agreement; logits: Agreement } | null;
+}
+
+/** Between predicted and measured movements; null where they do not vary. */
+export interface Agreement {
+  targets: number;
+  pearson: number | null;
+  spearman: number | null;
+  same_sign: number | null;
 }
 
 export const MOST_TOKENS = 512;

@@ -5,37 +5,42 @@ import { isTerminal, type JobSummary, type JobView, type Page } from "../api/typ
 
 export type JobPages = InfiniteData<Page<JobSummary>, string | undefined>;
 
-/** Put a changed job in its place in a list. `null`: it is not in it, or no longer belongs, so the list must be fetched. */
-export function patchPages(pages: JobPages, job: JobSummary, filter: JobFilter): JobPages | null {
+/** Put a changed job in its place in a list, or take it out where it no longer belongs; the others stay as they are. */
+export function patchPages(pages: JobPages, job: JobSummary, filter: JobFilter): JobPages {
   const listed = pages.pages.some((page) => page.items.some((item) => item.id === job.id));
   const belongs =
     (filter.state.length === 0 || filter.state.includes(job.state)) &&
-    (filter.kind.length === 0 || filter.kind.includes(job.kind));
-  if (!listed) return belongs && withinReach(pages, job) ? null : pages;
-  if (!belongs) return null;
-  return {
-    ...pages,
-    pages: pages.pages.map((page) => ({
-      ...page,
-      items: page.items.map((item) => (item.id === job.id ? job : item)),
-    })),
-  };
+    (filter.kind.length === 0 || filter.kind.includes(job.kind)) &&
+    (filter.batch === undefined || filter.batch === job.batch?.id);
+  if (!listed) return belongs ? inserted(pages, job) : pages;
+  const patched = (items: JobSummary[]) =>
+    belongs ? items.map((item) => (item.id === job.id ? job : item)) : items.filter((item) => item.id !== job.id);
+  return { ...pages, pages: pages.pages.map((page) => ({ ...page, items: patched(page.items) })) };
 }
 
-/** Whether the job would stand among the pages that are loaded; newest first. */
-function withinReach(pages: JobPages, job: JobSummary): boolean {
-  const last = pages.pages.at(-1);
-  const oldest = last?.items.at(-1);
-  return !last?.next_cursor || !oldest || Date.parse(job.created_at) >= Date.parse(oldest.created_at);
+/** Newest first: before the first older job, and at the end only where there is nothing further to load. */
+function inserted(pages: JobPages, job: JobSummary): JobPages {
+  const isOlder = (item: JobSummary) =>
+    Date.parse(item.created_at) < Date.parse(job.created_at) || (item.created_at === job.created_at && item.id < job.id);
+  const last = pages.pages.length - 1;
+  const at = pages.pages.findIndex((page) => page.items.some(isOlder));
+  const target = at >= 0 ? at : pages.pages[last]?.next_cursor === null ? last : -1;
+  if (target < 0) return pages;
+  return {
+    ...pages,
+    pages: pages.pages.map((page, i) => {
+      if (i !== target) return page;
+      const before = page.items.findIndex(isOlder);
+      const place = before < 0 ? page.items.length : before;
+      return { ...page, items: [...page.items.slice(0, place), job, ...page.items.slice(place)] };
+    }),
+  };
 }
 
 /** A job changed somewhere in the lab: show it wherever it is on the screen. */
 export function applyJob(client: QueryClient, job: JobSummary): void {
   for (const [key, pages] of client.getQueriesData<JobPages>({ queryKey: ["jobs"] })) {
-    if (!pages) continue;
-    const patched = patchPages(pages, job, key[1] as JobFilter);
-    if (patched) client.setQueryData(key, patched);
-    else void client.invalidateQueries({ queryKey: key, exact: true });
+    if (pages) client.setQueryData(key, patchPages(pages, job, key[1] as JobFilter));
   }
   const before = client.getQueryData<JobView>(["job", job.id]);
   if (before) {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import type { EventView } from "../api/types";
-import { align, EMPTY_FEED, foldEvents, groupByMetric, mergeSeries } from "./feed";
+import { EMPTY_FEED, foldEvents, mergeSeries } from "./feed";
 
 let seq = 0;
 function event(type: string, data: Record<string, unknown>, fence = 1): EventView {
@@ -14,7 +14,7 @@ describe("folding events", () => {
   test("in one batch or one by one, the result is the same", () => {
     const events = [
       metric(0, { "L00/fvu": 1 }),
-      event("log", { level: "warning", message: "slow" }),
+      event("log", { level: "warning", message: "\u001b[33mslow\u001b[0m" }),
       metric(5, { "L00/fvu": 0.8, "L01/fvu": 0.9 }),
       event("state", { state: "queued", reason: "lost" }),
       metric(5, { "L00/fvu": 0.7 }, 2),
@@ -49,22 +49,4 @@ test("live points that the stored series has already are not drawn twice", () =>
   const feed = foldEvents(EMPTY_FEED, [metric(0, { loss: 3 }), metric(10, { loss: 2 }), metric(20, { loss: 1 })]);
   const merged = mergeSeries([{ name: "loss", steps: [0, 10], values: [3, 2] }], feed);
   expect(merged).toEqual([{ name: "loss", steps: [0, 10, 20], values: [3, 2, 1] }]);
-});
-
-test("layers of one metric share a chart, in the order of layers", () => {
-  const one = (name: string) => ({ name, steps: [0], values: [1] });
-  const groups = groupByMetric([one("L10/fvu"), one("L02/fvu"), one("lr"), one("L02/heldout_fvu")]);
-  expect(groups.map((group) => [group.name, group.series.map((series) => series.label)])).toEqual([
-    ["heldout_fvu", ["L2"]],
-    ["fvu", ["L2", "L10"]],
-    ["lr", ["lr"]],
-  ]);
-});
-
-test("series measured at different steps line up on their union", () => {
-  const [group] = groupByMetric([
-    { name: "L00/x", steps: [0, 10], values: [1, 2] },
-    { name: "L01/x", steps: [10, 20], values: [3, 4] },
-  ]);
-  expect(group && align(group)).toEqual([[0, 10, 20], [1, 2, null], [null, 3, 4]]);
 });

@@ -17,17 +17,26 @@ export interface Point {
 export interface Feed {
   log: LogLine[];
   points: ReadonlyMap<string, Point[]>;
+  /** When which step was measured. */
+  moments: Moment[];
   fence: number;
 }
 
-export const EMPTY_FEED: Feed = { log: [], points: new Map(), fence: 0 };
-const LOG_LINES = 1000;
+export interface Moment {
+  step: number;
+  at: string;
+}
+
+export const EMPTY_FEED: Feed = { log: [], points: new Map(), moments: [], fence: 0 };
+const LOG_LINES = 100_000;
+const ANSI = /\u001b\[[0-9;?]*[A-Za-z]/g;
 
 export function foldEvents(feed: Feed, events: readonly EventView[]): Feed {
   const log = feed.log.slice();
   const points = new Map(feed.points);
   let fence = feed.fence;
   const touched = new Set<string>();
+  let moments = feed.moments;
   for (const event of events) {
     const line = logLine(event);
     if (line) log.push(line);
@@ -36,9 +45,12 @@ export function foldEvents(feed: Feed, events: readonly EventView[]): Feed {
       // A later attempt: what the former one measured past its checkpoint no longer counts.
       points.clear();
       touched.clear();
+      moments = [];
       fence = event.fence;
     }
     const step = Number(event.data.step);
+    if (moments === feed.moments) moments = moments.slice();
+    moments.push({ step, at: event.at });
     for (const [name, value] of Object.entries(event.data.values as Record<string, number | null>)) {
       const old = points.get(name) ?? [];
       const series = touched.has(name) ? old : old.slice();
@@ -47,7 +59,7 @@ export function foldEvents(feed: Feed, events: readonly EventView[]): Feed {
       points.set(name, series);
     }
   }
-  return { log: log.slice(-LOG_LINES), points, fence };
+  return { log: log.slice(-LOG_LINES), points, moments, fence };
 }
 
 function logLine(event: EventView): LogLine | null {
@@ -55,7 +67,7 @@ function logLine(event: EventView): LogLine | null {
   const data = event.data as Record<string, string | number | null>;
   switch (event.type) {
     case "log":
-      return line((data.level ?? "info") as LogLine["level"], String(data.message));
+      return line((data.level ?? "info") as LogLine["level"], String(data.message).replace(ANSI, ""));
     case "state":
       return line("event", data.reason ? `${data.state} (${data.reason})` : String(data.state));
     case "checkpoint":
@@ -82,42 +94,4 @@ export function mergeSeries(stored: readonly MetricSeries[], feed: Feed): Metric
     });
   }
   return [...byName.values()];
-}
-
-export interface MetricGroup {
-  name: string;
-  series: { label: string; layer: number | null; steps: number[]; values: (number | null)[] }[];
-}
-
-const LAYER = /^L(\d+)\/(.+)$/;
-
-/** `L03/fvu` and `L04/fvu` are two lines of the chart `fvu`; a name without a layer is a chart of its own. */
-export function groupByMetric(series: readonly MetricSeries[]): MetricGroup[] {
-  const groups = new Map<string, MetricGroup>();
-  for (const { name, steps, values } of series) {
-    const match = LAYER.exec(name);
-    const metric = match?.[2] ?? name;
-    const layer = match ? Number(match[1]) : null;
-    const group = groups.get(metric) ?? { name: metric, series: [] };
-    group.series.push({ label: layer === null ? metric : `L${layer}`, layer, steps, values });
-    groups.set(metric, group);
-  }
-  for (const group of groups.values()) group.series.sort((a, b) => (a.layer ?? -1) - (b.layer ?? -1));
-  const order = (name: string) => (name.includes("heldout") ? 0 : name.includes("fvu") ? 1 : name.includes("loss") ? 2 : 3);
-  return [...groups.values()].sort((a, b) => order(a.name) - order(b.name) || a.name.localeCompare(b.name));
-}
-
-/** Columns for a chart whose lines were measured at different steps: the union of the steps, null where one has none. */
-export function align(group: MetricGroup): [number[], ...(number | null)[][]] {
-  const steps = [...new Set(group.series.flatMap((series) => series.steps))].sort((a, b) => a - b);
-  const row = new Map(steps.map((step, i) => [step, i]));
-  const columns = group.series.map((series) => {
-    const column = new Array<number | null>(steps.length).fill(null);
-    series.steps.forEach((step, i) => {
-      const at = row.get(step);
-      if (at !== undefined) column[at] = series.values[i] ?? null;
-    });
-    return column;
-  });
-  return [steps, ...columns];
 }

@@ -8,15 +8,28 @@ import { useLive } from "./LiveProvider";
 const TAIL = 1000;
 const FLUSH_MS = 80;
 
+interface Start {
+  id: string;
+  /** Where the job was when the page first saw it. */
+  seq: number;
+  after: number;
+}
+
+interface Followed {
+  feed: Feed;
+  /** Reads the events from the first one on; null where that is done. */
+  onWhole: (() => void) | null;
+}
+
 /** Events of a job from its last thousand on, folded into what the page shows; bursts cost one render. */
-export function useJobFeed(id: string, lastSeq: number | undefined): Feed {
+export function useJobFeed(id: string, lastSeq: number | undefined): Followed {
   const live = useLive();
   const client = useQueryClient();
   const [feed, setFeed] = useState<Feed>(EMPTY_FEED);
-  const [from, setFrom] = useState<{ id: string; seq: number }>();
+  const [from, setFrom] = useState<Start>();
   // The first answer says where to begin; later ones must not restart the stream.
   if (lastSeq !== undefined && from?.id !== id) {
-    setFrom({ id, seq: lastSeq });
+    setFrom({ id, seq: lastSeq, after: Math.max(0, lastSeq - TAIL) });
     setFeed(EMPTY_FEED);
   }
 
@@ -43,7 +56,7 @@ export function useJobFeed(id: string, lastSeq: number | undefined): Feed {
     };
     const stopWatching = live.watch({
       job: id,
-      after: Math.max(0, from.seq - TAIL),
+      after: from.after,
       onEvent: (event) => {
         pending.push(event);
         timer ??= setTimeout(flush, FLUSH_MS);
@@ -54,5 +67,12 @@ export function useJobFeed(id: string, lastSeq: number | undefined): Feed {
       stopWatching();
     };
   }, [id, from, live, client]);
-  return feed;
+  const onWhole =
+    from && from.after > 0
+      ? () => {
+          setFrom({ ...from, after: 0 });
+          setFeed(EMPTY_FEED);
+        }
+      : null;
+  return { feed, onWhole };
 }

@@ -6,6 +6,7 @@ import type { CoderView } from "../api/types";
 import { Card, PageTitle } from "../components/Card";
 import type { Column } from "../components/DataTable";
 import { Digest } from "../components/Digest";
+import { Histogram } from "../components/Histogram";
 import { PagedTable } from "../components/PagedTable";
 import { Empty } from "../components/States";
 import { Ago } from "../components/Time";
@@ -17,7 +18,7 @@ const COLUMNS: Column<CoderView>[] = [
   {
     title: "Name",
     cell: (coder) => (
-      <Link to="/jobs/$id" params={{ id: coder.job_id }} data-row title="Open the job that trained it">
+      <Link to="/coders/$id" params={{ id: coder.id }} data-row>
         {coder.name}
       </Link>
     ),
@@ -60,7 +61,20 @@ const COLUMNS: Column<CoderView>[] = [
     help: "KL(original || spliced), nats a token, newest evaluation",
     cell: (coder) => decimal(coder.metrics?.kl),
   },
+  {
+    title: "Frequencies",
+    help: "Features by log10 of the share of tokens they are active on, from 1e-6 to 1; the tick marks 1e-3",
+    cell: (coder) => coder.metrics?.frequencies && <Histogram of={coder.metrics.frequencies} />,
+  },
   { title: "Digest", cell: (coder) => <Digest value={coder.digest} /> },
+  {
+    title: "Made by",
+    cell: (coder) => (
+      <Link to="/jobs/$id" params={{ id: coder.job_id }} className="dim">
+        its job
+      </Link>
+    ),
+  },
   { title: "Created", align: "right", cell: (coder) => <Ago at={coder.created_at} /> },
 ];
 

@@ -1,31 +1,39 @@
-import { Button, CopyButton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
+import { useCallback, useMemo } from "react";
 
 import { jobQuery } from "../api/queries";
 import { isTerminal, type JobView } from "../api/types";
+import { chartView, toSearch, type ChartView } from "../charts/view";
 import { Card, Facts, PageTitle } from "../components/Card";
 import { ProgressBar } from "../components/ProgressBar";
+import { StandingNote } from "../components/StandingNote";
 import { StateChip } from "../components/StateChip";
 import { Failed, Loading, ProblemBox } from "../components/States";
 import { Ago, Elapsed } from "../components/Time";
 import { useJobFeed } from "../live/useJobFeed";
+import { Actions } from "./job/Actions";
 import { Artifacts } from "./job/Artifacts";
+import { Ask } from "./job/Ask";
 import { Attempts } from "./job/Attempts";
-import { Evaluation } from "./job/Evaluation";
 import classes from "./job/job.module.css";
-import { Json } from "./job/Json";
+import { Lineage } from "./job/Lineage";
+import { Links } from "./job/Links";
 import { Log } from "./job/Log";
 import { Metrics } from "./job/Metrics";
-import { Patching } from "./job/Patching";
 import { Result } from "./job/Result";
+import { Found } from "./job/results/Found";
 
 const route = getRouteApi("/lab/jobs/$id");
 
 export default function Job() {
   const { id } = route.useParams();
+  const search = route.useSearch();
+  const navigate = route.useNavigate();
+  const view = useMemo(() => chartView(search), [search]);
+  const onView = useCallback((next: ChartView) => void navigate({ search: toSearch(next), replace: true, resetScroll: false }), [navigate]);
   const query = useQuery(jobQuery(id));
-  const feed = useJobFeed(id, query.data?.last_seq);
+  const { feed, onWhole } = useJobFeed(id, query.data?.last_seq);
   if (query.isPending) return <Loading />;
   if (!query.data) return <Failed error={query.error} retry={() => void query.refetch()} />;
   const job = query.data;
@@ -42,48 +50,35 @@ export default function Job() {
             {isTerminal(job.state) ? "took" : "running for"} <Elapsed start={job.started_at} end={job.finished_at} />
           </span>
         )}
+        <Actions job={job} />
       </PageTitle>
       <div className={classes.grid}>
         <div className={classes.column}>
           {job.error && <ProblemBox problem={job.error} />}
           {job.state !== "succeeded" && (job.progress ?? !isTerminal(job.state)) && (
             <Card>
-              <ProgressBar progress={job.progress} state={job.state} label={job.name} big />
+              {job.state === "queued" && job.standing ? (
+                <StandingNote standing={job.standing} big />
+              ) : (
+                <ProgressBar progress={job.progress} state={job.state} label={job.name} big />
+              )}
             </Card>
           )}
-          <Evaluation job={job} />
-          <Patching job={job} />
-          <Metrics id={id} feed={feed} />
-          <Log lines={feed.log} running={!isTerminal(job.state)} />
+          <Found job={job} />
+          <Metrics id={id} feed={feed} startedAt={job.started_at} view={view} onView={onView} />
+          <Log name={job.name} lines={feed.log} running={!isTerminal(job.state)} onWhole={onWhole} />
           <Artifacts id={id} />
         </div>
         <div className={classes.column}>
           <Result job={job} />
           <Attempts attempts={job.attempts} />
-          <Spec job={job} />
+          <Links job={job} />
+          <Lineage job={job} />
+          <Ask job={job} />
           <About job={job} />
         </div>
       </div>
     </>
-  );
-}
-
-function Spec({ job }: { job: JobView }) {
-  return (
-    <Card
-      title="Spec"
-      aside={
-        <CopyButton value={JSON.stringify(job.spec, null, 2)}>
-          {({ copied, copy }) => (
-            <Button variant="subtle" size="compact-xs" onClick={copy}>
-              {copied ? "Copied" : "Copy"}
-            </Button>
-          )}
-        </CopyButton>
-      }
-    >
-      <Json value={job.spec} />
-    </Card>
   );
 }
 

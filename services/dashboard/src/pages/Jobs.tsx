@@ -1,15 +1,21 @@
+import { Button, Checkbox } from "@mantine/core";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
 
 import { jobsQuery, type JobFilter } from "../api/queries";
 import { JOB_KINDS, JOB_STATES, type JobKind, type JobState, type JobSummary } from "../api/types";
 import { Card, PageTitle } from "../components/Card";
 import type { Column } from "../components/DataTable";
-import { PagedTable } from "../components/PagedTable";
+import { LongTable } from "../components/LongTable";
 import { ProgressBar } from "../components/ProgressBar";
+import { StandingNote } from "../components/StandingNote";
 import { StateChip } from "../components/StateChip";
-import { Empty } from "../components/States";
+import { Empty, Failed, Loading } from "../components/States";
 import { Ago, Elapsed } from "../components/Time";
+import { BatchBar } from "./jobs/BatchBar";
+import { Bulk } from "./jobs/Bulk";
+import { SavedViews } from "./jobs/SavedViews";
 import classes from "./Jobs.module.css";
 
 const route = getRouteApi("/lab/");
@@ -19,9 +25,16 @@ const COLUMNS: Column<JobSummary>[] = [
   {
     title: "Name",
     cell: (job) => (
-      <Link to="/jobs/$id" params={{ id: job.id }} data-row>
-        {job.name}
-      </Link>
+      <>
+        <Link to="/jobs/$id" params={{ id: job.id }} data-row>
+          {job.name}
+        </Link>
+        {job.batch && (
+          <Link to="/" search={{ batch: job.batch.id }} className={`dim ${classes.step}`} title={`${job.batch.step}, of the ${job.batch.kind} ${job.batch.name}`}>
+            {job.batch.step}
+          </Link>
+        )}
+      </>
     ),
   },
   { title: "Kind", cell: (job) => <span className="dim nowrap">{job.kind}</span> },
@@ -32,6 +45,8 @@ const COLUMNS: Column<JobSummary>[] = [
         <span className={classes.error} title={job.error.detail}>
           {job.error.detail}
         </span>
+      ) : job.state === "queued" && job.standing ? (
+        <StandingNote standing={job.standing} />
       ) : (
         <ProgressBar progress={job.progress} state={job.state} label={job.name} />
       ),
@@ -51,9 +66,11 @@ export default function Jobs() {
   const filter: JobFilter = {
     state: (search.state?.split(",") ?? []) as JobState[],
     kind: (search.kind?.split(",") ?? []) as JobKind[],
+    batch: search.batch,
   };
   const query = useInfiniteQuery(jobsQuery(filter));
-  const filtered = filter.state.length + filter.kind.length > 0;
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
   const toggle = (name: "state" | "kind", value: string) => {
     const now: string[] = filter[name];
     const next = now.includes(value) ? now.filter((item) => item !== value) : [...now, value];
@@ -61,30 +78,67 @@ export default function Jobs() {
   };
   return (
     <>
-      <PageTitle title="Jobs" />
+      <PageTitle title="Jobs">
+        <SavedViews search={search} />
+        <Button ml="auto" size="compact-sm" renderRoot={(p) => <Link to="/submit" {...p} />}>
+          New job
+        </Button>
+      </PageTitle>
       <div className={classes.bar} role="toolbar" aria-label="Filters">
         <Filters all={JOB_STATES} chosen={filter.state} onToggle={(value) => toggle("state", value)} label="State" />
         <Filters all={JOB_KINDS} chosen={filter.kind} onToggle={(value) => toggle("kind", value)} label="Kind" />
       </div>
+      {filter.batch !== undefined && <BatchBar id={filter.batch} />}
+      <Bulk chosen={rows.filter((job) => chosen.has(job.id))} onClear={() => setChosen(new Set())} />
       <Card flush>
-        <PagedTable
-          label="Jobs"
-          query={query}
-          columns={COLUMNS}
-          empty={
-            filtered ? (
-              <Empty title="No job matches these filters">Take a filter away to see more.</Empty>
-            ) : (
-              <Empty title="No jobs yet" command="clew submit job.yaml --watch">
-                Import a model, build a dataset, train coders, then trace a prompt. Submit the first job from a terminal; it
-                appears here by itself.
-              </Empty>
-            )
-          }
-        />
+        {query.isPending ? (
+          <Loading />
+        ) : // What was fetched before stays on the screen while the lab is away.
+        !query.data ? (
+          <Failed error={query.error} retry={() => void query.refetch()} />
+        ) : rows.length > 0 ? (
+          <LongTable label="Jobs" query={query} columns={[choice(rows, chosen, setChosen), ...COLUMNS]} />
+        ) : filter.state.length + filter.kind.length > 0 || filter.batch !== undefined ? (
+          <Empty title="No job matches these filters">Take a filter away to see more.</Empty>
+        ) : (
+          <Empty title="No jobs yet" command="clew submit job.yaml --watch">
+            Import a model, build a dataset, train coders, then trace a prompt. Submit the first job here or from a terminal; it
+            appears by itself.
+          </Empty>
+        )}
       </Card>
     </>
   );
+}
+
+/** A column of boxes to choose jobs by, and one for all that are loaded. */
+function choice(rows: readonly JobSummary[], chosen: ReadonlySet<string>, onChoose: (ids: ReadonlySet<string>) => void): Column<JobSummary> {
+  const all = rows.every((job) => chosen.has(job.id));
+  return {
+    title: "Choose",
+    head: (
+      <Checkbox
+        size="xs"
+        aria-label="Choose all that are loaded"
+        checked={all}
+        indeterminate={!all && rows.some((job) => chosen.has(job.id))}
+        onChange={() => onChoose(new Set(all ? [] : rows.map((job) => job.id)))}
+      />
+    ),
+    cell: (job) => (
+      <Checkbox
+        size="xs"
+        aria-label={`Choose ${job.name}`}
+        checked={chosen.has(job.id)}
+        onChange={(event) => {
+          const next = new Set(chosen);
+          if (event.currentTarget.checked) next.add(job.id);
+          else next.delete(job.id);
+          onChoose(next);
+        }}
+      />
+    ),
+  };
 }
 
 interface FiltersProps {

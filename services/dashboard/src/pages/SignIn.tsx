@@ -1,4 +1,5 @@
-import { Button, PasswordInput } from "@mantine/core";
+import { Button, PasswordInput, TextInput } from "@mantine/core";
+import { useLocalStorage } from "@mantine/hooks";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, useRouter } from "@tanstack/react-router";
 import { useState } from "react";
@@ -14,25 +15,32 @@ import classes from "./SignIn.module.css";
 const route = getRouteApi("/sign-in");
 
 /** A refused key in words for whoever types one, not for whoever writes a client. */
-function spoken(problem: Problem): Problem {
+function spoken(problem: Problem, byKey: boolean): Problem {
   if (problem.status !== 401) return problem;
-  return { ...problem, request_id: null, hint: "Copy the whole key, with clew_ at its beginning, and try again." };
+  const hint = byKey ? "Copy the whole key, with clew_ at its beginning, and try again." : problem.hint;
+  return { ...problem, request_id: null, hint };
 }
 
-/** Asks for an API key once; from then on the browser holds a cookie that no script can read. */
+/** Asks once for a key, or a name and its password; from then on the browser holds a cookie that no script can read. */
 export default function SignIn() {
+  const [way, setWay] = useLocalStorage<"key" | "password">({ key: "clew.sign-in", defaultValue: "key", getInitialValueInEffect: false });
   const [key, setKey] = useState("");
+  const [name, setName] = useState("");
+  const [password, setPassword] = useState("");
   const { next } = route.useSearch();
   const router = useRouter();
   const client = useQueryClient();
+  const byKey = way === "key";
   const signIn = useMutation({
-    mutationFn: () => unwrap(api.POST("/api/v1/session", { body: { key: key.trim() } })),
+    mutationFn: () => unwrap(api.POST("/api/v1/session", { body: byKey ? { key: key.trim() } : { name: name.trim(), password } })),
     onSuccess: (session) => {
       client.setQueryData(sessionQuery.queryKey, session);
       setKey("");
+      setPassword("");
       router.history.push(next ?? "/");
     },
   });
+  const ready = byKey ? key.trim() !== "" : name.trim() !== "" && password !== "";
   return (
     <main className={classes.page}>
       <form
@@ -46,21 +54,54 @@ export default function SignIn() {
           <Logo />
           <h1>Clew</h1>
         </div>
-        <PasswordInput
-          label="API key"
-          description="It begins with clew_ and is printed when the lab first starts."
-          placeholder="clew_…"
-          value={key}
-          onChange={(event) => setKey(event.currentTarget.value)}
-          autoFocus
-          required
-          withAsterisk={false}
-          autoComplete="current-password"
-          spellCheck={false}
-        />
-        {signIn.isError && <ProblemBox problem={spoken(problemOf(signIn.error))} />}
-        <Button type="submit" loading={signIn.isPending} disabled={key.trim() === ""}>
+        {byKey ? (
+          <PasswordInput
+            label="API key"
+            description="It begins with clew_ and is printed when the lab first starts."
+            placeholder="clew_…"
+            value={key}
+            onChange={(event) => setKey(event.currentTarget.value)}
+            autoFocus
+            required
+            withAsterisk={false}
+            autoComplete="current-password"
+            spellCheck={false}
+          />
+        ) : (
+          <>
+            <TextInput
+              label="Name"
+              value={name}
+              onChange={(event) => setName(event.currentTarget.value)}
+              autoFocus
+              required
+              withAsterisk={false}
+              autoComplete="username"
+              spellCheck={false}
+            />
+            <PasswordInput
+              label="Password"
+              value={password}
+              onChange={(event) => setPassword(event.currentTarget.value)}
+              required
+              withAsterisk={false}
+              autoComplete="current-password"
+            />
+          </>
+        )}
+        {signIn.isError && <ProblemBox problem={spoken(problemOf(signIn.error), byKey)} />}
+        <Button type="submit" loading={signIn.isPending} disabled={!ready}>
           Sign in
+        </Button>
+        <Button
+          variant="subtle"
+          size="compact-sm"
+          onClick={() => {
+            signIn.reset();
+            setWay(byKey ? "password" : "key");
+          }}
+        >
+          {byKey ? "Use a name and a password" : "Use an API key"}
         </Button>
       </form>
     </main>

@@ -15,8 +15,13 @@ from clew_spec import datasets as spec
 __all__ = ["Document", "Source", "open_source"]
 
 
-def open_source(source: spec.Source, import_roots: Sequence[Path]) -> Source:
-    """What `source` describes, found but not yet read. Raises InvalidSpec, DataError."""
+def open_source(source: spec.Source, import_roots: Sequence[Path], path: Path | None = None) -> Source:
+    """What `source` describes, found but not yet read. path: where its files lie, if not at `source.path`.
+
+    Raises InvalidSpec, DataError.
+    """
+    if isinstance(source, spec.FileSource) and path is not None:
+        source = source.model_copy(update={"path": str(path)})
     match source:
         case spec.PydocSource():
             return Pydoc(source)

@@ -17,6 +17,8 @@ from clew_spec.errors import DataError
 WHERE = "/spec/source/path"
 SHUFFLED_DOCUMENTS = 2**12
 SHUFFLED_CHARACTERS = 2**25
+UNFOLDED, UNFOLDED_TIMES = 2**26, 200
+"""Characters that any file may hold; beyond these, so many for each byte of it."""
 
 
 @dataclass
@@ -27,6 +29,18 @@ class SourceFile:
     size: int
     at: int = 0
     """Bytes of it that were read, as they lie on the disk."""
+    unfolded: int = 0
+    """Characters that came out of it, those that are no document's included."""
+
+    def unfold(self, characters: int) -> None:
+        """So many more came out. Raises DataError where a small file has no end: it was made to fill memory or time."""
+        self.unfolded += characters
+        if self.unfolded > UNFOLDED and self.unfolded > UNFOLDED_TIMES * self.size:
+            raise DataError(
+                f"{self.name} unfolds to more than {UNFOLDED_TIMES} times its size",
+                where=WHERE,
+                expected="text, which compression makes 2 to 20 times smaller",
+            )
 
 
 class Files:

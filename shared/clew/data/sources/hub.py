@@ -1,25 +1,17 @@
 """A dataset on the Hugging Face hub, streamed by the `datasets` library. Needs the extra `hub`."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from socket import gaierror
+from contextlib import AbstractContextManager
 from typing import Any
 
 from clew.data.sources.source import Text, field_of, no_field, texts
+from clew.hub import ANSWER_S, asked
 from clew_spec.datasets import HubSource
 from clew_spec.errors import DataError
 
 try:
     import datasets
-    from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 except ImportError as error:
     raise DataError(
         "the library `datasets` is not installed beside the worker",
@@ -30,8 +22,6 @@ except ImportError as error:
 WHERE = "/spec/source"
 FORMATS = frozenset({"arrow", "csv", "json", "parquet", "text"})
 """Formats that are read as data. Others of the library unpack archives, decode media or read pickles."""
-ANSWER_S = 30
-MAX_SAID = 300
 
 
 class Hub:
@@ -48,12 +38,12 @@ class Hub:
         self.spec = spec
         self.title = f"the field `{spec.field}` of {spec.repo}"
         self._read = 0
-        with _told(spec):
+        with _asked(spec):
             self.commit = HfApi().dataset_info(spec.repo, revision=spec.revision, timeout=ANSWER_S).sha
 
     def documents(self, seed: int) -> Iterator[Text]:
         spec = self.spec
-        with _told(spec):
+        with _asked(spec):
             stream = self._stream()
             if spec.shuffle_buffer:
                 stream = stream.shuffle(seed=seed, buffer_size=spec.shuffle_buffer)
@@ -88,58 +78,11 @@ class Hub:
         return stream.select_columns([spec.field])
 
 
-@contextmanager
-def _told(spec: HubSource) -> Iterator[None]:
-    """Whatever the library raises, as a DataError that says whose fault it is."""
-    try:
-        yield
-    except (DataError, GeneratorExit):
-        raise
-    except Exception as error:
-        raise _problem(spec, error) from error
-
-
-def _problem(spec: HubSource, error: BaseException) -> DataError:
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in causes:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-
-    def any_is(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
-
-    # The HTTP library's own errors are known by the name of their base: which library it is changes with the hub's.
-    no_transport = any(kind.__name__ == "TransportError" for cause in causes for kind in type(cause).__mro__)
-    said = str(error).splitlines()[0][:MAX_SAID] if str(error) else type(error).__name__
-
-    if any_is(OfflineModeIsEnabled):
-        return DataError(
-            "this worker asks no hub: HF_HUB_OFFLINE is set",
-            where=f"{WHERE}/kind",
-            hint="set CLEW_HF_OFFLINE=false for the worker, or copy the files and name them by `path`",
-        )
-    if any_is(GatedRepoError) or (any_is(DatasetNotFoundError) and "gated" in said):
-        return DataError(
-            f"{spec.repo} is gated: the hub gives it only to accounts that its owners let in",
-            where=f"{WHERE}/repo",
-            hint="ask for access, and log the worker in with a token of that account",
-        )
-    if any_is(RevisionNotFoundError):
-        return DataError(f"{spec.repo} has no revision {spec.revision}", where=f"{WHERE}/revision")
-    if any_is(RepositoryNotFoundError, DatasetNotFoundError):
-        return DataError(
-            f"the hub shows this worker no dataset {spec.repo}: there is none, or it is private",
-            where=f"{WHERE}/repo",
-            hint="check the name; for a private dataset log the worker in with a token that may read it",
-        )
-    statuses = [cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)]
-    if statuses and (statuses[0] >= 500 or statuses[0] in (408, 429)):
-        return DataError(f"the hub answers {statuses[0]} for {spec.repo}", where=WHERE, hint="try again later")
-    if no_transport or any_is(ConnectionError, TimeoutError, gaierror):
-        return DataError(
-            f"the hub did not answer when {spec.repo} was read: {said}",
-            where=WHERE,
-            hint="check the worker's network; or copy the files and name them by `path`",
-        )
-    return DataError(f"{spec.repo} cannot be read: {said}", where=WHERE)
+def _asked(spec: HubSource) -> AbstractContextManager[None]:
+    return asked(
+        spec.repo,
+        spec.revision,
+        kind="dataset",
+        where=lambda part: f"{WHERE}/{part}" if part else WHERE,
+        error=DataError,
+    )

@@ -20,6 +20,7 @@ def lines(file: SourceFile, *, longest: int) -> Iterator[str]:
         text = io.TextIOWrapper(_decompressed(file.name, raw), encoding="utf-8-sig", newline="\n")
         while line := text.readline(longest):
             file.at = raw.tell()
+            file.unfold(len(line))
             yield line
 
 

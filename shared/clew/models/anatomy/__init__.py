@@ -8,10 +8,10 @@ from transformers import PreTrainedModel
 from clew.models.anatomy.gemma import gemma
 from clew.models.anatomy.gpt import gpt2, gpt_neox
 from clew.models.anatomy.llama import llama
-from clew.models.anatomy.parts import Anatomy, Attention, Block, Norm
+from clew.models.anatomy.parts import Anatomy, Attention, Block, Norm, Scores
 from clew_spec.errors import ModelError
 
-__all__ = ["FAMILIES", "Anatomy", "Attention", "Block", "Norm", "describe", "require_family"]
+__all__ = ["FAMILIES", "Anatomy", "Attention", "Block", "Norm", "Scores", "describe", "require_family"]
 
 FAMILIES: dict[str, Callable[[Any], Anatomy]] = {
     "gemma2": gemma,

@@ -19,7 +19,7 @@ def gemma(hf: Any) -> Anatomy:
         return Block(
             module=module,
             attn_norm=norm(module.input_layernorm),
-            attention=projections(module.self_attn),
+            attention=projections(module.self_attn, norm),
             attn_post_norm=norm(module.post_attention_layernorm),
             mlp_norm=norm(module.pre_feedforward_layernorm),
             mlp=module.mlp,

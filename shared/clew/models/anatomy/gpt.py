@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clew.models.anatomy.parts import Anatomy, Attention, Block, Norm
+from clew.models.anatomy.parts import Anatomy, Attention, Block, Norm, Scores
 
 
 def _layer_norm(module: Any) -> Norm:
@@ -13,12 +13,15 @@ def gpt2(hf: Any) -> Anatomy:
     """Learned positions; weights stored [in, out]; all queries, then all keys, then all values."""
 
     def attention(attn: Any) -> Attention:
-        d, heads = attn.embed_dim, (attn.num_heads, attn.head_dim)
+        shape = (3, attn.num_heads, attn.head_dim)
+        W_Q_HED, W_K_KED, W_V_KED = attn.c_attn.weight.T.unflatten(0, shape)
+        b_Q_HE, b_K_KE, b_V_KE = attn.c_attn.bias.unflatten(0, shape)
         return Attention(
             attn,
-            W_V_KED=attn.c_attn.weight[:, 2 * d :].T.unflatten(0, heads),
-            W_O_DHE=attn.c_proj.weight.T.unflatten(1, heads),
-            b_V_KE=attn.c_attn.bias[2 * d :].unflatten(0, heads),
+            W_V_KED=W_V_KED,
+            W_O_DHE=attn.c_proj.weight.T.unflatten(1, shape[1:]),
+            scores=Scores(W_Q_HED, W_K_KED, float(attn.scaling), b_Q_HE, b_K_KE),
+            b_V_KE=b_V_KE,
             b_O_D=attn.c_proj.bias,
         )
 
@@ -51,11 +54,14 @@ def gpt_neox(hf: Any) -> Anatomy:
 
     def attention(attn: Any) -> Attention:
         fused, heads = attn.query_key_value, (-1, 3, attn.head_size)
+        W_Q_HED, W_K_KED, W_V_KED = fused.weight.unflatten(0, heads).unbind(1)
+        b_Q_HE, b_K_KE, b_V_KE = (None,) * 3 if fused.bias is None else fused.bias.unflatten(0, heads).unbind(1)
         return Attention(
             attn,
-            W_V_KED=fused.weight.unflatten(0, heads)[:, 2],
+            W_V_KED=W_V_KED,
             W_O_DHE=attn.dense.weight.unflatten(1, (-1, attn.head_size)),
-            b_V_KE=None if fused.bias is None else fused.bias.unflatten(0, heads)[:, 2],
+            scores=Scores(W_Q_HED, W_K_KED, float(attn.scaling), b_Q_HE, b_K_KE),
+            b_V_KE=b_V_KE,
             b_O_D=attn.dense.bias,
         )
 

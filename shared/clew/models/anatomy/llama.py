@@ -1,22 +1,43 @@
 """Llama, Mistral, Qwen 2 and Qwen 3."""
 
+from collections.abc import Callable
 from typing import Any
 
-from clew.models.anatomy.parts import Anatomy, Attention, Block, Norm
+from torch import Tensor
+
+from clew.models.anatomy.parts import Anatomy, Attention, Block, Norm, Scores
 
 
 def rms_norm(module: Any) -> Norm:
     return Norm(module, module.weight, eps=float(module.variance_epsilon))
 
 
-def projections(attn: Any) -> Attention:
-    """Separate q, k, v and o projections, heads one after another."""
-    head_dim, b_V = attn.head_dim, attn.v_proj.bias
+def projections(attn: Any, norm: Callable[[Any], Norm] = rms_norm) -> Attention:
+    """Separate q, k, v and o projections, heads one after another; norms of queries and keys where there are any."""
+    head_dim = attn.head_dim
+
+    def weight(projection: Any) -> Tensor:
+        matrix: Tensor = projection.weight.view(-1, head_dim, projection.in_features)
+        return matrix
+
+    def bias(projection: Any) -> Tensor | None:
+        return None if projection.bias is None else projection.bias.view(-1, head_dim)
+
     return Attention(
         attn,
-        W_V_KED=attn.v_proj.weight.view(-1, head_dim, attn.v_proj.in_features),
+        W_V_KED=weight(attn.v_proj),
         W_O_DHE=attn.o_proj.weight.view(attn.o_proj.out_features, -1, head_dim),
-        b_V_KE=None if b_V is None else b_V.view(-1, head_dim),
+        scores=Scores(
+            W_Q_HED=weight(attn.q_proj),
+            W_K_KED=weight(attn.k_proj),
+            scale=float(attn.scaling),
+            b_Q_HE=bias(attn.q_proj),
+            b_K_KE=bias(attn.k_proj),
+            q_norm=norm(attn.q_norm) if hasattr(attn, "q_norm") else None,
+            k_norm=norm(attn.k_norm) if hasattr(attn, "k_norm") else None,
+            cap_at=getattr(attn, "attn_logit_softcapping", None),
+        ),
+        b_V_KE=bias(attn.v_proj),
         b_O_D=attn.o_proj.bias,
     )
 

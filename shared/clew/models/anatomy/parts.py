@@ -50,12 +50,32 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """`pattern = softmax(cap(scale * R q . R k))` over the positions that a query sees, with `q = norm(x W_Q^T + b_Q)`
+    and k alike; the norms, the rotations R and the cap where the family has them."""
+
+    W_Q_HED: Tensor
+    W_K_KED: Tensor
+    scale: float
+    b_Q_HE: Tensor | None = None
+    b_K_KE: Tensor | None = None
+    q_norm: Norm | None = None
+    """Over E."""
+    k_norm: Norm | None = None
+    cap_at: float | None = None
+
+    def cap(self, scores: Tensor) -> Tensor:
+        return scores if self.cap_at is None else torch.tanh(scores / self.cap_at) * self.cap_at
+
+
+@dataclass(frozen=True)
 class Attention:
     """`out = sum over heads of A_h (x W_V^T + b_V) W_O^T, plus b_O`; query heads share key-value heads in groups."""
 
     module: nn.Module
     W_V_KED: Tensor
     W_O_DHE: Tensor
+    scores: Scores
     b_V_KE: Tensor | None = None
     b_O_D: Tensor | None = None
 

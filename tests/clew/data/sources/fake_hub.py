@@ -1,6 +1,7 @@
-"""As much of the Hugging Face hub's API as streaming a dataset asks for, served from memory."""
+"""As much of the Hugging Face hub's API as streaming a dataset and fetching a model ask for, served from memory."""
 
 import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,10 @@ class Hub:
     url: str = ""
     repos: dict[str, Files] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
-    """Their files are refused; that they exist is no secret."""
+    """Their files are refused without the token; that they exist is no secret."""
+    token: str = "hf_let-me-in"
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    """Files, as `owner/name/file`, that lie at another address."""
     broken: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
     """The line is cut before an answer."""
@@ -38,7 +42,8 @@ def serving() -> Iterator[Hub]:
             if any(f"/{repo}" in path for repo in hub.silent):
                 self.close_connection = True
                 return
-            status, headers, content = _answer(hub, path, body)
+            knows = self.headers.get("Authorization") == f"Bearer {hub.token}"
+            status, headers, content = _answer(hub, path, body, knows)
             if status == 200 and (wanted := self.headers.get("Range")):
                 first, last = wanted.removeprefix("bytes=").split("-")
                 end = min(int(last or len(content)) + 1, len(content))
@@ -68,9 +73,12 @@ def serving() -> Iterator[Hub]:
         thread.join()
 
 
-def _answer(hub: Hub, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-    is_api = path.startswith("/api/datasets/")
-    owner, name, *rest = path.removeprefix("/api").removeprefix("/datasets/").split("/")
+def _answer(hub: Hub, path: str, body: bytes, knows: bool) -> tuple[int, dict[str, str], bytes]:
+    is_api = path.startswith("/api/")
+    inner = path.removeprefix("/api/").lstrip("/").removeprefix("datasets/").removeprefix("models/")
+    if "/" not in inner:
+        return _refusal(404, "")
+    owner, name, *rest = inner.split("/")
     repo = f"{owner}/{name}"
     if repo in hub.broken:
         return _refusal(503, "")
@@ -83,18 +91,27 @@ def _answer(hub: Hub, path: str, body: bytes) -> tuple[int, dict[str, str], byte
     entries = [*_entries(files)]
     match what:
         case "revision" if is_api:
-            return _json({"id": repo, "sha": COMMIT, "private": False, "siblings": [], "tags": [], "downloads": 0})
+            siblings = [
+                {"rfilename": name, "size": len(content), "blobId": "0" * 40} for name, content in files.items()
+            ]
+            return _json(
+                {"id": repo, "sha": COMMIT, "private": False, "siblings": siblings, "tags": [], "downloads": 0}
+            )
         case "tree" if is_api:
             return _json([entry for entry in entries if entry["path"].split("/")[:-1] == parts])
         case "paths-info" if is_api:
             wanted = json.loads(body)["paths"]
             return _json([entry for entry in entries if entry["path"] in wanted])
         case "resolve":
-            if repo in hub.gated:
+            if repo in hub.gated and not knows:
                 return _refusal(403, "GatedRepo")
             if (file := "/".join(parts)) not in files:
                 return _refusal(404, "EntryNotFound")
-            return 200, {"ETag": f'"{hash(files[file])}"', "X-Repo-Commit": COMMIT}, files[file]
+            told = {"ETag": f'"{zlib.crc32(files[file]):040x}"', "X-Repo-Commit": COMMIT}
+            if f"{repo}/{file}" in hub.elsewhere:
+                size = {"X-Linked-Size": str(len(files[file])), "X-Linked-Etag": told["ETag"]}
+                return 302, told | size | {"Location": hub.elsewhere[f"{repo}/{file}"]}, b""
+            return 200, told, files[file]
     return _refusal(404, "")
 
 

@@ -265,3 +265,37 @@ def test_memory_is_bounded_by_the_buffer(tmp_path: Path, monkeypatch: pytest.Mon
     assert peak < 4 * 2**20, "of 40 MB"
     done, total, unit = source.progress()
     assert (done, unit) == (total, "bytes")
+
+
+def test_a_small_file_without_end_is_told_and_fills_no_memory(tmp_path: Path) -> None:
+    """Blanks, fields that are no document's, one value repeated: whatever a bomb is made of, reading it stops."""
+    blanks = (b" " * 2**15 + b"\n") * 2**5
+    with gzip.open(tmp_path / "a.txt.gz", "wb") as file:
+        file.writelines([blanks] * 100)
+    with gzip.open(tmp_path / "a.jsonl.gz", "wb") as file:
+        file.writelines([b'{"text": "", "other": "' + b"x" * 2**20 + b'"}\n'] * 100)
+    one = pa.table({"text": pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), ["y" * 2**14])})
+    pq.write_table(one, tmp_path / "a.parquet")
+    for source in (TextSource, JsonlSource, ParquetSource):
+        path = next(tmp_path.glob("*" + source.endings[0] + "*"))
+        assert path.stat().st_size < 2**18
+        tracemalloc.start()
+        try:
+            with pytest.raises(DataError, match="unfolds to more than 200 times its size"):
+                for _ in open_source(source(path=str(path)), [tmp_path]).documents(0):
+                    pass
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 2**28, "of 1.6 GB and more"
+
+
+def test_a_page_that_would_fill_memory_is_refused_before_it_is_unfolded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clew.data.sources.parquet.MAX_GROUP", 2**20)
+    pq.write_table(pa.table({"s": [{"a": 1}], "text": ["z" * 2**22]}), tmp_path / "a.parquet", compression="zstd")
+    with pytest.raises(DataError, match="in one group of rows"):
+        read(ParquetSource(path=str(tmp_path / "a.parquet")), tmp_path)
+    pq.write_table(pa.table({"s": [{"a": 1}], "text": ["z" * 2**22]}), tmp_path / "a.parquet", compression="none")
+    read(ParquetSource(path=str(tmp_path / "a.parquet")), tmp_path)

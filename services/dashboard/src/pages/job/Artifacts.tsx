@@ -33,7 +33,7 @@ export function Artifacts({ id }: { id: string }) {
   if (!data || data.length === 0) return null;
   const total = data.reduce((sum, artifact) => sum + artifact.size, 0);
   return (
-    <Card title="Artifacts" aside={`${data.length} files, ${bytes(total)}`} flush>
+    <Card title="Artifacts" aside={`${data.length} ${data.length === 1 ? "file" : "files"}, ${bytes(total)}`} flush>
       <DataTable label="Artifacts" columns={COLUMNS} rows={data} rowKey={(artifact) => artifact.id} />
     </Card>
   );

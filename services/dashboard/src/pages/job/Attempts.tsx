@@ -1,7 +1,7 @@
 import type { AttemptView } from "../../api/types";
 import { Card } from "../../components/Card";
 import { StateChip } from "../../components/StateChip";
-import { Elapsed } from "../../components/Time";
+import { Ago, Elapsed } from "../../components/Time";
 import classes from "./job.module.css";
 
 /** Every time the job was given to a worker, newest first, and why it ended. */
@@ -19,10 +19,33 @@ export function Attempts({ attempts }: { attempts: AttemptView[] }) {
               <span className="dim">{attempt.worker ?? ""}</span>
               <Elapsed start={attempt.started_at} end={attempt.ended_at} />
             </div>
-            {attempt.error && <span className="dim">{attempt.error.detail}</span>}
+            <span className="dim">
+              {attempt.started_at && (
+                <>
+                  began <Ago at={attempt.started_at} />
+                  {". "}
+                </>
+              )}
+              {why(attempt)}
+            </span>
           </li>
         ))}
       </ol>
     </Card>
   );
+}
+
+/** Why it ended, as far as the lab knows. */
+function why({ outcome, error }: AttemptView): string {
+  const told = error ? [error.detail, error.hint].filter(Boolean).join(" ") : "";
+  switch (outcome) {
+    case "lost":
+      return `The worker was not heard of in time; the job goes on from its last checkpoint. ${told}`;
+    case "preempted":
+      return `It made room for more urgent work; the job goes on from its last checkpoint. ${told}`;
+    case "cancelled":
+      return `It was asked to stop. ${told}`;
+    default:
+      return told;
+  }
 }

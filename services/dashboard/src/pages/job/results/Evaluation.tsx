@@ -1,14 +1,20 @@
-import type { CoderMetrics, JobView } from "../../api/types";
-import { Card } from "../../components/Card";
-import { DataTable, type Column } from "../../components/DataTable";
-import { Histogram } from "../../components/Histogram";
-import { count, decimal, NONE, percent } from "../../format";
+import type { CoderMetrics } from "../../../api/types";
+import { Card } from "../../../components/Card";
+import { DataTable, type Column } from "../../../components/DataTable";
+import { Histogram } from "../../../components/Histogram";
+import { count, decimal, NONE, percent } from "../../../format";
 
 type Splice = Pick<CoderMetrics, "ce_original" | "ce_spliced" | "agreement" | "kl" | "loss_recovered_zero"> & {
   intervals?: CoderMetrics["intervals"];
   /** What `loss_recovered_zero` was called at first. */
   loss_recovered?: number | null;
 };
+
+export interface EvaluationResult {
+  kind: "evaluation";
+  coders: CoderMetrics[];
+  all_replaced?: Splice | null;
+}
 
 interface Evaluated extends Splice {
   /** What stands at the layer: a number, or all of them. */
@@ -54,11 +60,9 @@ const COLUMNS: Column<Evaluated>[] = [
 ];
 
 /** Each coder alone in the model, then all of them at once. */
-export function Evaluation({ job }: { job: JobView }) {
-  if (job.result?.kind !== "evaluation") return null;
-  const rows: Evaluated[] = (job.result.coders as CoderMetrics[]).map((coder) => ({ ...coder, coder }));
-  const all = job.result.all_replaced as Splice | null | undefined;
-  if (all) rows.push({ ...all, layer: "all" });
+export function Evaluation({ result }: { result: EvaluationResult }) {
+  const rows: Evaluated[] = result.coders.map((coder) => ({ ...coder, coder }));
+  if (result.all_replaced) rows.push({ ...result.all_replaced, layer: "all" });
   const [first] = rows;
   return (
     <Card title="Evaluation on held-out tokens" aside={first && `CE without coders ${decimal(first.ce_original)}`} flush>

@@ -1,7 +1,6 @@
-import type { JobView } from "../../api/types";
-import { Card } from "../../components/Card";
-import { DataTable, type Column } from "../../components/DataTable";
-import { decimal, NONE, signed, token } from "../../format";
+import { Card } from "../../../components/Card";
+import { DataTable, type Column } from "../../../components/DataTable";
+import { decimal, NONE, signed, token } from "../../../format";
 
 interface Effect {
   place: string;
@@ -23,11 +22,14 @@ interface Summary {
   corrupt_value: number;
 }
 
+export interface PatchResult {
+  kind: "patching";
+  summary: Summary;
+  strongest: Effect[];
+}
+
 /** The places whose patch moves the metric farthest; all of them are in the artifacts. */
-export function Patching({ job }: { job: JobView }) {
-  if (job.result?.kind !== "patching") return null;
-  const summary = job.result.summary as Summary;
-  const rows = job.result.strongest as Effect[];
+export function Patching({ result: { summary, strongest } }: { result: PatchResult }) {
   const columns: Column<Effect>[] = [
     { title: "Place", cell: (row) => <span className="mono">{row.place}</span> },
     { title: "Layer", align: "right", cell: (row) => (row.layer < 0 ? "embedding" : row.layer) },
@@ -48,7 +50,7 @@ export function Patching({ job }: { job: JobView }) {
       aside={`${summary.metric}${less}: clean ${decimal(summary.clean_value)}, corrupt ${decimal(summary.corrupt_value)}`}
       flush
     >
-      <DataTable label="Patching" columns={columns} rows={rows} rowKey={(row) => [row.place, row.layer, row.head, row.position].join("/")} />
+      <DataTable label="Patching" columns={columns} rows={strongest} rowKey={(row) => [row.place, row.layer, row.head, row.position].join("/")} />
     </Card>
   );
 }

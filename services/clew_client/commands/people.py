@@ -1,0 +1,199 @@
+"""`clew users`, `projects`, `members`, `audit`: who works in the lab, and what they did."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from clew_client.commands.options import AsJson, Limit
+from clew_client.display import console, number, print_json, say, since, table
+from clew_client.lab import Lab
+from clew_spec.people import Role
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name to sign in with.")]
+Admin = Annotated[bool | None, typer.Option("--admin/--no-admin", help="Of the lab: its people and projects.")]
+DisplayName = Annotated[str | None, typer.Option("--display-name", help="As others read it.")]
+AskPassword = Annotated[
+    bool, typer.Option("--password", help="Ask for a password; a line on stdin is read from there.")
+]
+Of = Annotated[str | None, typer.Option("--project", help="Another than your key's; for admins of the lab.")]
+ROLES = "viewer, member, maintainer or admin: each may do what those before it may."
+RoleOf = Annotated[Role, typer.Argument(metavar="ROLE", help=ROLES)]
+
+
+def register(app: typer.Typer) -> None:
+    for name, help, commands in (
+        ("users", "People of the lab, for its admins.", (list_users, create_user, set_user)),
+        ("projects", "Projects of the lab.", (list_projects, create_project, set_project)),
+        ("members", "Who is in a project, and as what.", (list_members, add_member, set_member, remove_member)),
+    ):
+        group = typer.Typer(no_args_is_help=True)
+        for command in commands:
+            group.command(command.__name__.partition("_")[0])(command)
+        app.add_typer(group, name=name, help=help)
+    app.command()(audit)
+
+
+def ask_password(wanted: bool, *, twice: bool = True) -> str | None:
+    """Typed unseen, or a line of stdin."""
+    if not wanted:
+        return None
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    typed: str = typer.prompt("Password", hide_input=True, err=True, confirmation_prompt=twice)
+    return typed
+
+
+def list_users(limit: Limit = 100, as_json: AsJson = False) -> None:
+    """List people, newest first."""
+    with Lab() as lab:
+        found = list(lab.people.users(limit=limit))
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            user.name,
+            user.display_name,
+            "disabled" if user.disabled else "admin" if user.admin else "",
+            ", ".join(f"{one.project} ({one.role})" for one in user.projects),
+            "yes" if user.has_password else "no",
+        )
+        for user in found
+    ]
+    console().print(table(["name", "called", "of the lab", "projects", "password"], rows))
+
+
+def create_user(
+    name: Name,
+    display_name: DisplayName = None,
+    admin: Annotated[bool, typer.Option("--admin", help="Of the lab: its people and projects.")] = False,
+    password: AskPassword = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add a person to the lab; `clew members add` puts them into a project."""
+    given = ask_password(password)
+    with Lab() as lab:
+        user = lab.people.create_user(name, display_name=display_name, password=given, admin=admin)
+    if as_json:
+        print_json(user)
+    else:
+        say(f"{user.name} is a user of the lab" + (" and an admin of it." if user.admin else "."))
+
+
+def set_user(
+    name: Name,
+    display_name: DisplayName = None,
+    admin: Admin = None,
+    disabled: Annotated[bool | None, typer.Option("--disable/--enable", help="Ends their sessions and keys.")] = None,
+    password: AskPassword = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change a person: their password, whether they may come in, whether they are an admin of the lab."""
+    given = ask_password(password)
+    with Lab() as lab:
+        user = lab.people.user(name)
+        user = lab.people.change_user(
+            user.id, display_name=display_name, password=given, admin=admin, disabled=disabled
+        )
+    if as_json:
+        print_json(user)
+    else:
+        say(f"{user.name} is {'disabled' if user.disabled else 'changed'}.")
+
+
+def list_projects(as_json: AsJson = False) -> None:
+    """List projects: those you reach with this key."""
+    with Lab() as lab:
+        found = list(lab.people.projects())
+    if as_json:
+        print_json(found)
+        return
+    rows = [(one.name, number(one.weight), str(one.members), one.role or "", since(one.created_at)) for one in found]
+    console().print(table(["name", "weight>", "members>", "you are", "age>"], rows))
+
+
+def create_project(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the project.")],
+    weight: Annotated[float, typer.Option(help="Its share of the workers against that of others.")] = 1.0,
+    admin: Annotated[str | None, typer.Option(metavar="USER", help="Who is its first admin.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a project."""
+    with Lab() as lab:
+        project = lab.people.create_project(name, weight=weight, admin=admin)
+    if as_json:
+        print_json(project)
+    else:
+        say(f"Project {project.name} is made.")
+
+
+def set_project(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the project.")],
+    weight: Annotated[float | None, typer.Option(help="Its share of the workers against that of others.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a project."""
+    with Lab() as lab:
+        project = lab.people.change_project(lab.people.project(name).id, weight=weight)
+    if as_json:
+        print_json(project)
+    else:
+        say(f"Project {project.name} has weight {number(project.weight)}.")
+
+
+def list_members(project: Of = None, as_json: AsJson = False) -> None:
+    """List a project's members."""
+    with Lab() as lab:
+        found = lab.people.members(lab.people.project(project).id)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (one.name, one.display_name, one.role, "disabled" if one.disabled else "", since(one.since)) for one in found
+    ]
+    console().print(table(["name", "called", "role", "", "for>"], rows))
+
+
+def add_member(name: Name, role: RoleOf, project: Of = None, as_json: AsJson = False) -> None:
+    """Let a person into a project."""
+    with Lab() as lab:
+        into = lab.people.project(project)
+        member = lab.people.add_member(into.id, name, role)
+    if as_json:
+        print_json(member)
+    else:
+        say(f"{member.name} is {member.role} of {into.name}.")
+
+
+def set_member(name: Name, role: RoleOf, project: Of = None, as_json: AsJson = False) -> None:
+    """Give a member another role."""
+    with Lab() as lab:
+        of = lab.people.project(project)
+        member = lab.people.change_member(of.id, lab.people.member(of.id, name).user_id, role)
+    if as_json:
+        print_json(member)
+    else:
+        say(f"{member.name} is {member.role} of {of.name}.")
+
+
+def remove_member(name: Name, project: Of = None) -> None:
+    """Take a person out of a project: their keys for it end."""
+    with Lab() as lab:
+        of = lab.people.project(project)
+        lab.people.remove_member(of.id, lab.people.member(of.id, name).user_id)
+    say(f"{name} is no longer in {of.name}.")
+
+
+def audit(limit: Limit = 50, as_json: AsJson = False) -> None:
+    """Say who did what, newest first: in the project, and to admins of the lab also to the lab itself."""
+    with Lab() as lab:
+        found = list(lab.people.audit(limit=limit))
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (since(one.at), one.project or "the lab", one.user or "", one.key or "", one.action, one.target)
+        for one in found
+    ]
+    console().print(table(["ago>", "in", "who", "with key", "did", "to"], rows))

@@ -1,0 +1,53 @@
+import { Button } from "@mantine/core";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+
+import { cancelJob, retryJob } from "../../api/jobs";
+import { problemOf } from "../../api/problem";
+import { jobQuery } from "../../api/queries";
+import { isTerminal, type JobView } from "../../api/types";
+import { Confirm } from "../../components/Confirm";
+import classes from "./job.module.css";
+
+/** What one can do with a job: ask for one like it, watch it beside others, stop it. */
+export function Actions({ job }: { job: JobView }) {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const cancel = useMutation({
+    mutationFn: () => cancelJob(job.id),
+    onSuccess: (after) => client.setQueryData(jobQuery(job.id).queryKey, after),
+    // It may have ended in between; what it is now says more than the refusal.
+    onError: () => client.invalidateQueries({ queryKey: jobQuery(job.id).queryKey }),
+  });
+  const retry = useMutation({
+    mutationFn: () => retryJob(job.id, job.dependents.length > 0),
+    onSuccess: (again) => navigate({ to: "/jobs/$id", params: { id: again.id } }),
+  });
+  const failure = cancel.error ?? retry.error;
+  return (
+    <div className={classes.actions}>
+      {failure && <span role="alert">{problemOf(failure).detail}</span>}
+      {job.kind === "train" && (
+        <Button variant="default" size="compact-sm" renderRoot={(p) => <Link to="/compare" search={{ runs: job.id }} {...p} />}>
+          Compare
+        </Button>
+      )}
+      <Button variant="default" size="compact-sm" renderRoot={(p) => <Link to="/submit" search={{ from: job.id }} {...p} />}>
+        Clone
+      </Button>
+      {(job.state === "failed" || job.state === "cancelled") && (
+        <Confirm action="Retry" pending={retry.isPending} onConfirm={() => retry.mutate()}>
+          A new job with the same inputs tries it again, from the last checkpoint while it is kept
+          {job.dependents.length > 0 ? "; so do jobs that waited for it in vain." : "."}
+        </Confirm>
+      )}
+      {!isTerminal(job.state) && (
+        <Confirm action="Cancel" pending={cancel.isPending} disabled={job.cancel_requested} onConfirm={() => cancel.mutate()}>
+          {job.state === "running"
+            ? "The job stops at its next step. What it has made so far is not published."
+            : "The job has not begun and will not."}
+        </Confirm>
+      )}
+    </div>
+  );
+}

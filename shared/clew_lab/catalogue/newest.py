@@ -1,0 +1,47 @@
+"""Which jobs a list shows, found by as many looks at an index as there are states and kinds, however long the past."""
+
+from collections.abc import Sequence
+from typing import Any, get_args
+from uuid import UUID
+
+from sqlalchemy import ARRAY, TEXT, ColumnElement, Select, cast, func, literal_column, select, true, union
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql.selectable import TableValuedAlias
+
+from clew_lab.catalogue.scope import Actor
+from clew_lab.catalogue.tables import Job
+from clew_spec.jobs import JobKind, JobState
+
+
+def newest_jobs(
+    actor: Actor, *, states: Sequence[JobState], kinds: Sequence[JobKind], before: UUID | None, limit: int
+) -> Select[Any]:
+    """Ids of the newest `limit` jobs that the actor may see, and of some older ones. before: only older than this.
+
+    What is one's own and what is shown to the lab are looked for apart: no index has both in one order.
+    """
+    job = aliased(Job)
+    mine = _newest(job.project_id == actor.project_id, job, states, kinds, before, limit)
+    shown = _newest(job.visibility == literal_column("'lab'"), job, states, kinds, before, limit)
+    return select(union(mine, shown).subquery().c.id)
+
+
+def _newest(
+    visible: ColumnElement[bool],
+    job: Any,
+    states: Sequence[JobState],
+    kinds: Sequence[JobKind],
+    before: UUID | None,
+    limit: int,
+) -> Select[Any]:
+    of_states = _values("state", [state.value for state in states or JobState])
+    of_kinds = _values("kind", kinds or get_args(JobKind))
+    of_pair = select(job.id).where(visible, job.state == of_states.c.state, job.kind == of_kinds.c.kind)
+    if before is not None:
+        of_pair = of_pair.where(job.id < before)
+    newest = of_pair.order_by(job.id.desc()).limit(limit).lateral()
+    return select(newest.c.id).select_from(of_states).join(of_kinds, true()).join(newest, true())
+
+
+def _values(name: str, values: Sequence[str]) -> TableValuedAlias:
+    return func.unnest(cast(list(values), ARRAY(TEXT))).table_valued(name).render_derived(name=f"of_{name}s")

@@ -1,0 +1,75 @@
+"""How much a project may have: jobs on workers at once, and bytes of published files."""
+
+from uuid import UUID
+
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.orm import Session
+
+from clew_lab.catalogue import uploads
+from clew_lab.catalogue.scope import Actor
+from clew_lab.catalogue.tables import Artifact, Job, Project
+from clew_spec.errors import Conflict, NotFound
+from clew_spec.units import size
+
+LARGEST = 3
+"""Jobs that are named where their files are too much."""
+
+_QUOTA = select(Project.max_stored_bytes).where(Project.id == bindparam("of_project"))
+
+
+def set_quotas(
+    session: Session, project_id: UUID, *, weight: float, max_in_flight: int | None, max_stored_bytes: int | None
+) -> Project:
+    """What the project may have from now on; None is no quota. Nothing that it has already is taken away.
+
+    weight: above 0. Raises `NotFound`.
+    """
+    project = session.get(Project, project_id, with_for_update=True)
+    if project is None:
+        raise NotFound(f"no project {project_id}")
+    project.weight = weight
+    project.max_in_flight = max_in_flight
+    project.max_stored_bytes = max_stored_bytes
+    session.flush()
+    return project
+
+
+def stored_bytes(session: Session, project_id: UUID) -> int:
+    """Of all files that the project's jobs published, and of its uploads."""
+    total = select(func.coalesce(func.sum(Artifact.size), 0)).where(Artifact.project_id == project_id)
+    return int(session.scalars(total).one()) + uploads.stored_bytes(session, project_id)
+
+
+def require_space(
+    session: Session, actor: Actor, published_bytes: int, *, what: str = "job", lock: bool = False
+) -> None:
+    """Raises `Conflict`, with the numbers and what takes most, where the project may not store that much more.
+
+    lock: until the transaction ends, no other one of this project gets here: what is weighed is not weighed twice.
+    """
+    most = session.scalar(_QUOTA.with_for_update() if lock else _QUOTA, {"of_project": actor.project_id})
+    if most is None:
+        return
+    stored = stored_bytes(session, actor.project_id)
+    if stored + published_bytes <= most and stored < most:
+        return
+    adds = f", and this {what} adds about {size(published_bytes)}" if published_bytes else ""
+    raise Conflict(
+        f"the project {actor.project_name} stores {size(stored)}{adds}; its quota is {size(most)}",
+        expected=f"{size(most)} at most",
+        hint=f"delete what is not needed any more{_largest(session, actor.project_id)}, or ask for a larger quota",
+    )
+
+
+def _largest(session: Session, project_id: UUID) -> str:
+    total = func.sum(Artifact.size)
+    found = session.execute(
+        select(Job.kind, Job.name, total)
+        .join(Job, Job.id == Artifact.job_id)
+        .where(Artifact.project_id == project_id)
+        .group_by(Job.id)
+        .order_by(total.desc())
+        .limit(LARGEST)
+    ).all()
+    named = ", ".join(f"{kind} {name} {size(int(held))}" for kind, name, held in found)
+    return f" (most is held by {named})" if named else ""

@@ -1,0 +1,165 @@
+"""The page of a job: its curves, its log, where it came from, asking for the same, stopping it."""
+
+import ast
+import json
+import re
+import shlex
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from clew_client.cli import main
+from clew_client.commands import submit
+from clew_spec.jobs import JobRequest
+from tests.browser.conftest import Tab
+from tests.browser.scene import Running, Scene
+
+
+def training(scene: Scene, layers: int = 2) -> Running:
+    model = scene.model()
+    return scene.training(model, scene.dataset(model), layers=layers)
+
+
+def drag_across(page: Page, chart: Locator, start: float, end: float) -> None:
+    """Over the middle of the plot, by shares of its width."""
+    box = chart.locator(".u-over").bounding_box()
+    assert box
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + start * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + end * box["width"], y, steps=4)
+    page.mouse.up()
+
+
+def test_how_charts_are_drawn_is_kept_in_the_url(tab: Tab, scene: Scene) -> None:
+    job = training(scene)
+    for step in range(0, 205, 5):
+        job.metric(step, {"L00/fvu": 2 / (step + 1), "L01/fvu": 1.5, "L00/heldout_fvu": 1.0})
+    tab.sign_in(scene.key, f"/jobs/{job.id}")
+    page = tab.page
+    fvu = page.locator('[data-metric="fvu"]')
+    expect(fvu.locator(".u-legend")).to_contain_text("step 200", use_inner_text=True)
+
+    page.get_by_label("log scale").check()
+    page.get_by_role("slider", name="smoothing").fill("0.9")
+    drag_across(page, fvu, 0.25, 0.5)
+    expect(page).to_have_url(re.compile(r"zoom=[\d.]+\.\.[\d.]+"))
+    zoom = re.search(r"zoom=([\d.]+)\.\.([\d.]+)", page.url)
+    assert zoom
+    assert [float(end) for end in zoom.groups()] == pytest.approx([50, 100], abs=2)
+    expect(page).to_have_url(re.compile(r"y=log"))
+    page.reload()
+    expect(page.get_by_role("button", name="Whole range")).to_be_visible()
+    expect(page.get_by_label("log scale")).to_be_checked()
+    expect(page.get_by_role("slider", name="smoothing")).to_have_value("0.9")
+    # The smoothed mean of a falling curve lies above it, and of a constant on it.
+    legend = fvu.locator(".u-legend")
+    expect(legend).to_contain_text("L1 1.500", use_inner_text=True)
+    assert float(legend.inner_text().split("L0")[1].split()[0]) > 2 / 201
+
+    job.metric(205, {"L00/fvu": 0.5})
+    expect(legend).to_contain_text("step 205", use_inner_text=True)
+    expect(page.get_by_role("button", name="Whole range")).to_be_visible()
+    page.get_by_role("button", name="Whole range").click()
+    expect(page).not_to_have_url(re.compile("zoom"))
+
+    page.get_by_text("time", exact=True).click()
+    expect(page).to_have_url(re.compile(r"x=time"))
+    expect(legend).to_contain_text(re.compile(r"time\s+\d+s"), use_inner_text=True)
+
+
+def test_the_log_is_searched_followed_and_read_from_its_start(tab: Tab, scene: Scene) -> None:
+    job = training(scene, layers=1)
+    for batch in range(12):
+        job.tell(*(("log", {"level": "info", "message": f"line {100 * batch + n}"}) for n in range(100)))
+    job.log("the disk is nearly full", "warning")
+    job.log("Something broke", "error")
+    tab.sign_in(scene.key, f"/jobs/{job.id}")
+    page = tab.page
+    log, lines = page.get_by_role("log"), page.locator('[role="log"] [data-index]')
+    expect(log).to_contain_text("Something broke")
+    assert lines.count() < 100
+    region = page.get_by_role("region", name="Log")
+    expect(region).to_contain_text("the latest")
+
+    log.evaluate("log => log.scrollTo(0, 1000)")
+    expect(page.get_by_role("button", name="Follow", exact=True)).to_be_visible()
+    job.log("one more")
+    expect(region).to_contain_text(re.compile("1,00. lines"))
+    expect(log).not_to_contain_text("one more")
+    page.get_by_role("button", name="Follow", exact=True).click()
+    expect(log).to_contain_text("one more")
+
+    page.get_by_role("button", name="From the start").click()
+    expect(region).to_contain_text(re.compile(r"1,20\d lines"))
+    search = page.get_by_label("Search the log")
+    search.fill("LINE 7")
+    expect(region).to_contain_text(re.compile(r"111 of 1,20\d lines"))
+    expect(log.locator("mark").first).to_have_text("line 7")
+    search.fill("")
+    page.get_by_label("Level").select_option("warning")
+    expect(lines).to_have_count(2)
+    with page.expect_download() as download:
+        region.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == "first.log"
+    assert [line.split(" ", 1)[1] for line in download.value.path().read_text().splitlines()] == [
+        "warning the disk is nearly full",
+        "error Something broke",
+    ]
+    page.get_by_label("Level").select_option("debug")
+    page.get_by_role("button", name="First error").click()
+    expect(log).to_contain_text("Something broke")
+
+
+def test_a_job_tells_what_it_was_made_from(tab: Tab, scene: Scene) -> None:
+    job = training(scene)
+    coders = scene.trained(job, layers=2)
+    evaluation = scene.evaluate(coders)
+    tab.sign_in(scene.key, f"/jobs/{evaluation.id}")
+    made_from = tab.page.get_by_role("region", name="Made from")
+    expect(made_from).to_contain_text("first 2 layers")
+    made_from.get_by_role("link", name="first", exact=True).click()
+    expect(tab.page).to_have_url(re.compile(str(job.id)))
+    expect(made_from.get_by_role("link")).to_have_text(["smollm2", "pydoc"])
+
+
+def test_a_job_is_asked_for_again_from_elsewhere(tab: Tab, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = training(scene)
+    tab.sign_in(scene.key, f"/jobs/{job.id}")
+    page = tab.page
+    spec = page.request.get(f"{tab.site.url}/api/v1/jobs/{job.id}").json()["spec"]
+    asked: list[JobRequest] = []
+    monkeypatch.setattr(submit, "_submit", lambda request, _values: asked.append(request))
+
+    for language in ("CLI", "Python", "curl"):
+        page.get_by_role("radiogroup", name="Written as").get_by_text(language, exact=True).click()
+        text = page.get_by_role("region", name=f"As {language}").locator("pre").inner_text()
+        match language:
+            case "CLI":
+                words = shlex.split(text.replace("\\\n", " "))
+                assert words[0] == "clew"
+                with pytest.raises(SystemExit) as ended:
+                    main(words[1:])
+                assert ended.value.code == 0
+                body: Any = {"spec": asked[0].spec.model_dump(mode="json")}
+            case "Python":
+                body = {
+                    "spec": ast.literal_eval(text[text.index("(", text.index("submit")) + 1 : text.rindex("}") + 1])
+                }
+            case _:
+                body = json.loads(shlex.split(text.replace("\\\n", " "))[-1])
+        assert JobRequest.model_validate_json(json.dumps(body)).spec.model_dump(mode="json") == spec
+
+
+def test_a_job_is_cancelled_when_one_has_said_yes(tab: Tab, scene: Scene) -> None:
+    id = scene.queue({"kind": "import-model", "name": "m", "path": "/models/m"})
+    tab.sign_in(scene.key, f"/jobs/{id}")
+    page = tab.page
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="No", exact=True).click()
+    expect(page.get_by_role("main")).to_contain_text("queued")
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Yes, cancel").click()
+    expect(page.get_by_role("main")).to_contain_text("cancelled")
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_hidden()
