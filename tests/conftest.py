@@ -41,7 +41,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="takes minutes: `make test-full`, or `-m long`"))
         if group == "browser" and left_out:
             item.add_marker(pytest.mark.skip(reason=left_out))
-        if item.path.is_relative_to(_HERE / "thread"):  # two labs at once would each be too slow for its tests
-            item.add_marker(pytest.mark.xdist_group("thread"))
-            item.add_marker(pytest.mark.timeout(900))
-    items.sort(key=lambda item: GROUPS.index(groups[item]))
+    # The thread's tests take longest: where processes share the work, one begins with them.
+    longest = hasattr(config, "workerinput")
+    items.sort(key=lambda item: (longest and item.path.parent.name != "thread", GROUPS.index(groups[item])))

@@ -49,6 +49,12 @@ class RunningLab:
             return False
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Two labs at once would each be too slow for its tests."""
+    item.add_marker(pytest.mark.xdist_group("thread"))
+    item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture(scope="module")
 def thread(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     folder = tmp_path_factory.mktemp("thread")
