@@ -80,7 +80,7 @@ unit: dashboard ## The dashboard's own checks and tests.
 
 # Two of the groups wait for nobody's clock, so each of a few processes runs a part of them, with servers of its own.
 PYTEST := $(PY) -m pytest --durations=10
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadgroup
+SIDE_BY_SIDE := -n auto --maxprocesses 4
 
 test: setup chromium lint unit ## Set up and run every test; ONLY=science, lab, chaos or browser for one group.
 ifeq ($(ONLY),)

@@ -1,9 +1,11 @@
 """Fixtures for everyone, and the order of a run: each test belongs to one group, and groups run one after another."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["tests.support.servers", "tests.support.browser"]
 
@@ -41,6 +43,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="takes minutes: `make test-full`, or `-m long`"))
         if group == "browser" and left_out:
             item.add_marker(pytest.mark.skip(reason=left_out))
-    # The thread's tests take longest: where processes share the work, one begins with them.
-    longest = hasattr(config, "workerinput")
-    items.sort(key=lambda item: (longest and item.path.parent.name != "thread", GROUPS.index(groups[item])))
+    items.sort(key=lambda item: GROUPS.index(groups[item]))
+
+
+class ThreadTogether(LoadScopeScheduling):
+    """Each test goes to whichever process is free, but the thread's to one: two labs at once would both be too slow."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "thread" if nodeid.startswith("tests/thread/") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ThreadTogether:
+    return ThreadTogether(config, log)

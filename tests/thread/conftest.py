@@ -50,8 +50,7 @@ class RunningLab:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Two labs at once would each be too slow for its tests."""
-    item.add_marker(pytest.mark.xdist_group("thread"))
+    """A whole lab works for them, each process of which takes seconds to begin."""
     item.add_marker(pytest.mark.timeout(900))
 
 
