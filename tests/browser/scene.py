@@ -121,7 +121,7 @@ class Scene:
         request = JobRequest.model_validate({"spec": dict(spec), **fields})
         name = str(spec.get("name", spec.get("coders", spec["kind"])))
         with self.sessions.begin() as session:
-            job, _ = accept.accept(session, self._actor, request, inputs=dict(inputs or {}), name=name)
+            job, _ = accept.accept(session, self._actor, accept.Asked(request, name, dict(inputs or {})))
             return job.id
 
     def take(self, job_id: UUID, kind: str) -> Running:

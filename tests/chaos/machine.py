@@ -99,10 +99,7 @@ class StoreMachine(RuleBasedStateMachine):
             job, new = accept.accept(
                 session,
                 self.actors[project],
-                request,
-                inputs={},
-                name="t",
-                needs=Needs(ram_alone=size),
+                accept.Asked(request, "t", needs=Needs(ram_alone=size)),
                 idempotency_key=key,
             )
         earlier = self.keys.get((project, str(key)))

@@ -19,7 +19,7 @@ from clew_api import streams
 from clew_api.app import create_app
 from clew_api.lab import Lab
 from clew_lab.catalogue.tables import Job
-from clew_lab.jobs.accept import accept
+from clew_lab.jobs.accept import Asked, accept
 from clew_lab.jobs.cancel import cancel
 from clew_spec.api import EventView, JobSummary
 from clew_spec.jobs import JobRequest
@@ -108,7 +108,7 @@ def test_a_new_event_is_pushed_by_the_bell_and_not_by_polling(
     world.model(alice)
     request = JobRequest.model_validate({"spec": {"kind": "build-dataset", "name": "d", "model": "m"}})
     with world.sessions.begin() as session:
-        job, _ = accept(session, alice.actor, request, inputs={}, name="d")
+        job, _ = accept(session, alice.actor, Asked(request, "d"))
     with stream(running, f"/jobs/{job.id}/events", alice) as events:
         assert json.loads(next(events)["data"])["data"]["state"] == "queued"
         with world.sessions.begin() as session:

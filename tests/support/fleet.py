@@ -117,7 +117,7 @@ class Fleet:
     def accept(self, body: dict[str, Any]) -> UUID:
         request = JobRequest.model_validate(body)
         with self.sessions.begin() as session:
-            return accept.accept(session, self.actor, request, inputs={}, name="fake")[0].id
+            return accept.accept(session, self.actor, accept.Asked(request, "fake"))[0].id
 
     def cancel(self, job_id: UUID) -> None:
         with self.sessions.begin() as session:

@@ -62,7 +62,7 @@ class Queue:
     ) -> Job:
         with self.sessions.begin() as session:
             request, actor = job_request(**fields), actor or self.actor
-            return accept.accept(session, actor, request, inputs={}, name="text", needs=needs, after=after)[0]
+            return accept.accept(session, actor, accept.Asked(request, "text", needs=needs, after=frozenset(after)))[0]
 
     def register(self, name: str = "w", pool: Pool = "train", memory_bytes: int = 1, device: str = "cpu") -> UUID:
         with self.sessions.begin() as session:

@@ -54,11 +54,7 @@ def submit_job(
         job, created = accept(
             session,
             actor,
-            request,
-            inputs=asked.inputs,
-            name=asked.name,
-            needs=asked.needs,
-            after=asked.after,
+            asked,
             idempotency_key=idempotency_key,
             request_id=request_id(),
             code_version=lab.settings.code_version,

@@ -1,7 +1,6 @@
 """Take a job in: once it is committed, it will reach a terminal state."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -45,25 +44,19 @@ class Asked:
 def accept(
     session: Session,
     actor: Actor,
-    request: JobRequest,
+    asked: Asked,
     *,
-    inputs: dict[str, Any],
-    name: str,
-    needs: Needs = NOTHING,
-    after: Iterable[UUID] = (),
     idempotency_key: str | None = None,
     request_id: str | None = None,
     code_version: str = "unknown",
 ) -> tuple[Job, bool]:
     """Job, first event and audit row, in the caller's transaction: answer only after it has committed.
 
-    inputs, name, needs, after: as `Asked` has them.
     Returns the job and whether it is new: the same idempotency key with the same request gives the job there is, and
     so does, under a new key, what `known` finds. Raises `Conflict` where that key came with another request.
     """
-    asked = Asked(request, name, inputs, needs, frozenset(after))
     row = columns(actor, asked, code_version)
-    if (job := known(session, actor, request, row["content_digest"], idempotency_key)) is not None:
+    if (job := known(session, actor, asked.request, row["content_digest"], idempotency_key)) is not None:
         return job, False
     row["idempotency_key"] = idempotency_key
     job = session.scalar(_accepting(tuple(row)), {**row, "request_id": request_id})

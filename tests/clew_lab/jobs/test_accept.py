@@ -10,7 +10,7 @@ from tests.support.jobs import Queue, job_request, make_actor
 
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Audit, Event, Job
-from clew_lab.jobs.accept import accept, request_digest
+from clew_lab.jobs.accept import Asked, accept, request_digest
 from clew_lab.jobs.notify import QUEUE, Listener
 from clew_spec.errors import Conflict
 from clew_spec.jobs import JobRequest
@@ -23,7 +23,7 @@ def test_sixteen_at_once_with_one_key_make_one_job(queue: Queue) -> None:
         together.wait()
         with queue.sessions.begin() as session:
             job, created = accept(
-                session, queue.actor, job_request(), inputs={}, name="text", idempotency_key="k", request_id="r"
+                session, queue.actor, Asked(job_request(), "text"), idempotency_key="k", request_id="r"
             )
             return job.id, created
 
@@ -37,17 +37,17 @@ def test_sixteen_at_once_with_one_key_make_one_job(queue: Queue) -> None:
 
 def test_a_key_with_another_request_is_a_conflict_and_belongs_to_one_project(queue: Queue) -> None:
     with queue.sessions.begin() as session:
-        first, _ = accept(session, queue.actor, job_request(), inputs={}, name="text", idempotency_key="k")
+        first, _ = accept(session, queue.actor, Asked(job_request(), "text"), idempotency_key="k")
     with pytest.raises(Conflict, match="used for another request"), queue.sessions.begin() as session:
-        accept(session, queue.actor, job_request("other"), inputs={}, name="text", idempotency_key="k")
+        accept(session, queue.actor, Asked(job_request("other"), "text"), idempotency_key="k")
     other = make_actor(queue.sessions, "other")
     with queue.sessions.begin() as session:
-        theirs, created = accept(session, other, job_request("other"), inputs={}, name="text", idempotency_key="k")
+        theirs, created = accept(session, other, Asked(job_request("other"), "text"), idempotency_key="k")
         assert created
         assert theirs.id != first.id
     with queue.sessions.begin() as session:
-        assert accept(session, queue.actor, job_request(), inputs={}, name="text")[1], "no key, no bond"
-        assert accept(session, queue.actor, job_request(), inputs={}, name="text")[1]
+        assert accept(session, queue.actor, Asked(job_request(), "text"))[1], "no key, no bond"
+        assert accept(session, queue.actor, Asked(job_request(), "text"))[1]
 
 
 def test_a_default_that_is_spelled_out_is_the_same_request() -> None:
@@ -62,7 +62,7 @@ def test_a_default_that_is_spelled_out_is_the_same_request() -> None:
 def test_nothing_is_left_and_nobody_woken_unless_it_is_committed(queue: Queue, database_url: str) -> None:
     listener = Listener(database_url, QUEUE)
     session = queue.sessions()
-    accept(session, queue.actor, job_request(), inputs={}, name="text")
+    accept(session, queue.actor, Asked(job_request(), "text"))
     session.rollback()
     assert listener.wait(0.2) == []
     with queue.sessions() as reader:
@@ -80,10 +80,11 @@ def analysis(visibility: str = "project", **spec: object) -> JobRequest:
 def test_the_same_analysis_is_answered_by_the_one_that_succeeded(queue: Queue) -> None:
     inputs = {"model": "m", "coders": ["c"]}
 
-    def ask(request: JobRequest, actor: Actor = queue.actor, **options: Any) -> tuple[Job, bool]:
+    def ask(
+        request: JobRequest, actor: Actor = queue.actor, inputs: dict[str, Any] = inputs, **options: str
+    ) -> tuple[Job, bool]:
         with queue.sessions.begin() as session:
-            given = {"inputs": inputs, "name": "g", "code_version": "1"} | options
-            return accept(session, actor, request, **given)
+            return accept(session, actor, Asked(request, "g", inputs), **({"code_version": "1"} | options))
 
     def succeed(job: Job) -> None:
         with queue.sessions.begin() as session:

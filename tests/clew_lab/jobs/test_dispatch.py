@@ -109,7 +109,7 @@ def test_order_is_priority_then_share_then_age(queue: Queue) -> None:
 
     def ask(actor: object, **fields: str) -> UUID:
         with queue.sessions.begin() as session:
-            return accept.accept(session, actor, job_request(**fields), inputs={}, name="text")[0].id  # type: ignore[arg-type]
+            return accept.accept(session, actor, accept.Asked(job_request(**fields), "text"))[0].id  # type: ignore[arg-type]
 
     old = ask(heavy)
     older_low = ask(light, priority="low")
