@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -53,6 +54,16 @@ def print_json(value: BaseModel | Iterable[BaseModel] | object) -> None:
     sys.stdout.flush()
 
 
+def print_table(
+    found: Sequence[BaseModel], columns: Sequence[str], rows: Iterable[Sequence[str]], *, as_json: bool
+) -> None:
+    """What was found, as JSON or as a table of `rows` that tell of it."""
+    if as_json:
+        print_json(found)
+    else:
+        console().print(table(columns, rows))
+
+
 def clean(text: str) -> str:
     """`text` with its control characters made visible: it may come from another user of the lab."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
@@ -93,6 +104,22 @@ def report(error: ClewError | Problem) -> None:
     note(Text.assemble(("Error: ", "bold red"), clean(first)))
     for line in rest:
         note(line)
+
+
+class Bar(Progress):
+    """One bar with a line behind it, gone when it ends; nothing where there is no terminal."""
+
+    def __init__(self, description: str) -> None:
+        screen = console(stderr=True)
+        super().__init__(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[line]}", markup=False),
+            console=screen,
+            transient=True,
+            disable=not screen.is_terminal,
+        )
+        self.bar = self.add_task(description, total=None, line="")
 
 
 def short_id(value: UUID) -> str:

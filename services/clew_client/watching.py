@@ -7,11 +7,10 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 from rich.console import RenderableType
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from clew_client.batches import Batch
-from clew_client.display import clean, console, note, number, print_json, report, say, since, state
+from clew_client.display import Bar, clean, console, note, number, print_json, report, say, since, state
 from clew_client.job_display import jobs_table, progress_line
 from clew_client.lab import Lab
 from clew_client.result_display import result_parts
@@ -77,23 +76,14 @@ def _ending(job: JobView, parts: Parts) -> None:
         say(f"More: clew show {job.id}")
 
 
-class Board(Progress):
+class Board(Bar):
     """A bar for the present phase and a line with the newest metrics; plain lines where there is no terminal."""
 
     def __init__(self) -> None:
         self._phase = ""
         self._metrics: dict[str, float] = {}
         self._step: Any = None
-        screen = console(stderr=True)
-        super().__init__(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[line]}", markup=False),
-            console=screen,
-            transient=True,
-            disable=not screen.is_terminal,
-        )
-        self._bar = self.add_task("waiting", total=None, line="")
+        super().__init__("waiting")
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield self.make_tasks_table(self.tasks)
@@ -111,7 +101,7 @@ class Board(Progress):
             case "state":
                 reason = f": {data['reason']}" if data.get("reason") else ""
                 self._line(event, f"{data.get('state')}{reason}")
-                self.update(self._bar, description=clean(str(data.get("state"))), total=None, line="")
+                self.update(self.bar, description=clean(str(data.get("state"))), total=None, line="")
             case "log" if data.get("level") != "debug":
                 self._line(event, str(data.get("message")))
             case "checkpoint":
@@ -128,7 +118,7 @@ class Board(Progress):
             if self.disable:
                 self._line(event, line)
         self.update(
-            self._bar,
+            self.bar,
             description=clean(progress.phase),
             completed=progress.done,
             total=progress.total,

@@ -6,7 +6,7 @@ import typer
 
 from clew_client.batches import Batch
 from clew_client.commands.options import AsJson, Limit
-from clew_client.display import console, print_json, say, since, table
+from clew_client.display import console, print_json, print_table, say, since
 from clew_client.job_display import jobs_table
 from clew_client.lab import Lab
 
@@ -28,9 +28,6 @@ def list_(limit: Limit = 20, as_json: AsJson = False) -> None:
     """List sweeps and pipelines, newest first."""
     with Lab() as lab:
         found = list(lab.batches.all(limit=limit))
-    if as_json:
-        print_json(found)
-        return
     rows = [
         (
             str(batch.id),
@@ -42,7 +39,7 @@ def list_(limit: Limit = 20, as_json: AsJson = False) -> None:
         )
         for batch in found
     ]
-    console().print(table(["id", "kind", "name", "jobs>", "states", "age>"], rows))
+    print_table(found, ["id", "kind", "name", "jobs>", "states", "age>"], rows, as_json=as_json)
 
 
 def show(batch_id: BatchId, as_json: AsJson = False) -> None:

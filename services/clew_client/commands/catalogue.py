@@ -7,7 +7,7 @@ import typer
 from pydantic import BaseModel
 
 from clew_client.commands.options import AsJson, Limit, Named, find_job
-from clew_client.display import console, number, print_json, say, since, table
+from clew_client.display import number, print_table, say, since
 from clew_client.lab import Lab
 
 
@@ -118,9 +118,7 @@ def graphs(name: Named = None, limit: Limit = 20, as_json: AsJson = False) -> No
 
 
 def _print(found: Sequence[BaseModel], columns: list[str], rows: Iterable[Sequence[str]], as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-    elif found:
-        console().print(table(columns, rows))
+    if found or as_json:
+        print_table(found, columns, rows, as_json=as_json)
     else:
         say("None yet.")

@@ -8,10 +8,9 @@ from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn
 
 from clew_client.commands.options import AsJson, Limit, Named
-from clew_client.display import console, duration, note, print_json, say, since, table
+from clew_client.display import Bar, duration, note, print_json, print_table, say, since
 from clew_client.lab import Lab
 from clew_client.watching import INTERRUPTED
 from clew_spec.data_views import UploadView
@@ -47,7 +46,7 @@ def upload(
 ) -> None:
     """Send a file or a folder to the lab. Interrupted, it goes on where it stopped when run again."""
     try:
-        with Lab() as lab, Bar() as bar:
+        with Lab() as lab, Sending() as bar:
             found = lab.uploads.send(path, name, bar.tell)
     except KeyboardInterrupt:
         note("What was sent is kept for a week: run the same again to go on.")
@@ -65,9 +64,6 @@ def list_uploads(name: Named = None, limit: Limit = 20, as_json: AsJson = False)
     """List uploads, newest first."""
     with Lab() as lab:
         found = list(lab.uploads.list(name=name, limit=limit))
-    if as_json:
-        print_json(found)
-        return
     rows = [
         (
             str(one.id),
@@ -81,7 +77,7 @@ def list_uploads(name: Named = None, limit: Limit = 20, as_json: AsJson = False)
         )
         for one in found
     ]
-    console().print(table(["id", "name", "state", "files>", "size>", "of", "age>", "until"], rows))
+    print_table(found, ["id", "name", "state", "files>", "size>", "of", "age>", "until"], rows, as_json=as_json)
 
 
 def remove(ref: UploadRef) -> None:
@@ -96,11 +92,8 @@ def list_secrets(as_json: AsJson = False) -> None:
     """List the names of secrets that are set."""
     with Lab() as lab:
         found = lab.secrets.list()
-    if as_json:
-        print_json(found)
-        return
     rows = [(one.name, one.user or "", since(one.set_at) + " ago") for one in found]
-    console().print(table(["name", "set by", "when"], rows))
+    print_table(found, ["name", "set by", "when"], rows, as_json=as_json)
 
 
 def set_secret(name: Secret) -> None:
@@ -118,22 +111,13 @@ def delete_secret(name: Secret) -> None:
     say(f"{name} is deleted.")
 
 
-class Bar(Progress):
+class Sending(Bar):
     """How far an upload is, how fast and how much longer; nothing where there is no terminal."""
 
     def __init__(self) -> None:
-        screen = console(stderr=True)
-        super().__init__(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[line]}", markup=False),
-            console=screen,
-            transient=True,
-            disable=not screen.is_terminal,
-        )
+        super().__init__("")
         self._phase = ""
         self._began = (0.0, 0)
-        self._bar = self.add_task("", total=None, line="")
 
     def tell(self, phase: str, done: int, total: int, sent: int) -> None:
         """As `clew_client.uploads.OnProgress`."""
@@ -142,7 +126,7 @@ class Bar(Progress):
             self._phase, self._began = phase, (time.monotonic(), own)
         began, before = self._began
         self.update(
-            self._bar,
+            self.bar,
             description=PHASES[phase],
             completed=done,
             total=total,

@@ -8,7 +8,7 @@ import typer
 
 from clew_client.commands.options import AsJson, Limit
 from clew_client.credentials import Credentials, load, store
-from clew_client.display import console, note, print_json, say, since, table
+from clew_client.display import note, print_json, print_table, say, since
 from clew_client.lab import Lab
 from clew_spec.api import KeyView, NewKeyView
 from clew_spec.errors import InvalidSpec, NotFound
@@ -35,9 +35,6 @@ def list_keys(limit: Limit = 100, as_json: AsJson = False) -> None:
     """List keys, newest first."""
     with Lab() as lab:
         found = list(lab.people.api_keys(limit=limit))
-    if as_json:
-        print_json(found)
-        return
     rows = [
         (
             str(key.id),
@@ -50,7 +47,7 @@ def list_keys(limit: Limit = 100, as_json: AsJson = False) -> None:
         )
         for key in found
     ]
-    console().print(table(["id", "name", "ends in", "of", "may", "state", "used"], rows))
+    print_table(found, ["id", "name", "ends in", "of", "may", "state", "used"], rows, as_json=as_json)
 
 
 def create(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clew_client.commands.options import AsJson, Limit
-from clew_client.display import console, number, print_json, say, since, table
+from clew_client.display import number, print_json, print_table, say, since
 from clew_client.lab import Lab
 from clew_spec.people import Role
 
@@ -48,9 +48,6 @@ def list_users(limit: Limit = 100, as_json: AsJson = False) -> None:
     """List people, newest first."""
     with Lab() as lab:
         found = list(lab.people.users(limit=limit))
-    if as_json:
-        print_json(found)
-        return
     rows = [
         (
             user.name,
@@ -61,7 +58,7 @@ def list_users(limit: Limit = 100, as_json: AsJson = False) -> None:
         )
         for user in found
     ]
-    console().print(table(["name", "called", "of the lab", "projects", "password"], rows))
+    print_table(found, ["name", "called", "of the lab", "projects", "password"], rows, as_json=as_json)
 
 
 def create_user(
@@ -106,11 +103,8 @@ def list_projects(as_json: AsJson = False) -> None:
     """List projects: those you reach with this key."""
     with Lab() as lab:
         found = list(lab.people.projects())
-    if as_json:
-        print_json(found)
-        return
     rows = [(one.name, number(one.weight), str(one.members), one.role or "", since(one.created_at)) for one in found]
-    console().print(table(["name", "weight>", "members>", "you are", "age>"], rows))
+    print_table(found, ["name", "weight>", "members>", "you are", "age>"], rows, as_json=as_json)
 
 
 def create_project(
@@ -146,13 +140,10 @@ def list_members(project: Of = None, as_json: AsJson = False) -> None:
     """List a project's members."""
     with Lab() as lab:
         found = lab.people.members(lab.people.project(project).id)
-    if as_json:
-        print_json(found)
-        return
     rows = [
         (one.name, one.display_name, one.role, "disabled" if one.disabled else "", since(one.since)) for one in found
     ]
-    console().print(table(["name", "called", "role", "", "for>"], rows))
+    print_table(found, ["name", "called", "role", "", "for>"], rows, as_json=as_json)
 
 
 def add_member(name: Name, role: RoleOf, project: Of = None, as_json: AsJson = False) -> None:
@@ -189,11 +180,8 @@ def audit(limit: Limit = 50, as_json: AsJson = False) -> None:
     """Say who did what, newest first: in the project, and to admins of the lab also to the lab itself."""
     with Lab() as lab:
         found = list(lab.people.audit(limit=limit))
-    if as_json:
-        print_json(found)
-        return
     rows = [
         (since(one.at), one.project or "the lab", one.user or "", one.key or "", one.action, one.target)
         for one in found
     ]
-    console().print(table(["ago>", "in", "who", "with key", "did", "to"], rows))
+    print_table(found, ["ago>", "in", "who", "with key", "did", "to"], rows, as_json=as_json)

@@ -1,10 +1,11 @@
-import { Button, CopyButton, SegmentedControl } from "@mantine/core";
+import { SegmentedControl } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { documentQuery } from "../../api/queries";
 import type { JobView } from "../../api/types";
 import { Card } from "../../components/Card";
+import { Copy } from "../../components/Copy";
 import { Loading } from "../../components/States";
 import { command, LANGUAGES, type Language } from "../../forms/commands";
 import { askedOf } from "../../forms/requests";
@@ -19,15 +20,7 @@ export function Ask({ job }: { job: JobView }) {
   return (
     <Card
       title={form === "Spec" ? "Spec" : `As ${form}`}
-      aside={
-        <CopyButton value={text ?? ""}>
-          {({ copied, copy }) => (
-            <Button variant="subtle" size="compact-xs" onClick={copy} disabled={!text}>
-              {copied ? "Copied" : "Copy"}
-            </Button>
-          )}
-        </CopyButton>
-      }
+      aside={<Copy text={text ?? ""} />}
     >
       <SegmentedControl
         size="xs"

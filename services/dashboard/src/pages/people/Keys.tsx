@@ -1,4 +1,4 @@
-import { Button, CopyButton } from "@mantine/core";
+import { Button } from "@mantine/core";
 import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
@@ -8,6 +8,7 @@ import { keysQuery } from "../../api/queries";
 import type { KeyRequest, KeyView, NewKeyView, SessionView } from "../../api/types";
 import { Card } from "../../components/Card";
 import { Confirm } from "../../components/Confirm";
+import { Copy } from "../../components/Copy";
 import type { Column } from "../../components/DataTable";
 import { PagedTable } from "../../components/PagedTable";
 import { Empty } from "../../components/States";
@@ -100,13 +101,7 @@ function Secret({ made, onDone }: { made: NewKeyView; onDone: () => void }) {
       </p>
       <code className="mono">{made.key}</code>
       <span>
-        <CopyButton value={made.key}>
-          {({ copied, copy }) => (
-            <Button size="compact-xs" variant="default" onClick={copy}>
-              {copied ? "Copied" : "Copy"}
-            </Button>
-          )}
-        </CopyButton>{" "}
+        <Copy text={made.key} variant="default" />{" "}
         <Button size="compact-xs" variant="subtle" onClick={onDone}>
           I have it
         </Button>

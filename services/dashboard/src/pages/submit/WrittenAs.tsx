@@ -1,7 +1,8 @@
-import { Button, CopyButton, SegmentedControl } from "@mantine/core";
+import { SegmentedControl } from "@mantine/core";
 import { useState } from "react";
 
 import { Card } from "../../components/Card";
+import { Copy } from "../../components/Copy";
 import { command, LANGUAGES, type Language } from "../../forms/commands";
 import { said } from "../../forms/requests";
 import type { ApiDocument } from "../../forms/schema";
@@ -15,15 +16,7 @@ export function WrittenAs({ document, request }: { document: ApiDocument; reques
   return (
     <Card
       title={`As ${language}`}
-      aside={
-        <CopyButton value={text}>
-          {({ copied, copy }) => (
-            <Button variant="subtle" size="compact-xs" onClick={copy}>
-              {copied ? "Copied" : "Copy"}
-            </Button>
-          )}
-        </CopyButton>
-      }
+      aside={<Copy text={text} />}
     >
       <SegmentedControl
         size="xs"
