@@ -106,7 +106,7 @@ bench: setup ## Measure against other projects; prints a table. ONLY=group for o
 study: python ## SAE against transcoder on a real model: writes docs/sae-against-transcoder.md; about an hour on two free cores.
 	@$(PY) -m studies.sae_against_transcoder $(ARGS)
 
-finding: python ## Greater-than in a real model, coders trained for it: writes docs/greater-than.md; one to two hours.
+finding: python ## Greater-than in a real model, coders trained for it: writes docs/greater-than.md; half an hour.
 	@$(PY) -m studies.greater_than $(ARGS)
 
 chaos: python ## 200 short jobs under random faults, and the account of them; ARGS="--jobs 40 --seed 7".

@@ -121,7 +121,7 @@ the sum of their sizes.
 - Text: docstrings, and sentences from {len(SENTENCES)} templates with two years, the second after the first; no public
   text with years was in reach. {text.train_tokens:,} tokens (dataset {text.digest[:12]}), of which each seed learns
   from {STEPS * TOKENS_PER_STEP:,}, in an order of its own.
-- Time: {results.seconds / 60:.0f} minutes of measuring and training in all, on two cores shared with other work.
+- Time: {results.seconds / 60:.0f} minutes of measuring and training in all, on two cores.
 
 ## What this shows, and what it does not
 
