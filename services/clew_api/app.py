@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -9,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.middleware.gzip import GZipMiddleware
 
 from clew_api import dashboard, openapi, problems
-from clew_api.auth import refuse_undeclared
+from clew_api.auth import callers, refuse_undeclared
 from clew_api.context import RequestContext
 from clew_api.lab import Lab
 from clew_api.monitoring import Monitoring
@@ -35,6 +36,8 @@ from clew_api.routers import (
     users,
     workers,
 )
+from clew_api.submission import accepted
+from clew_api.together import Together
 from clew_lab.settings import Settings
 
 PREFIX = "/api/v1"
@@ -69,6 +72,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         lab = Lab.of(settings)
         app.state.lab = lab
+        app.state.callers = Together(partial(callers, lab))
+        app.state.submissions = Together(lambda _, submissions: accepted(lab, submissions))
         lab.bell.start(settings.database_url.get_secret_value())
         try:
             with monitoring.of(lab):

@@ -1,9 +1,9 @@
 """Who is asking: by the bearer key, else by the session's cookie. And what a route asks of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Security
@@ -11,7 +11,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from clew_api.lab import Lab, LabDep
+from clew_api.lab import Lab
+from clew_api.together import Together
 from clew_lab.catalogue import identity, keys
 from clew_lab.catalogue.scope import Actor
 from clew_spec.errors import Forbidden, NotAuthenticated
@@ -39,14 +40,40 @@ class Caller:
         return None if self.session_expires_at is None else self.credential
 
 
-def caller(
+class Credential(NamedTuple):
+    text: str
+    """Of a key, or a cookie's value."""
+    of_session: bool
+
+
+Callers = Together[Credential, None, Caller]
+"""Requests that come at once with the same key or cookie ask Postgres once whose it is."""
+
+
+def callers(lab: Lab, credential: Credential, requests: Sequence[None]) -> list[Caller]:
+    """Who speaks in each of the requests. Raises `NotAuthenticated`."""
+    secret_key = lab.settings.secret_key
+    digest = keys.digest(secret_key, credential.text)
+    if credential.of_session:
+        with lab.transaction() as session:
+            actor, expires_at = identity.actor_of_cookie(session, credential.text, secret_key=secret_key)
+        return [Caller(actor, digest, expires_at)] * len(requests)
+    with lab.statement() as session:
+        actor = identity.actor_of_key(session, credential.text, secret_key=secret_key)
+    return [Caller(actor, digest)] * len(requests)
+
+
+async def caller(
     request: Request,
-    lab: LabDep,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     cookie: Annotated[str | None, Security(_cookie)],
 ) -> Caller:
     """Raises `NotAuthenticated`; `Forbidden` where a foreign page uses the cookie to change something."""
-    found = _by_key(lab, bearer) if "authorization" in request.headers else _by_cookie(lab, request, cookie)
+    credential = _credential(request, bearer, cookie)
+    asked: Callers = request.app.state.callers
+    found = await asked.ask(credential, None)
+    if credential.of_session and request.method not in SAFE and not same_origin(request):
+        raise Forbidden("a page of another origin may not act with your session", hint="use a key")
     request.state.caller = found
     return found
 
@@ -94,24 +121,14 @@ def _all(dependant: Dependant) -> Iterator[Dependant]:
         yield from _all(inner)
 
 
-def _by_key(lab: Lab, bearer: HTTPAuthorizationCredentials | None) -> Caller:
-    if bearer is None:
-        raise NotAuthenticated("the Authorization header is not a bearer key", expected="Bearer clew_...")
-    secret_key = lab.settings.secret_key
-    with lab.statement() as session:
-        actor = identity.actor_of_key(session, bearer.credentials, secret_key=secret_key)
-    return Caller(actor, keys.digest(secret_key, bearer.credentials))
-
-
-def _by_cookie(lab: Lab, request: Request, cookie: str | None) -> Caller:
+def _credential(request: Request, bearer: HTTPAuthorizationCredentials | None, cookie: str | None) -> Credential:
+    if "authorization" in request.headers:
+        if bearer is None:
+            raise NotAuthenticated("the Authorization header is not a bearer key", expected="Bearer clew_...")
+        return Credential(bearer.credentials, of_session=False)
     if cookie is None:
         raise NotAuthenticated("no key was given", expected="Authorization: Bearer clew_...")
-    secret_key = lab.settings.secret_key
-    with lab.transaction() as session:
-        actor, expires_at = identity.actor_of_cookie(session, cookie, secret_key=secret_key)
-    if request.method not in SAFE and not same_origin(request):
-        raise Forbidden("a page of another origin may not act with your session", hint="use a key")
-    return Caller(actor, keys.digest(secret_key, cookie), expires_at)
+    return Credential(cookie, of_session=True)
 
 
 def same_origin(request: Request) -> bool:

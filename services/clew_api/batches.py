@@ -7,7 +7,7 @@ from uuid import UUID
 
 from clew_api.lab import Lab
 from clew_api.planned import Plan
-from clew_api.submission import considered, unseen, waiting, waiting_in, weighed
+from clew_api.submission import considered, unseen, waiting, weighed
 from clew_lab.catalogue import refs
 from clew_lab.catalogue.finding import Resolved
 from clew_lab.catalogue.scope import Actor
@@ -91,10 +91,12 @@ def considered_sweep(lab: Lab, actor: Actor, sweep: SweepRequest) -> SweepEstima
 def _of_pipeline(lab: Lab, actor: Actor, request: JobRequest, ids: dict[str, UUID], name: str) -> tuple[Asked, int]:
     others = awaited(request.spec)
     if not others:
-        return weighed(lab, actor, request, lambda _session, asked, published_bytes: (asked, published_bytes))
+        return weighed(lab, actor, request)
     changes: dict[str, str] = {field: f"{ids[other]}{variant}" for field, (other, variant) in others.items()}
     bound = request.model_copy(update={"spec": request.spec.model_copy(update=changes)})
-    asked = waiting(lab, actor, bound, after=frozenset(ids[other] for other, _ in others.values()), name=name)
+    after = frozenset(ids[other] for other, _ in others.values())
+    with lab.transaction() as session:
+        asked = waiting(session, actor, bound, after=after, name=name)
     assert asked is not None
     return asked, 0
 
@@ -147,7 +149,7 @@ def _resolved(lab: Lab, actor: Actor, jobs: list[tuple[str, JobRequest]]) -> lis
     with lab.transaction() as session:
         for step, request in jobs:
             with _whose(step):
-                waits = waiting_in(session, actor, request)
+                waits = waiting(session, actor, request)
                 found.append(waits or refs.resolve(session, actor, request.spec, import_roots=roots))
     return found
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import httpx2
@@ -53,13 +54,23 @@ def _fetch(http: httpx2.Client, artifact: ArtifactView, temporary: Path) -> None
             raise _refused(artifact, response)
         digest = hashlib.sha256()
         size = 0
-        with temporary.open("wb") as file:
+        # While one chunk is written and counted into the digest, the next comes in.
+        with temporary.open("wb") as file, ThreadPoolExecutor(1) as beside:
+
+            def keep(chunk: bytes) -> None:
+                digest.update(chunk)
+                file.write(chunk)
+
+            kept = None
             for chunk in response.iter_bytes(CHUNK):
                 size += len(chunk)
                 if size > artifact.size:
                     break
-                digest.update(chunk)
-                file.write(chunk)
+                if kept is not None:
+                    kept.result()
+                kept = beside.submit(keep, chunk)
+            if kept is not None:
+                kept.result()
             file.flush()
             os.fsync(file.fileno())
     if size != artifact.size:

@@ -4,7 +4,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response, status
-from sqlalchemy.orm import Session
 
 from clew_api.auth import ActorDep, requires
 from clew_api.body import body_of, declared_body
@@ -12,9 +11,8 @@ from clew_api.context import request_id
 from clew_api.lab import LabDep
 from clew_api.params import Cursor, IdempotencyKey, Limit
 from clew_api.problems import declared
-from clew_api.submission import admitted
+from clew_api.submission import Submission, SubmissionsDep
 from clew_lab.catalogue import queries
-from clew_lab.jobs.accept import Asked, accept
 from clew_lab.jobs.cancel import cancel, cancel_with_dependents
 from clew_lab.jobs.quotas import require_space
 from clew_lab.jobs.retry import retry
@@ -38,8 +36,8 @@ READ = [requires(Permission.JOB_READ)]
     },
     openapi_extra=declared_body(JobRequest),
 )
-def submit_job(
-    lab: LabDep,
+async def submit_job(
+    submissions: SubmissionsDep,
     actor: ActorDep,
     request: Annotated[JobRequest, Depends(body_of(JobRequest))],
     idempotency_key: IdempotencyKey = None,
@@ -49,20 +47,10 @@ def submit_job(
     Where `reuse` is not refused and a job of the project has succeeded at exactly the same, that one is the answer.
     A spec may refer to a job of the project that has not ended, by its UUID: then the new one waits for it.
     """
-
-    def take(session: Session, asked: Asked) -> tuple[JobView, bool]:
-        job, created = accept(
-            session,
-            actor,
-            asked,
-            idempotency_key=idempotency_key,
-            request_id=request_id(),
-            code_version=lab.settings.code_version,
-        )
-        known = created and not asked.after
-        return queries.new_job(actor, job) if known else queries.get_job(session, actor, job.id), created
-
-    view, created = admitted(lab, actor, request, idempotency_key, take)
+    # What one actor submits at the same moment is taken in together, each kind by itself: no job without a text waits
+    # until that of another is read.
+    submission = Submission(actor, request, idempotency_key, request_id())
+    view, created = await submissions.ask((actor, request.spec.kind), submission)
     # As JSON already: to have it validated and written elsewhere takes another thread.
     return Response(
         view.model_dump_json(by_alias=True),

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
+from clew_lab.catalogue.engine import once
 from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Attempt, Coder, Dataset, Graph, Job, Model, Worker
 from clew_lab.jobs.needs import Needs, fitting, needs_of, shortfall
@@ -105,7 +106,8 @@ _LIVE = (
 
 
 def _live(session: Session, pool: Pool, alive_s: float) -> Sequence[Worker]:
-    return session.scalars(_LIVE, {"of_pool": pool, "alive_s": alive_s}).all()
+    found = once(session, ("live", pool), lambda: session.scalars(_LIVE, {"of_pool": pool, "alive_s": alive_s}).all())
+    return list(found)
 
 
 def _at(facts: Facts, worker: Worker | WorkerFit) -> Facts:

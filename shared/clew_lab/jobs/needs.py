@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from clew_lab.catalogue.engine import once
 from clew_spec.estimates import Facts, estimate
 from clew_spec.jobs import JobSpec, Requests
 from clew_spec.units import size
@@ -83,7 +84,10 @@ def needs_of(spec: JobSpec, facts: Facts, requests: Requests) -> Needs:
 
 def fitting(session: Session, needs: Needs, workers: Sequence[UUID]) -> list[UUID]:
     """Those of the workers that have it."""
-    return [] if not workers else list(session.scalars(_FITTING, {**asdict(needs), "workers": list(workers)}))
+    if not workers:
+        return []
+    asked = {**asdict(needs), "workers": list(workers)}
+    return list(once(session, ("fitting", needs, *workers), lambda: session.scalars(_FITTING, asked).all()))
 
 
 def shortfall(needs: Needs, workers: Sequence[Capacity]) -> str:

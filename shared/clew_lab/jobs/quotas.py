@@ -6,6 +6,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue import uploads
+from clew_lab.catalogue.engine import once
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Artifact, Job, Project
 from clew_spec.errors import Conflict, NotFound
@@ -47,17 +48,21 @@ def require_space(
 
     lock: until the transaction ends, no other one of this project gets here: what is weighed is not weighed twice.
     """
-    most = session.scalar(_QUOTA.with_for_update() if lock else _QUOTA, {"of_project": actor.project_id})
+    id = actor.project_id
+    if lock:
+        most = session.scalar(_QUOTA.with_for_update(), {"of_project": id})
+    else:
+        most = once(session, ("quota", id), lambda: session.scalar(_QUOTA, {"of_project": id}))
     if most is None:
         return
-    stored = stored_bytes(session, actor.project_id)
+    stored = stored_bytes(session, id) if lock else once(session, ("stored", id), lambda: stored_bytes(session, id))
     if stored + published_bytes <= most and stored < most:
         return
     adds = f", and this {what} adds about {size(published_bytes)}" if published_bytes else ""
     raise Conflict(
         f"the project {actor.project_name} stores {size(stored)}{adds}; its quota is {size(most)}",
         expected=f"{size(most)} at most",
-        hint=f"delete what is not needed any more{_largest(session, actor.project_id)}, or ask for a larger quota",
+        hint=f"delete what is not needed any more{_largest(session, id)}, or ask for a larger quota",
     )
 
 
