@@ -4,10 +4,15 @@ import hashlib
 import os
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import httpx2
+from urllib3 import PoolManager, ProxyManager, Timeout
+from urllib3.exceptions import HTTPError
 
 from clew_client.errors import CorruptDownload
 from clew_client.transport import PASSING, Retry, unreachable
@@ -15,64 +20,78 @@ from clew_spec.api import ArtifactView
 from clew_spec.errors import ClewError, Forbidden, NotFound, Unavailable
 
 CHUNK = 1 << 20
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Of this machine, which no proxy can reach."""
 
 
-def download(http: httpx2.Client, artifact: ArtifactView, path: Path, retry: Retry) -> Path:
+def download(artifact: ArtifactView, path: Path, retry: Retry, *, timeout_s: float = 30.0) -> Path:
     """Write `artifact` to `path` (into it, by its last name, if that is a folder) and return where it lies.
 
-    `http` carries no key: the URL is presigned and may point at another server. Raises CorruptDownload where size or
-    sha256 are not the artifact's, Forbidden where the URL has expired; then `path` is as it was.
+    No key is sent: the URL is presigned and may point at another server. Raises CorruptDownload where size or sha256
+    are not the artifact's, Forbidden where the URL has expired; then `path` is as it was.
     """
     if path.is_dir():
         path = path / PurePosixPath(artifact.name).name
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     attempt = 0
     try:
-        while True:
-            attempt += 1
-            pause = retry.pause(attempt)
-            try:
-                _fetch(http, artifact, temporary)
-                break
-            except httpx2.TransportError as error:
-                if pause is None:
-                    raise unreachable(str(httpx2.URL(artifact.url).copy_with(query=None)), error) from error
-            except Unavailable:
-                if pause is None:
-                    raise
-            time.sleep(pause)
+        with _pool(artifact.url, timeout_s) as pool:
+            while True:
+                attempt += 1
+                pause = retry.pause(attempt)
+                try:
+                    _fetch(pool, artifact, temporary)
+                    break
+                except HTTPError as error:
+                    if pause is None:
+                        raise unreachable(artifact.url.partition("?")[0], error) from error
+                except Unavailable:
+                    if pause is None:
+                        raise
+                time.sleep(pause)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
 
 
-def _fetch(http: httpx2.Client, artifact: ArtifactView, temporary: Path) -> None:
+def _pool(url: str, timeout_s: float) -> PoolManager:
+    """By the proxy that the environment names, if it names one for this server.
+
+    Not httpx2, which reads 64 KiB at a time: half as fast as an object store on the same machine sends.
+    """
+    server = urlsplit(url)
+    options: dict[str, Any] = {"timeout": Timeout(connect=min(timeout_s, 10.0), read=timeout_s), "retries": False}
+    proxy = getproxies().get(server.scheme)
+    if proxy is None or server.hostname in LOOPBACK or proxy_bypass(server.netloc):
+        return PoolManager(**options)
+    return ProxyManager(proxy, **options)
+
+
+def _fetch(pool: PoolManager, artifact: ArtifactView, temporary: Path) -> None:
     # Without `identity` a proxy may compress, and the bytes would be counted after decompression.
-    with http.stream("GET", artifact.url, headers={"Accept-Encoding": "identity"}) as response:
-        if not response.is_success:
-            raise _refused(artifact, response)
+    headers = {"Accept-Encoding": "identity"}
+    with closing(pool.request("GET", artifact.url, headers=headers, redirect=False, preload_content=False)) as response:
+        if response.status != 200:
+            raise _refused(artifact, response.status)
         digest = hashlib.sha256()
         size = 0
-        # While one chunk is written and counted into the digest, the next comes in.
-        with temporary.open("wb") as file, ThreadPoolExecutor(1) as beside:
+        # While a chunk is counted into the digest and written, the next comes in. Nothing waits for the disk: what a
+        # power cut takes can be fetched again.
+        with temporary.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as beside:
 
             def keep(chunk: bytes) -> None:
                 digest.update(chunk)
                 file.write(chunk)
 
-            kept = None
-            for chunk in response.iter_bytes(CHUNK):
+            kept: Future[None] | None = None
+            while size <= artifact.size and (chunk := response.read(CHUNK, decode_content=False)):
                 size += len(chunk)
-                if size > artifact.size:
-                    break
                 if kept is not None:
                     kept.result()
                 kept = beside.submit(keep, chunk)
             if kept is not None:
                 kept.result()
-            file.flush()
-            os.fsync(file.fileno())
     if size != artifact.size:
         raise CorruptDownload(
             f"{artifact.name} came with {'more' if size > artifact.size else f'{size}'} bytes",
@@ -86,12 +105,12 @@ def _fetch(http: httpx2.Client, artifact: ArtifactView, temporary: Path) -> None
         )
 
 
-def _refused(artifact: ArtifactView, response: httpx2.Response) -> ClewError:
-    detail = f"{artifact.name} cannot be fetched: the object store answered {response.status_code}"
-    if response.status_code in PASSING:
+def _refused(artifact: ArtifactView, status: int) -> ClewError:
+    detail = f"{artifact.name} cannot be fetched: the object store answered {status}"
+    if status in PASSING:
         return Unavailable(detail, hint="try again later")
-    if response.status_code == 403:
+    if status == 403:
         return Forbidden(detail, hint="its URL is valid for 15 minutes: list the job's artifacts again")
-    if response.status_code == 404:
+    if status == 404:
         return NotFound(detail)
     return ClewError(detail)
