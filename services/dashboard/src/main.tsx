@@ -1,4 +1,4 @@
-import "@mantine/core/styles.css";
+import "./mantine";
 import "./app.css";
 
 import { MantineProvider } from "@mantine/core";
@@ -31,6 +31,8 @@ const client = new QueryClient({
   },
 });
 const router = makeRouter(client);
+// Every page asks for it: on its way while React begins. Who needs it meets the error.
+client.query(sessionQuery).catch(() => undefined);
 
 const container = document.getElementById("root");
 if (!container) throw new Error("index.html has no #root");

@@ -9,6 +9,7 @@ import { Shell } from "./components/Shell";
 import { Empty, Failed, Loading } from "./components/States";
 import { isValues } from "./forms/values";
 import { graphSearch } from "./graph/search";
+import Jobs from "./pages/Jobs";
 
 interface Context {
   client: QueryClient;
@@ -66,7 +67,7 @@ const jobs = createRoute({
     kind: list(search.kind, JOB_KINDS),
     batch: typeof search.batch === "string" ? search.batch : undefined,
   }),
-  component: lazyRouteComponent(() => import("./pages/Jobs")),
+  component: Jobs, // the front page: with what every page loads
 });
 
 const job = createRoute({

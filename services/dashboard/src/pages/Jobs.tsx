@@ -125,9 +125,11 @@ function choice(rows: readonly JobSummary[], chosen: ReadonlySet<string>, onChoo
         onChange={() => onChoose(new Set(all ? [] : rows.map((job) => job.id)))}
       />
     ),
+    // The browser's own: there are many of them, and each of Mantine's is a dozen elements and hooks.
     cell: (job) => (
-      <Checkbox
-        size="xs"
+      <input
+        type="checkbox"
+        className={classes.choose}
         aria-label={`Choose ${job.name}`}
         checked={chosen.has(job.id)}
         onChange={(event) => {
