@@ -6,6 +6,7 @@ import uPlot from "uplot";
 
 import { drawn, type MetricGroup } from "../charts/curves";
 import { hue } from "../charts/palette";
+import { thin } from "../charts/thin";
 import { rounded, sameZoom, type ChartView, type Zoom } from "../charts/view";
 import { decimal, duration, short } from "../format";
 import classes from "./MetricChart.module.css";
@@ -22,6 +23,8 @@ interface Props {
 const HEIGHT = 190;
 /** More lines than this are a hair wide: wider ones take several times as long to draw, and cover each other. */
 const FEW = 16;
+/** Pixels that share the lowest and the highest point of a line; of many lines, none can be followed more closely. */
+const COLUMN = { few: 1, many: 4 };
 // uPlot declares its enums as `const enum`, which isolated modules cannot read: the number stands for itself.
 // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment
 const LOGARITHMIC: uPlot.Scale.Distr = 3;
@@ -52,11 +55,11 @@ export default function MetricChart({ group, syncKey, view, onZoom }: Props) {
     const chart = new uPlot(options(labels.split("\n"), element, { dark, logScale, smooth, x, syncKey }), shown.current.data, element);
     plot.current = chart;
     show(chart, shown.current.data, shown.current.zoom);
-    // Shown at once; the page and its other charts follow.
+    // Shown in the next frame; the page and its other charts follow in the one after.
     const zoomTo = (next: Zoom | null) => {
       shown.current = { ...shown.current, zoom: next };
       show(chart, shown.current.data, next);
-      zoomed.current(next);
+      requestAnimationFrame(() => requestAnimationFrame(() => zoomed.current(next)));
     };
     chart.hooks.setSelect = [
       () => {
@@ -115,11 +118,12 @@ function options(labels: string[], element: HTMLElement, { dark, logScale, smoot
   const font = `11px ${style.fontFamily}`;
   const axis: uPlot.Axis = { stroke: ink, font, grid: { stroke: line, width: 1 }, ticks: { show: false } };
   const tick = x === "time" ? duration : (step: number) => (Number.isInteger(step) ? short(step) : "");
+  const paths = lines(labels.length > FEW ? COLUMN.many : COLUMN.few);
   const curves = labels.map((label, i): uPlot.Series => ({
     label,
     stroke: hue(i, labels.length, dark),
     width: labels.length > FEW ? 1 / devicePixelRatio : 1.5,
-    spanGaps: true,
+    paths,
     points: { size: 4 },
     value: (chart: uPlot, value: number | null, series: number, row: number | null) =>
       decimal(value ?? before(chart.data[series] ?? [], row)),
@@ -131,7 +135,8 @@ function options(labels: string[], element: HTMLElement, { dark, logScale, smoot
     cursor: {
       // Only the cursor is shared this way: a zoom comes back to every chart from the page.
       sync: { key: syncKey, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
-      points: { size: 6 },
+      // Each is a layer of the page, so of many lines only the legend follows the cursor.
+      points: { size: 6, show: labels.length <= FEW },
       drag: { x: true, y: false, setScale: false },
     },
     scales: { x: { time: false }, y: logScale ? { distr: LOGARITHMIC } : {} },
@@ -151,6 +156,27 @@ function options(labels: string[], element: HTMLElement, { dark, logScale, smoot
       ...(smooth ? curves.map((curve, i): uPlot.Series => ({ ...curve, class: classes.measured, stroke: hue(i, labels.length, dark, 0.25) })) : []),
       ...curves,
     ],
+  };
+}
+
+/** Lines over their gaps, thinned to columns of so many pixels. */
+function lines(column: number): uPlot.Series.PathBuilder {
+  let of = "";
+  let within: ArrayLike<number> | null = null;
+  let columns: Int32Array = new Int32Array();
+  return (chart, series, from, to) => {
+    const [xs, ys] = [chart.data[0], chart.data[series] ?? []];
+    const { min, max } = chart.scales.x ?? {};
+    const drawing = [from, to, min, max, chart.bbox.width].join();
+    if (drawing !== of || xs !== within) {
+      // The same for all lines of one drawing.
+      [of, within] = [drawing, xs];
+      columns = Int32Array.from(xs, (x, i) => (i < from || i > to ? 0 : Math.floor(chart.valToPos(x, "x", true) / column)));
+    }
+    const stroke = new Path2D();
+    // The first of all begins the path.
+    thin(columns, ys, from, to, (i) => stroke.lineTo(chart.valToPos(xs[i] ?? 0, "x", true), chart.valToPos(ys[i] ?? 0, "y", true)));
+    return { stroke };
   };
 }
 
