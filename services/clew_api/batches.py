@@ -20,7 +20,7 @@ from clew_spec.api import EstimateView
 from clew_spec.batch_views import PipelineEstimate, PlannedJob, SweepEstimate
 from clew_spec.batches import PipelineRequest, SweepRequest, awaited, jobs_of_sweep, order_of_pipeline
 from clew_spec.errors import ClewError
-from clew_spec.estimates import Facts, estimate
+from clew_spec.estimates import Facts, decisive, estimate
 from clew_spec.jobs import JobRequest
 
 
@@ -124,14 +124,19 @@ class _Sweep:
         facts = _facts(lab, jobs, resolved)
         ones: list[_One] = []
         sizes: list[int | None] = []
+        weighed: dict[tuple[str, int], tuple[int | None, Needs]] = {}
         for (step, request), found, known in zip(jobs, resolved, facts, strict=True):
             if isinstance(found, Asked):
                 ones.append(_One(step, found))
                 sizes.append(None)
                 continue
-            disk = estimate(request.spec, known).disk
-            sizes.append(disk.published_bytes if disk else None)
-            needs = needs_of(request.spec, known, request.requests)
+            alike = decisive(request.spec), id(known)  # all requests of a sweep ask for the same
+            if alike not in weighed:
+                disk = estimate(request.spec, known).disk
+                needs = needs_of(request.spec, known, request.requests)
+                weighed[alike] = disk.published_bytes if disk else None, needs
+            published_bytes, needs = weighed[alike]
+            sizes.append(published_bytes)
             ones.append(_One(step, Asked(request, found.name, found.inputs, needs)))
         seen = [(one, known) for one, known in zip(ones, facts, strict=True) if not one.asked.after]
         return cls(ones, [seen[index] for index in _largest([one.asked.needs for one, _ in seen])], sizes)

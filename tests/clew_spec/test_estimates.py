@@ -10,7 +10,7 @@ from clew_spec.coders import CoderConfig, TopK
 from clew_spec.connections import ConnectionsSpec
 from clew_spec.datasets import BuildDatasetSpec
 from clew_spec.edges import EdgeSpec
-from clew_spec.estimates import DatasetFacts, Estimate, Facts, GraphFacts, estimate, smaller
+from clew_spec.estimates import DatasetFacts, Estimate, Facts, GraphFacts, decisive, estimate, smaller
 from clew_spec.evaluation import EvaluateSpec
 from clew_spec.exporting import ExportCodersSpec
 from clew_spec.faithfulness import FaithfulnessSpec
@@ -101,6 +101,32 @@ def test_more_asked_for_is_never_less_taken(fields: dict[str, Any], device: str)
         larger = of(fields | {name: more}, device)
         for what in ("memory_bytes", "disk_bytes", "flops", "tokens"):
             assert getattr(larger, what) >= getattr(said, what), (name, what)
+
+
+@given(
+    fields=trains,
+    lr=st.floats(1e-6, 1),
+    seed=st.integers(0, 2**32 - 1),
+    weight=st.floats(1e-6, 10),
+    schedule=st.sampled_from(["constant", "linear", "cosine"]),
+    device=st.sampled_from(["cpu", "cuda"]),
+)
+def test_specs_that_agree_in_what_is_decisive_have_the_same_estimate(
+    fields: dict[str, Any], lr: float, seed: int, weight: float, schedule: str, device: str
+) -> None:
+    spec = TrainSpec.model_validate({"name": "a", "model": "m", "dataset": "d", **fields})
+    losses = [coder.loss for _, coder in spec.variants]
+    weighed = [loss.sparsity != "none" for loss in losses]
+    changed = spec.model_dump(mode="json") | {"name": "b", "seed": seed}
+    changed["optimizer"] |= {"lr": lr, "schedule": schedule, "warmup_steps": 7, "betas": [0.5, 0.5]}
+    for coder, has in zip(changed["coders"] or [changed["coder"]], weighed, strict=True):
+        coder["loss"] |= {"sparsity_weight": weight, "sparsity_warmup_steps": 3} if has else {}
+    other = TrainSpec.model_validate(changed)
+    facts = FACTS.model_copy(update={"device": device})
+    assert decisive(other) == decisive(spec)
+    assert estimate(other, facts) == estimate(spec, facts)
+    longer = spec.model_copy(update={"steps": spec.steps + 1})
+    assert decisive(longer) != decisive(spec)
 
 
 @given(fields=trains)

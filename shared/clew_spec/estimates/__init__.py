@@ -1,6 +1,6 @@
 """What a job will take, before it is submitted: memory, disk and work, from the spec's arithmetic."""
 
-from clew_spec.estimates.jobs import estimate, smaller
+from clew_spec.estimates.jobs import decisive, estimate, smaller
 from clew_spec.estimates.report import DatasetFacts, Disk, Estimate, Facts, GraphFacts, Memory, Part, TimeRange
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Memory",
     "Part",
     "TimeRange",
+    "decisive",
     "estimate",
     "smaller",
 ]

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator
 
+from pydantic.main import IncEx
+
 from clew_spec.attribution import AttributeSpec
 from clew_spec.coders import CoderConfig
 from clew_spec.connections import ConnectionsSpec
@@ -43,6 +45,23 @@ UNSEEN = "only a worker sees the model's files"
 UNWEIGHED = "it depends on whether thresholds have to be found"
 UNREAD = "it depends on text that is not read yet"
 UNCOUNTED = "how many features ReLU and JumpReLU wake is known once the model has read the prompt"
+
+
+_OF_LOSS: IncEx = {"loss": {"sparsity_weight", "sparsity_warmup_steps"}}
+_OF_OPTIMIZER: IncEx = {"lr", "schedule", "warmup_steps", "decay_fraction", "betas", "weight_decay"}
+_WEIGHTLESS: IncEx = {
+    "name": True,
+    "seed": True,
+    "optimizer": _OF_OPTIMIZER,
+    "coder": _OF_LOSS,
+    "coders": {"__all__": _OF_LOSS},
+}
+"""What no estimate is made of, and sweeps change most: fields of specs."""
+
+
+def decisive(spec: JobSpec) -> str:
+    """What of a spec its estimate is made of: specs that agree in it have the same estimate, given the same facts."""
+    return spec.model_dump_json(exclude=_WEIGHTLESS)
 
 
 def estimate(spec: JobSpec, facts: Facts) -> Estimate:
