@@ -42,12 +42,13 @@ _WORKERS = text("""
 """)
 
 _WAITING = text(f"""
+    -- Columns as `Candidate` has them.
     with able as materialized (
         select * from unnest(cast(:workers as uuid[])) with ordinality as given (id, place) join workers using (id)
     )
     select jobs.id, jobs.project_id, jobs.priority, jobs.created_at,
-           jobs.created_at < now() - make_interval(secs => :reserve_after_s) as aged,
-           array(select workers.id from able as workers where {FITS} order by workers.place) as fits
+           array(select workers.id from able as workers where {FITS} order by workers.place) as fits,
+           jobs.created_at < now() - make_interval(secs => :reserve_after_s) as aged
     from unnest(cast(:projects as uuid[])) as of_project (id)
     cross join unnest(cast(:bands as int[])) as band (priority)
     cross join lateral (
@@ -133,6 +134,8 @@ class _Turn:
     def make_room(self) -> None:
         """Have low jobs make room for high ones: a second choice, over the workers that run them."""
         low = [holder for holder in self._holders if holder.makes_room]
+        if not low:
+            return
         low.sort(key=lambda holder: (holder.preempt_requested, holder.started_at), reverse=True)
         supposed = {id: replace(account) for id, account in self._accounts.items()}
         preempt_for(self._session, self._choose(low, BANDS[:1], supposed), low)
@@ -151,7 +154,7 @@ class _Turn:
                 "reserve_after_s": self._reserve_after_s,
             },
         )
-        jobs = {row.id: Candidate(**row._mapping) for row in waiting}  # the oldest may fit as well
+        jobs = {row[0]: Candidate(*row) for row in waiting}  # the oldest may fit as well
         return choose([Free(holder.id, holder.kept) for holder in holders], jobs.values(), accounts)
 
 

@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import func, select
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.engine import libpq_url
@@ -15,14 +15,16 @@ QUEUE: Final = "clew_queue"
 JOBS: Final = "clew_jobs"
 """A job has new events; the payload is its id."""
 
+_NOTIFY = text("select pg_notify(:channel, :payload)")
+
 
 def notify_queue(session: Session) -> None:
     """Heard when the transaction commits; Postgres folds equal ones into one."""
-    session.execute(select(func.pg_notify(QUEUE, "")))
+    session.execute(_NOTIFY, {"channel": QUEUE, "payload": ""})
 
 
 def notify_job(session: Session, job_id: UUID) -> None:
-    session.execute(select(func.pg_notify(JOBS, str(job_id))))
+    session.execute(_NOTIFY, {"channel": JOBS, "payload": str(job_id)})
 
 
 class Listener:
