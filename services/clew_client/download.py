@@ -19,7 +19,7 @@ from clew_client.transport import PASSING, Retry, unreachable
 from clew_spec.api import ArtifactView
 from clew_spec.errors import ClewError, Forbidden, NotFound, Unavailable
 
-CHUNK = 1 << 20
+CHUNK = 1 << 22
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 """Of this machine, which no proxy can reach."""
 

@@ -11,7 +11,7 @@ from clew_client import CorruptDownload, Lab
 from clew_spec.api import ArtifactView
 from clew_spec.errors import Forbidden, NotFound, Unavailable
 
-CONTENT = bytes(range(256)) * 9000  # several chunks
+CONTENT = bytes(range(256)) * 40_000  # several chunks
 
 
 @pytest.fixture
