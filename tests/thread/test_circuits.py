@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from demo.notebook import NOTEBOOK, output, show
 
 from clew_client import Lab
 from clew_spec.attribution import AttributeSpec
@@ -338,17 +339,26 @@ def test_what_cannot_be_steered_is_refused_or_fails_with_its_reason(thread: Runn
     assert "is not active" in ended.error.detail
 
 
-def test_the_lines_for_a_notebook_do_what_they_say(
+def test_the_notebook_does_what_it_says(
     thread: RunningLab, graph: GraphDocument, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = (Path(__file__).parents[2] / "docs/notebook.md").read_text()
-    lines = text.split("```python")[1].split("```")[0].replace('"paris"', '"graph"')
     monkeypatch.setenv("CLEW_CONFIG", thread.environ["CLEW_CONFIG"])
-    said: dict[str, Any] = {}
-    exec(compile(lines, "docs/notebook.md", "exec"), said)  # noqa: S102
-    assert said["graph"]._repr_svg_().startswith("<svg")
-    assert said["digraph"].number_of_nodes() == len(graph.nodes)
-    layer, feature, _ = strongest(graph)
-    assert (said["found"].layer, said["found"].feature) == (layer, feature)
-    assert {row["side"] for row in said["table"]} == {"upstream", "downstream"}
-    said["lab"].close()
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
+    ours = {'"demo"': '"first"', "When Mary and John went to the store, John gave a drink to": PROMPT}
+    sources = ["".join(cell["source"]) for cell in cells]
+    for theirs, here in ours.items():
+        assert any(theirs in source for source in sources)
+        sources = [source.replace(theirs, here) for source in sources]
+    me, trained, curves, picture, features, degrees, connected = show(sources)
+    assert me.endswith(f"in project {thread.client.session().project}")
+    assert list(trained["features"]) == [64] * 3
+    assert (trained["last FVU"] < trained["first FVU"]).all()
+    assert curves.index.max() == 20
+    forms = output(picture, 1)["data"]
+    assert forms["image/svg+xml"].startswith("<svg")
+    assert len(picture.document.nodes) > 8
+    layer, feature, _ = strongest(picture.document)
+    assert (features["layer"][0], features["feature"][0]) == (layer, feature)
+    assert sum(degrees) > 0
+    assert {"side"} <= set(connected.columns)
+    assert "<table" in output(connected, 2)["data"]["text/html"]
