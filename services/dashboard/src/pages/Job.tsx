@@ -92,7 +92,8 @@ function About({ job }: { job: JobView }) {
           ["priority", job.priority],
           ["pool", job.pool],
           ["worker", job.worker ?? "–"],
-          ["retries", `${job.failure_count} of ${job.max_retries} spent`],
+          // The failure that ends it is followed by none.
+          ["retries", job.max_retries === 0 ? "none" : `${Math.min(job.failure_count, job.max_retries)} of ${job.max_retries} spent`],
           ["interrupted", `${job.lost_count} × lost, ${job.preempt_count} × preempted`],
         ]}
       />
