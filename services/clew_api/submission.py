@@ -63,6 +63,10 @@ class Text:
     tokens: int | None
 
 
+Answer = Callable[[Session, Q, Text | None], A]
+"""Of a question, in a transaction that others may share. The text is None until it is read."""
+
+
 def accepted(lab: Lab, submissions: Sequence[Submission]) -> list[Accepted | Exception]:
     """Jobs, queued and committed, or why each is not.
 
@@ -172,45 +176,40 @@ class _Unread(Exception):
         return Text(refs.check_text(self._spec, self._resolved, lab.tokenizers.get(self._tokenizer)))
 
 
-def _answer(lab: Lab, question: Q, answer: Callable[[Session, Q, Text | None], A]) -> A:
+def _answer(lab: Lab, question: Q, answer: Answer[Q, A]) -> A:
     (found,) = _answers(lab, [question], answer)
     if isinstance(found, Exception):
         raise found
     return found
 
 
-def _answers(lab: Lab, questions: Sequence[Q], answer: Callable[[Session, Q, Text | None], A]) -> list[A | Exception]:
+def _answers(lab: Lab, questions: Sequence[Q], answer: Answer[Q, A]) -> list[A | Exception]:
     """In one transaction; those of them that have a text once more, when it has been read."""
-    found = _in_transaction(lab, questions, lambda session, one: answer(session, one, None))
+    found = _in_transaction(lab, [(one, None) for one in questions], answer)
     for index, unread in enumerate(found):
         if isinstance(unread, _Unread):
             try:
-                found[index] = _with_text(lab, questions[index], answer, unread.read(lab))
-            except ClewError as error:
+                (found[index],) = _in_transaction(lab, [(questions[index], unread.read(lab))], answer)
+            except Exception as error:  # what the others were answered stands
                 found[index] = error
     return found
 
 
-def _with_text(lab: Lab, question: Q, answer: Callable[[Session, Q, Text | None], A], text: Text) -> A | Exception:
-    (found,) = _in_transaction(lab, [question], lambda session, one: answer(session, one, text))
-    return found
-
-
-def _in_transaction(lab: Lab, questions: Sequence[Q], answer: Callable[[Session, Q], A]) -> list[A | Exception]:
+def _in_transaction(lab: Lab, questions: Sequence[tuple[Q, Text | None]], answer: Answer[Q, A]) -> list[A | Exception]:
     """Answers to all questions, in one transaction; each in its own, where one of them spoils it for the others.
 
     Raises what is nobody's fault: that Postgres cannot be asked, or did not confirm what was committed.
     """
 
-    def caught(session: Session, one: Q) -> A | Exception:
+    def caught(session: Session, one: Q, text: Text | None) -> A | Exception:
         try:
-            return answer(session, one)
+            return answer(session, one, text)
         except (ClewError, _Unread) as error:
             return error
 
     with lab.sessions() as session:
         try:
-            answers = [caught(session, one) for one in questions]
+            answers = [caught(session, *one) for one in questions]
             session.flush()
         except (OperationalError, TimeoutError):
             raise
@@ -220,4 +219,10 @@ def _in_transaction(lab: Lab, questions: Sequence[Q], answer: Callable[[Session,
         else:
             session.commit()
             return answers
-    return [answered for one in questions for answered in _in_transaction(lab, [one], answer)]
+    answers = []
+    for one in questions:
+        try:
+            answers += _in_transaction(lab, [one], answer)
+        except Exception as error:  # what the others were answered stands
+            answers.append(error)
+    return answers
