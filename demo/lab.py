@@ -8,6 +8,10 @@ from pathlib import Path
 
 from clew_client import Lab
 
+ROOT = Path(__file__).resolve().parent.parent
+CREDENTIALS = ROOT / ".demo" / "credentials.json"
+"""Of the lab that `make demo` leaves running."""
+
 
 def clew() -> list[str]:
     return [str(Path(sys.executable).with_name("clew"))]

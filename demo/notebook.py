@@ -8,13 +8,12 @@ import ast
 import base64
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from demo.lab import CREDENTIALS, ROOT
+
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
-CREDENTIALS = ROOT / ".demo" / "credentials.json"
 FORMS = {
     "image/svg+xml": "_repr_svg_",
     "image/png": "_repr_png_",
@@ -35,17 +34,15 @@ def main() -> None:
     NOTEBOOK.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
-def show(sources: "Iterator[str] | list[str]") -> Iterator[Any]:
+def show(sources: Iterable[str]) -> Iterator[Any]:
     """The value of the last line of each cell, as it has run; None where that is no expression."""
     names: dict[str, Any] = {}
     for source in sources:
         cell = ast.parse(source)
-        last = cell.body.pop() if isinstance(cell.body[-1], ast.Expr) else None
+        last = cell.body.pop() if isinstance(cell.body[-1], ast.Expr) else ast.Expr(ast.Constant(None))
         exec(compile(cell, NOTEBOOK.name, "exec"), names)  # noqa: S102  # our own lines
-        if isinstance(last, ast.Expr):
-            yield eval(compile(ast.Expression(last.value), NOTEBOOK.name, "eval"), names)  # noqa: S307
-        else:
-            yield None
+        value = ast.fix_missing_locations(ast.Expression(last.value))
+        yield eval(compile(value, NOTEBOOK.name, "eval"), names)  # noqa: S307  # our own lines
 
 
 def output(value: Any, number: int) -> dict[str, Any]:

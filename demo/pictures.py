@@ -1,14 +1,13 @@
 """Take the README's pictures from the lab that `make demo` left running: `.venv/bin/python -m demo.pictures`."""
 
 import json
-from pathlib import Path
 
 from playwright.sync_api import Page
 from tests.support.browser import chromium
 
-ROOT = Path(__file__).resolve().parent.parent
+from demo.lab import CREDENTIALS, ROOT
+
 FOLDER = ROOT / "docs" / "pictures"
-CREDENTIALS = ROOT / ".demo" / "credentials.json"
 
 
 def main() -> None:

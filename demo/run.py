@@ -23,11 +23,10 @@ from clew_spec.evaluation import EvaluateSpec
 from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
 from clew_spec.training import TrainSpec
-from demo.lab import start_lab, stop_lab
+from demo.lab import ROOT, start_lab, stop_lab
 from demo.model import fetch_model
 from demo.tables import coder_table, fvu_clearly_fell, graph_tables
 
-ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "When Mary and John went to the store, John gave a drink to"
 
 console = Console()

@@ -17,7 +17,7 @@ from clew.files import file_sha256
 from clew.models import load_model
 from clew_client import Lab
 from clew_spec.api import RecordView
-from demo.run import ROOT
+from demo.lab import CREDENTIALS, ROOT
 
 BOUND = 1e-3
 EDGES = 50
@@ -25,7 +25,7 @@ EDGES = 50
 
 def main() -> None:
     console = Console()
-    credentials = json.loads((ROOT / ".demo" / "credentials.json").read_text())
+    credentials = json.loads(CREDENTIALS.read_text())
     lab = Lab(credentials["url"], credentials["key"])
     graph_record = next(lab.graphs(name="mary-and-john"))
     parents = {str(parent) for parent in graph_record.lineage.parents}

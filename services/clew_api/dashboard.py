@@ -1,8 +1,8 @@
 """The built dashboard: a single page whose hashed assets never change."""
 
+from contextlib import suppress
 from pathlib import Path
 
-from anyio import to_thread
 from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -20,29 +20,32 @@ class Dashboard(StaticFiles):
     """Unknown paths that a browser would show get `index.html`; the page finds its way by the path."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
+        if path.startswith("assets/"):
+            response = await self._asset(path, scope)
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+            return response
         try:
             response = await super().get_response(path, scope)
         except HTTPException as error:
             accepts = next((value for name, value in scope["headers"] if name == b"accept"), b"")
-            if error.status_code != 404 or b"text/html" not in accepts or path.startswith("assets/"):
+            if error.status_code != 404 or b"text/html" not in accepts:
                 raise
-            path, response = "index.html", await super().get_response("index.html", scope)
-        forever = path.startswith("assets/")
-        if forever:
-            response = await self._packed(path, scope) or response
-            response.headers["Vary"] = "Accept-Encoding"
-        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if forever else "no-cache"
+            response = await super().get_response("index.html", scope)
+        response.headers["Cache-Control"] = "no-cache"
         return response
 
-    async def _packed(self, path: str, scope: Scope) -> Response | None:
-        """The same asset, as `compress.js` packed it when it was built, in the best way that the browser takes."""
+    async def _asset(self, path: str, scope: Scope) -> Response:
+        """As `compress.js` packed it when it was built, in the best way that the browser takes; else as it is."""
         taken = Headers(scope=scope).get("accept-encoding", "")
         for encoding, ending in PACKED:
-            if encoding in taken and await to_thread.run_sync(self.lookup_path, path + ending) != ("", None):
-                response = await super().get_response(path + ending, scope)
-                response.headers["Content-Encoding"] = encoding
-                return response
-        return None
+            if encoding in taken:
+                with suppress(HTTPException):  # not every asset was packed
+                    response = await super().get_response(path + ending, scope)
+                    response.headers.update({"Content-Encoding": encoding, "Vary": "Accept-Encoding"})
+                    return response
+        response = await super().get_response(path, scope)
+        response.headers["Vary"] = "Accept-Encoding"
+        return response
 
 
 class BesideTheApi(Mount):

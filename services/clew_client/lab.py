@@ -64,7 +64,6 @@ class Lab:
     ) -> None:
         """`url` and `key` default to $CLEW_URL and $CLEW_KEY, then to what `clew login` stored."""
         self._transport = Transport(find_credentials(url, key), timeout_s=timeout_s, retry=retry or Retry())
-        self._timeout_s = timeout_s
         self._objects = httpx2.Client(timeout=httpx2.Timeout(timeout_s, connect=10.0))
         self.uploads = Uploads(self._transport, self._objects)
         self.secrets = Secrets(self._transport)
@@ -256,7 +255,7 @@ class Lab:
 
     def download(self, artifact: ArtifactView, path: Path | str) -> Path:
         """Fetch to `path`, or into it if it is a folder. Nothing is left unless size and sha256 are right."""
-        return download(artifact, Path(path), self._transport.retry, timeout_s=self._timeout_s)
+        return download(artifact, Path(path), self._transport.retry, timeout_s=self._transport.timeout_s)
 
     def document(self, job_id: UUID | str) -> Document:
         """All that an analysis found, of which its result has the beginning; waits until the job has ended.

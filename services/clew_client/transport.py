@@ -67,6 +67,7 @@ class Transport:
     def __init__(self, credentials: Credentials, *, timeout_s: float, retry: Retry) -> None:
         self.url = credentials.url
         self.retry = retry
+        self.timeout_s = timeout_s
         self.http = httpx2.Client(
             base_url=f"{credentials.url}/api/v1/",
             headers={"Authorization": f"Bearer {credentials.key}"} if credentials.key else {},

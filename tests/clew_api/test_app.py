@@ -1,5 +1,6 @@
 """The frame around the routes: health, headers, the dashboard, the log, the process."""
 
+import gzip
 import json
 import os
 import signal
@@ -66,6 +67,19 @@ def test_every_answer_carries_its_id_and_headers(api: TestClient) -> None:
     for strange in ("x" * 200, "a b", "-"):
         made = api.get(f"{V1}/jobs", headers={"X-Request-ID": strange}).headers["x-request-id"]
         assert len(made) == 32
+
+
+def test_an_asset_that_was_packed_is_sent_as_it_is_to_who_takes_it(api: TestClient, tmp_path: Path) -> None:
+    path = tmp_path / "dist" / "assets" / "app-1a2b3c.js"
+    plain = path.read_bytes()
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(plain))
+    for taken, encoding in (("gzip, br", "gzip"), ("br", None), ("identity", None)):  # of br there is none
+        answer = api.get("/assets/app-1a2b3c.js", headers={"Accept-Encoding": taken})
+        assert answer.content == plain
+        assert answer.headers.get("content-encoding") == encoding
+        assert answer.headers["content-type"].startswith("text/javascript")
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
 
 
 def test_the_dashboard_finds_its_way_and_the_api_keeps_its_own(api: TestClient) -> None:

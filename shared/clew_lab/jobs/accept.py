@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from clew_lab.catalogue import queries
 from clew_lab.catalogue.scope import Actor, owned
 from clew_lab.catalogue.tables import Dependency, Job
+from clew_lab.jobs.events import FIRST
 from clew_lab.jobs.needs import NOTHING, Needs
 from clew_lab.jobs.notify import JOBS, QUEUE
 from clew_spec.errors import Conflict
@@ -77,10 +78,7 @@ def _accepting(names: tuple[str, ...]) -> Executable:
             insert into jobs ({", ".join(names)}, last_seq) values ({", ".join(f":{name}" for name in names)}, 1)
             on conflict (project_id, idempotency_key) do nothing
             returning *
-        ), event as (
-            insert into events (project_id, job_id, seq, fence, type, data)
-            select project_id, id, last_seq, fence, 'state', jsonb_build_object('state', state, 'from', null) from job
-        ), audited as (
+        ), event as ({FIRST}), audited as (
             insert into audit (project_id, key_id, user_id, action, target, request_id, data)
             select project_id, created_by, user_id, 'job.accepted', cast(id as text), :request_id,
                    jsonb_build_object('kind', kind, 'name', name, 'request_digest', request_digest)

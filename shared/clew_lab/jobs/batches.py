@@ -15,6 +15,7 @@ from clew_lab.catalogue import audit
 from clew_lab.catalogue.scope import Actor, batch_of_idempotency_key
 from clew_lab.catalogue.tables import Batch, Dependency
 from clew_lab.jobs.accept import Asked, columns, request_digest
+from clew_lab.jobs.events import FIRST
 from clew_lab.jobs.notify import notify_job, notify_queue
 from clew_spec.batches import PipelineRequest, SweepRequest
 from clew_spec.errors import Conflict
@@ -130,8 +131,7 @@ def _inserting(names: tuple[str, ...]) -> TextClause:
         with job as (
             insert into jobs ({columns}, last_seq)
             select {columns}, 1 from jsonb_populate_recordset(cast(null as jobs), cast(:rows as jsonb))
-            returning id, project_id, state, last_seq
+            returning id, project_id, state, fence, last_seq
         )
-        insert into events (project_id, job_id, seq, fence, type, data)
-        select project_id, id, last_seq, 0, 'state', jsonb_build_object('state', state, 'from', null) from job
+        {FIRST}
     """)  # noqa: S608  # names of columns

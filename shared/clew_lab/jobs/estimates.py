@@ -106,8 +106,8 @@ _LIVE = (
 
 
 def _live(session: Session, pool: Pool, alive_s: float) -> Sequence[Worker]:
-    found = once(session, ("live", pool), lambda: session.scalars(_LIVE, {"of_pool": pool, "alive_s": alive_s}).all())
-    return list(found)
+    asked = {"of_pool": pool, "alive_s": alive_s}
+    return once(session, ("live", pool), lambda: session.scalars(_LIVE, asked).all())
 
 
 def _at(facts: Facts, worker: Worker | WorkerFit) -> Facts:

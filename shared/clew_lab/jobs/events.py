@@ -15,6 +15,11 @@ from clew_lab.jobs.notify import JOBS
 EventType = Literal["state", "progress", "metric", "log", "checkpoint", "artifact"]
 Entry = tuple[EventType, dict[str, Any]]
 
+FIRST = """
+    insert into events (project_id, job_id, seq, fence, type, data)
+    select project_id, id, last_seq, fence, 'state', jsonb_build_object('state', state, 'from', null) from job
+"""
+"""Of jobs that were just inserted, in SQL, of rows named `job`."""
 
 _APPEND = text(f"""
     with event as (
