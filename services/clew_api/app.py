@@ -39,6 +39,7 @@ from clew_api.routers import (
 from clew_api.submission import accepted
 from clew_api.together import Together
 from clew_lab.settings import Settings
+from clew_lab.storage import Store
 
 PREFIX = "/api/v1"
 ROUTERS = (
@@ -96,7 +97,12 @@ def create_app(settings: Settings) -> FastAPI:
     monitoring.install(app)
     dashboard.install(app, settings.dashboard_dir)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=5)
-    app.add_middleware(RequestContext, failed=problems.internal_error, answered=monitoring.observe)
+    app.add_middleware(
+        RequestContext,
+        failed=problems.internal_error,
+        answered=monitoring.observe,
+        store=Store.of(settings).origin,
+    )
     return app
 
 

@@ -20,11 +20,13 @@ log = structlog.get_logger()
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
-SECURITY_HEADERS = {
+POLICY = (
     # Scripts come from files of this origin alone. The dashboard's theme is a style element that it writes itself.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "font-src 'self'; style-src 'self'; style-src-elem 'self' 'unsafe-inline'; style-src-attr 'none'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "default-src 'none'; script-src 'self'; connect-src 'self' {store}; img-src 'self' data:; font-src 'self'; "
+    "style-src 'self'; style-src-elem 'self' 'unsafe-inline'; style-src-attr 'none'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -46,12 +48,14 @@ class RequestContext:
     Args:
         failed: makes the answer for an exception that nobody caught.
         answered: is told of each request that ends by itself, with its status and the seconds it took.
+        store: the origin of the object store, to which the dashboard sends uploads.
     """
 
     def __init__(
-        self, app: ASGIApp, failed: Callable[[], Response], answered: Callable[[Scope, int, float], None]
+        self, app: ASGIApp, failed: Callable[[], Response], answered: Callable[[Scope, int, float], None], store: str
     ) -> None:
         self._app = app
+        self._headers = {"Content-Security-Policy": POLICY.format(store=store), **SECURITY_HEADERS}
         self._failed = failed
         self._answered = answered
 
@@ -73,7 +77,7 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = id
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
                 if scope["path"].startswith("/api/"):
                     headers.setdefault("Cache-Control", "no-store")

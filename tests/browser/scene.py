@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from clew_lab.catalogue.bootstrap import bootstrap
 from clew_lab.catalogue.identity import actor_of_key
 from clew_lab.catalogue.publish import Uploaded
-from clew_lab.catalogue.tables import Coder, Dataset, Graph, Model
+from clew_lab.catalogue.tables import Coder, Dataset, Graph, Model, Upload, UploadedFile
 from clew_lab.jobs import accept, claim, dispatch, finalise, report, workers
 from clew_lab.jobs.events import EventType
 from clew_lab.settings import Settings
-from clew_lab.storage import Store
+from clew_lab.storage import Store, upload_prefix
 from clew_lab.storage.keys import object_key
 from clew_spec.coders import CoderConfig, TopK
 from clew_spec.errors import Problem
@@ -104,6 +104,14 @@ class Running:
             finalise.lost(session, self.id, self.fence, problem, max_lost=5)
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A complete upload, as it lies in the store."""
+
+    id: UUID
+    files: dict[str, bytes]
+
+
 class Scene:
     def __init__(self, sessions: sessionmaker[Session], settings: Settings, scratch: Path) -> None:
         self.sessions = sessions
@@ -151,6 +159,16 @@ class Scene:
     def record_of(self, table: type[Model | Dataset | Coder | Graph], job: Running) -> list[UUID]:
         with self.sessions() as session:
             return list(session.scalars(select(table.id).where(table.job_id == job.id).order_by(table.id)))
+
+    def uploads(self) -> list[Sent]:
+        with self.sessions() as session:
+            found = session.scalars(select(Upload).where(Upload.state == "complete"))
+            return [Sent(upload.id, self._files(session, upload)) for upload in found]
+
+    def _files(self, session: Session, upload: Upload) -> dict[str, bytes]:
+        rows = session.scalars(select(UploadedFile).where(UploadedFile.upload_id == upload.id))
+        prefix = upload_prefix(upload.project_id, upload.id)
+        return {row.name: self._store.read(f"{prefix}{row.number}") for row in rows}
 
     # --- What the jobs of a first day make --------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ def test_every_page(scheme: str, browser: Browser, site: Site, scene: Scene) -> 
         "/compare": "Choose at least two runs",
         "/models": "LlamaForCausalLM",
         "/datasets": "pydoc",
+        "/uploads": "Choose a folder",
         "/coders": "2,304",
         f"/coders/{coders[0]}": "Provenance",
         "/people": "New person",

@@ -51,7 +51,7 @@ def test_health_names_what_is_down(make_lab: Callable[..., Lab], lab: Lab) -> No
                 assert "retry-after" in refused.headers
 
 
-def test_every_answer_carries_its_id_and_headers(api: TestClient) -> None:
+def test_every_answer_carries_its_id_and_headers(api: TestClient, lab: Lab) -> None:
     for path in (f"{V1}/health", f"{V1}/jobs", f"{V1}/nothing", "/", "/assets/app-1a2b3c.js"):
         answer = api.get(path, headers={"X-Request-ID": "abc-1"})
         assert answer.headers["x-request-id"] == "abc-1"
@@ -59,6 +59,7 @@ def test_every_answer_carries_its_id_and_headers(api: TestClient) -> None:
         assert {
             "default-src 'none'",
             "script-src 'self'",
+            f"connect-src 'self' http://{lab.settings.s3_endpoint}",
             "img-src 'self' data:",
             "frame-ancestors 'none'",
             "base-uri 'none'",

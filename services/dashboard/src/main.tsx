@@ -11,6 +11,7 @@ import { ApiError } from "./api/problem";
 import { sessionQuery } from "./api/queries";
 import { makeRouter } from "./router";
 import { theme } from "./theme";
+import { outbox } from "./uploads/outbox";
 
 const client = new QueryClient({
   queryCache: new QueryCache({
@@ -33,6 +34,10 @@ const client = new QueryClient({
 const router = makeRouter(client);
 // Every page asks for it: on its way while React begins. Who needs it meets the error.
 client.query(sessionQuery).catch(() => undefined);
+// The browser asks before it closes a tab from which something is on its way.
+window.addEventListener("beforeunload", (event) => {
+  if (outbox.busy) event.preventDefault();
+});
 
 const container = document.getElementById("root");
 if (!container) throw new Error("index.html has no #root");

@@ -125,6 +125,12 @@ const datasets = createRoute({
   component: lazyRouteComponent(() => import("./pages/Datasets")),
 });
 
+const uploads = createRoute({
+  getParentRoute: () => lab,
+  path: "/uploads",
+  component: lazyRouteComponent(() => import("./pages/Uploads")),
+});
+
 const coders = createRoute({
   getParentRoute: () => lab,
   path: "/coders",
@@ -166,7 +172,7 @@ function NotFound() {
 
 export function makeRouter(client: QueryClient) {
   return createRouter({
-    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, submit, compare, models, datasets, coders, coder, graphs, graph, people, overview, nowhere])]),
+    routeTree: root.addChildren([signIn, lab.addChildren([jobs, job, submit, compare, models, datasets, uploads, coders, coder, graphs, graph, people, overview, nowhere])]),
     context: { client },
     defaultPreload: "intent",
     defaultPendingComponent: () => <Loading />,

@@ -138,6 +138,12 @@ class Store:
             bucket_name=self.bucket, object_name=key, expires=lasts, response_headers=headers
         )
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of all links, as a browser's policy names them. Asks no server."""
+        url = urlsplit(self.link("any"))
+        return f"{url.scheme}://{url.netloc}"
+
     def keys(self, prefix: str) -> Iterator[str]:
         with translated():
             for item in self.client.list_objects(bucket_name=self.bucket, prefix=prefix, recursive=True):

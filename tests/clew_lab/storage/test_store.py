@@ -108,6 +108,8 @@ def test_links_are_signed_for_the_address_that_readers_use(lab: Lab) -> None:
     link = store.link("projects/p/file")
     assert link.startswith(f"https://s3.lab.example/{lab.settings.s3_bucket}/projects/p/file?")
     assert "X-Amz-Expires=900" in link
+    assert store.origin == "https://s3.lab.example"
+    assert Store.of(lab.settings).origin == f"http://{lab.settings.s3_endpoint}"
 
 
 def test_no_server_and_wrong_keys_are_both_unavailable(s3: S3) -> None:

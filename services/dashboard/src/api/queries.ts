@@ -120,6 +120,9 @@ export const datasetsQuery = recordsQuery("datasets", (cursor, signal) =>
 export const graphsQuery = recordsQuery("graphs", (cursor, signal) =>
   unwrap(api.GET("/api/v1/graphs", { params: { query: { cursor, limit: PAGE } }, signal })),
 );
+export const uploadsQuery = recordsQuery("uploads", (cursor, signal) =>
+  unwrap(api.GET("/api/v1/uploads", { params: { query: { cursor, limit: PAGE } }, signal })),
+);
 export function codersQuery(job: string | undefined) {
   return recordsQuery(
     "coders",

@@ -1,10 +1,13 @@
 import { ActionIcon, Button, Menu, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate } from "@tanstack/react-router";
+import { useSyncExternalStore } from "react";
 
 import { api, unwrap } from "../api/client";
 import { sessionQuery } from "../api/queries";
+import { percent } from "../format";
 import { LiveProvider, useLiveStatus } from "../live/LiveProvider";
+import { outbox } from "../uploads/outbox";
 import { Logo, Moon, Sun } from "./icons";
 import { LabStrip } from "./LabStrip";
 import classes from "./Shell.module.css";
@@ -13,6 +16,7 @@ const PAGES = [
   ["/", "Jobs"],
   ["/models", "Models"],
   ["/datasets", "Datasets"],
+  ["/uploads", "Uploads"],
   ["/coders", "Coders"],
   ["/graphs", "Graphs"],
   ["/compare", "Compare"],
@@ -42,6 +46,7 @@ export function Shell() {
           </nav>
           <div className={classes.end}>
             <Reconnecting />
+            <Uploading />
             <LabStrip />
             <SchemeToggle />
             <Account />
@@ -66,6 +71,20 @@ function Reconnecting() {
         </span>
       )}
     </span>
+  );
+}
+
+/** What is on its way from this tab, on every page. */
+function Uploading() {
+  const list = useSyncExternalStore(outbox.subscribe, outbox.list);
+  const moving = list.filter(({ state }) => state === "hash" || state === "send");
+  if (moving.length === 0) return null;
+  const size = moving.reduce((sum, each) => sum + each.size, 0);
+  const sent = moving.reduce((sum, each) => sum + (each.state === "send" ? each.done : 0), 0);
+  return (
+    <Link to="/uploads" className="dim">
+      uploading {percent(size > 0 ? sent / size : 0, 0)}
+    </Link>
   );
 }
 

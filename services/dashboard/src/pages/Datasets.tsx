@@ -43,7 +43,7 @@ export default function Datasets() {
           columns={COLUMNS}
           empty={
             <Empty title="No datasets yet" command="clew submit build-dataset --name pydoc --model MODEL --watch">
-              A dataset is text packed into rows of tokens by one model's tokenizer, so import a model first.
+              A dataset is text packed into rows of tokens by one model's tokenizer, so import a model first. Text of your own comes in by <Link to="/uploads">Uploads</Link>.
             </Empty>
           }
         />

@@ -52,7 +52,8 @@ export default function Models() {
           columns={COLUMNS}
           empty={
             <Empty title="No models yet" command="clew submit import-model --name NAME --path FOLDER --watch">
-              Import a Hugging Face folder or a .gguf file that lies under one of the lab's import roots.
+              Import a Hugging Face folder or a .gguf file that lies under one of the lab's import roots, or{" "}
+              <Link to="/uploads">upload</Link> it.
             </Empty>
           }
         />

@@ -9,13 +9,15 @@ export function useSuggestions(): (field: string) => readonly string[] {
     queryKey: ["records", "names"],
     queryFn: async ({ signal }) => {
       const query = { limit: 200 };
-      const [models, datasets, coders, graphs] = await Promise.all([
+      const [models, datasets, coders, graphs, uploads] = await Promise.all([
         unwrap(api.GET("/api/v1/models", { params: { query }, signal })),
         unwrap(api.GET("/api/v1/datasets", { params: { query }, signal })),
         unwrap(api.GET("/api/v1/coders", { params: { query }, signal })),
         unwrap(api.GET("/api/v1/graphs", { params: { query }, signal })),
+        unwrap(api.GET("/api/v1/uploads", { params: { query }, signal })),
       ]);
-      return { model: models.items, dataset: datasets.items, coders: coders.items, graph: graphs.items };
+      const path = uploads.items.filter(({ state }) => state === "complete").map(({ name }) => ({ name: `upload:${name}` }));
+      return { model: models.items, dataset: datasets.items, coders: coders.items, graph: graphs.items, path };
     },
   });
   const names = useMemo(
