@@ -15,14 +15,15 @@ export function LabStrip() {
   const total = workers.data?.length ?? 0;
   const down = Object.entries(health.data?.components ?? {}).filter(([, part]) => !part.ok);
   const ok = health.data?.ok === true && !health.isError;
-  const says = health.isError ? "lab does not answer" : ok ? "healthy" : down.map(([name]) => name).join(", ") + " down";
-  const work = total === 0 ? "no workers" : `${busy} of ${total} workers busy`;
+  const known = health.data !== undefined || health.isError;
+  const says = !known ? "…" : health.isError ? "lab does not answer" : ok ? "healthy" : down.map(([name]) => name).join(", ") + " down";
+  const work = !workers.data ? "…" : total === 0 ? "no workers" : `${busy} of ${total} workers busy`;
   return (
     <Popover position="bottom-end" width={330} shadow="md" trapFocus>
       <Popover.Target>
-        <UnstyledButton className={classes.strip} aria-label={`Lab: ${health.data || health.isError ? says : "…"}, ${work}`}>
-          <span className={classes.dot} data-tone={health.data || health.isError ? (ok ? "good" : "bad") : "idle"} />
-          <span>{health.data || health.isError ? says : "…"}</span>
+        <UnstyledButton className={classes.strip} aria-label={`Lab: ${says}, ${work}`}>
+          <span className={classes.dot} data-tone={known ? (ok ? "good" : "bad") : "idle"} />
+          <span>{says}</span>
           <span aria-hidden="true">·</span>
           <span>{work}</span>
         </UnstyledButton>

@@ -14,9 +14,11 @@ const WAITS: Partial<Record<JobState, string>> = { queued: "waiting for a worker
 /** How far a job is, how fast it goes and when it will be there; where it ended, for a finished one. */
 export function ProgressBar({ progress, state, label, big = false }: Props) {
   if (!progress) return <span className="dim">{WAITS[state] ?? NONE}</span>;
-  const share = progress.total > 0 ? Math.min(1, progress.done / progress.total) : 0;
+  // The last word of a job that succeeded may have come before its last step was done.
+  const done = state === "succeeded" ? progress.total : progress.done;
+  const share = state === "succeeded" ? 1 : progress.total > 0 ? Math.min(1, done / progress.total) : 0;
   const left = big
-    ? `${progress.phase} · ${short(progress.done)} of ${short(progress.total)} ${progress.unit}`
+    ? `${progress.phase} · ${short(done)} of ${short(progress.total)} ${progress.unit}`
     : `${progress.phase} ${percent(share, 0)}`;
   return (
     <div className={`${classes.cell} ${big ? classes.big : ""}`}>
