@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     import pandas
 
 
+WHOLE_CURVE = 20_000
+"""Points of a curve that the lab tells at once, at most."""
+
+
 class Curves(list[MetricSeries]):
     """Each a series of steps and values."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from clew_client.curves import Curves
+from clew_client.curves import WHOLE_CURVE, Curves
 from clew_client.documents import Document
 from clew_client.errors import JobFailed
 from clew_spec.api import ArtifactView, EventView, JobView
@@ -59,7 +59,7 @@ class Job:
     def events(self, after: int | None = None) -> Iterator[EventView]:
         return self._lab.events(self.id, after)
 
-    def metrics(self, names: Iterable[str] = (), max_points: int | None = None) -> Curves:
+    def metrics(self, names: Iterable[str] = (), max_points: int = WHOLE_CURVE) -> Curves:
         """As `Lab.metrics`: `job.metrics().frame()` is a table."""
         return self._lab.metrics(self.id, names, max_points)
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from clew_client.batches import Batch, Batches, pipeline_of, sweep_of
 from clew_client.coders import LabCoder
 from clew_client.credentials import find_credentials
-from clew_client.curves import Curves
+from clew_client.curves import WHOLE_CURVE, Curves
 from clew_client.documents import DOCUMENTS, Document
 from clew_client.download import download
 from clew_client.errors import JobFailed
@@ -241,8 +241,8 @@ class Lab:
             raise JobFailed(view)
         return view
 
-    def metrics(self, job_id: UUID | str, names: Iterable[str] = (), max_points: int | None = None) -> Curves:
-        """A job's curves; `.frame()` of them is a table of pandas."""
+    def metrics(self, job_id: UUID | str, names: Iterable[str] = (), max_points: int = WHOLE_CURVE) -> Curves:
+        """A job's curves, thinned to their extremes where they are longer; `.frame()` is a table of pandas."""
         params: Params = {"name": list(names), "max_points": max_points}
         return Curves(self._transport.get(TypeAdapter(list[MetricSeries]), f"jobs/{_uuid(job_id)}/metrics", params))
 

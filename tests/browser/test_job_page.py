@@ -163,3 +163,27 @@ def test_a_job_is_cancelled_when_one_has_said_yes(tab: Tab, scene: Scene) -> Non
     page.get_by_role("button", name="Yes, cancel").click()
     expect(page.get_by_role("main")).to_contain_text("cancelled")
     expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_hidden()
+
+
+def test_what_is_zoomed_in_to_is_shown_step_by_step(tab: Tab, scene: Scene) -> None:
+    """A curve of thousands of points is thinned; a part of it is not."""
+    job = training(scene, layers=1)
+    job.tell(metrics=[(step, {"loss": float(step)}) for step in range(9001)])
+    tab.sign_in(scene.key, f"/jobs/{job.id}")
+    page = tab.page
+    chart = page.locator('[data-metric="loss"]')
+    expect(chart.locator(".u-legend")).to_contain_text("step 9000", use_inner_text=True)
+    with page.expect_response(lambda answer: "first_step=" in answer.url) as closer:
+        drag_across(page, chart, 0.5, 0.51)
+    [series] = closer.value.json()
+    first, last = series["steps"][0], series["steps"][-1]
+    assert series["steps"] == list(range(first, last + 1))
+    assert 0 < last - first < 200
+    plot = chart.locator(".u-over").bounding_box()
+    assert plot
+    seen = set()
+    for at in range(20, 60):
+        page.mouse.move(plot["x"] + at / 80 * plot["width"], plot["y"] + 20)
+        legend = chart.locator(".u-legend").inner_text()
+        seen.add(int(legend.split("step")[1].split()[0]))
+    assert len(seen) > 30, "neighbouring steps are not told apart"

@@ -40,6 +40,8 @@ def test_the_bounds_of_a_question_are_told(api: TestClient, world: World, alice:
     for params, where in (
         ({"max_points": 1}, "/query/max_points"),
         ({"max_points": 10**9}, "/query/max_points"),
+        ({"first_step": -1}, "/query/first_step"),
+        ({"last_step": 2**63}, "/query/last_step"),
         ({"name": "a\0"}, "/query/name/0"),
     ):
         answer = api.get(f"/api/v1/jobs/{job.id}/metrics", params=params)
@@ -70,6 +72,21 @@ def test_thinning_keeps_the_ends_and_the_extremes(
     if finite:
         kept = [value for value in curve.values if value is not None]
         assert (min(kept), max(kept)) == (min(finite), max(finite))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.sets(st.integers(0, 40), min_size=1), ends=st.tuples(st.integers(0, 45), st.integers(0, 45)))
+def test_a_range_of_a_curve_is_that_part_of_it(
+    world: World, alice: Tenant, steps: set[int], ends: tuple[int, int]
+) -> None:
+    job = world.job(alice)
+    world.metric(job, "loss", {step: step / 7 for step in steps})
+    first, last = ends
+    with world.sessions() as session:
+        found = metric_series(session, alice.actor, job.id, first_step=first, last_step=last)
+    inside = sorted(step for step in steps if first <= step <= last)
+    assert [step for curve in found for step in curve.steps] == inside
+    assert [value for curve in found for value in curve.values] == [step / 7 for step in inside]
 
 
 def test_steps_were_measured_when_the_newest_attempt_did(api: TestClient, world: World, alice: Tenant) -> None:

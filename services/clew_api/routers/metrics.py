@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from clew_api.auth import ActorDep, requires
 from clew_api.lab import LabDep
 from clew_api.problems import declared
-from clew_lab.catalogue.series import MAX_POINTS, metric_series, step_times
+from clew_lab.catalogue.series import MAX_POINTS, MAX_STEP, metric_series, step_times
 from clew_spec.api import MetricSeries, StepTime
 from clew_spec.people import Permission
 
@@ -23,12 +23,22 @@ def get_metrics(
     actor: ActorDep,
     job_id: UUID,
     name: Annotated[list[MetricName] | None, Query(max_length=200, description="only these curves")] = None,
+    first_step: Annotated[int, Query(ge=0, le=MAX_STEP)] = 0,
+    last_step: Annotated[int, Query(ge=0, le=MAX_STEP)] = MAX_STEP,
     max_points: Annotated[int, Query(ge=5, le=MAX_POINTS)] = 1000,
 ) -> list[MetricSeries]:
-    """One value a step. Longer curves are thinned to `max_points`: the first, the last, and of each run its lowest and
-    its highest point stay."""
+    """One value a step. Curves of more points in the range are thinned to `max_points`: the first, the last, and of
+    each run its lowest and its highest point stay."""
     with lab.transaction() as session:
-        return metric_series(session, actor, job_id, names=name or (), max_points=max_points)
+        return metric_series(
+            session,
+            actor,
+            job_id,
+            names=name or (),
+            first_step=first_step,
+            last_step=last_step,
+            max_points=max_points,
+        )
 
 
 @router.get("/jobs/{job_id}/steps", responses=declared(401, 404, 422, 503))

@@ -13,6 +13,8 @@ from clew_lab.catalogue.tables import Job
 from clew_spec.api import MetricSeries, StepTime
 
 MAX_POINTS = 20_000
+MAX_STEP = 2**53
+"""No step lies beyond: a browser could not tell it from the next."""
 
 # A step that several attempts reached counts once, as the newest attempt saw it; hidden points count nowhere.
 # Thinning is min-max: the points between the first and the last are cut into equal runs, and of each run the lowest and
@@ -22,6 +24,7 @@ with seen as (
     select distinct on (name, step) name, step, value
       from metrics
      where job_id = :job_id and not hidden and (cast(:names as text[]) is null or name = any(:names))
+       and step between :first_step and :last_step
      order by name, step, fence desc
 ), placed as (
     select *, value in ('NaN', 'Infinity', '-Infinity') as odd,
@@ -51,9 +54,17 @@ select distinct name, cast(kept.step as bigint) as step, kept.value
 
 
 def metric_series(
-    session: Session, actor: Actor, job_id: UUID, *, names: Sequence[str] = (), max_points: int = 1000
+    session: Session,
+    actor: Actor,
+    job_id: UUID,
+    *,
+    names: Sequence[str] = (),
+    first_step: int = 0,
+    last_step: int = MAX_STEP,
+    max_points: int = 1000,
 ) -> list[MetricSeries]:
-    """The job's curves, by name; of those with more than `max_points` the first, the last and the extremes stay.
+    """The job's curves from `first_step` to `last_step`, by name; of those with more than `max_points` there the first,
+    the last and the extremes stay.
 
     Raises `NotFound`. `max_points` is at least 5.
     """
@@ -63,6 +74,8 @@ def metric_series(
         {
             "job_id": job_id,
             "names": list(names) or None,
+            "first_step": first_step,
+            "last_step": last_step,
             "max_points": max_points,
             "runs": (max_points - 2) // 3,
         },

@@ -9,11 +9,18 @@ const PAGE = 50;
 /** Who scrolls on wants many more. */
 const NEXT_PAGE = 200;
 const METRIC_POINTS = 1000;
+/** Of a curve of fewer points nothing was left out: each run of a thinned one keeps two of three, and more are there. */
+export const WHOLE_CURVE = METRIC_POINTS / 2;
 
 /** How often what the scheduler says of waiting jobs is asked for again: nothing tells when it changes. */
 const WAITING_MS = 5000;
 /** Of longer lists the standings are left to grow old. */
 const FRESH_PAGES = 2;
+
+export interface StepRange {
+  first: number;
+  last: number;
+}
 
 export interface JobFilter {
   state: JobState[];
@@ -91,6 +98,20 @@ export function metricsQuery(id: string) {
     queryKey: ["job", id, "metrics"],
     queryFn: ({ signal }) =>
       unwrap(api.GET("/api/v1/jobs/{job_id}/metrics", { params: { path: { job_id: id }, query: { max_points: METRIC_POINTS } }, signal })),
+  });
+}
+
+/** A part of the curves, as close as a chart can show; what was there before stays until it has come. */
+export function closerQuery(id: string, range: StepRange) {
+  return queryOptions({
+    queryKey: ["job", id, "metrics", range],
+    queryFn: ({ signal }) =>
+      unwrap(
+        api.GET("/api/v1/jobs/{job_id}/metrics", {
+          params: { path: { job_id: id }, query: { first_step: range.first, last_step: range.last, max_points: METRIC_POINTS } },
+          signal,
+        }),
+      ),
   });
 }
 

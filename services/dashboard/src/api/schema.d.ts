@@ -462,8 +462,8 @@ export interface paths {
         };
         /**
          * Get Metrics
-         * @description One value a step. Longer curves are thinned to `max_points`: the first, the last, and of each run its lowest and
-         *     its highest point stay.
+         * @description One value a step. Curves of more points in the range are thinned to `max_points`: the first, the last, and of
+         *     each run its lowest and its highest point stay.
          */
         get: operations["get_metrics"];
         put?: never;
@@ -7744,6 +7744,8 @@ export interface operations {
     get_metrics: {
         parameters: {
             query?: {
+                first_step?: number;
+                last_step?: number;
                 max_points?: number;
                 /** @description only these curves */
                 name?: string[] | null;

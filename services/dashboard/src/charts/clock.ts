@@ -32,6 +32,12 @@ export function secondsAt(ticks: readonly Tick[], step: number): number {
   return before.seconds + share * (after.seconds - before.seconds);
 }
 
+/** The first and the last step that were measured between two moments; null where none was. */
+export function stepsBetween(ticks: readonly Tick[], from: number, to: number): { first: number; last: number } | null {
+  const [first, last] = [ticks.find(({ seconds }) => seconds >= from), ticks.findLast(({ seconds }) => seconds <= to)];
+  return first && last && first.step <= last.step ? { first: first.step, last: last.step } : null;
+}
+
 /** The same lines over seconds. */
 export function overTime(group: MetricGroup, ticks: readonly Tick[]): MetricGroup {
   return {

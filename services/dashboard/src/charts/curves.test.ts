@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
-import { forward, overTime, secondsAt } from "./clock";
-import { align, drawn, groupByMetric, smoothed } from "./curves";
+import { forward, overTime, secondsAt, stepsBetween } from "./clock";
+import { align, drawn, groupByMetric, refined, smoothed } from "./curves";
 
 test("layers of one metric share a chart, in the order of layers", () => {
   const one = (name: string) => ({ name, steps: [0], values: [1] });
@@ -42,6 +42,22 @@ describe("smoothing", () => {
   });
 });
 
+test("a closer look replaces what lies in its range, and nothing else", () => {
+  const every = (from: number, to: number, name = "loss") => {
+    const steps = Array.from({ length: to - from + 1 }, (_, i) => from + i);
+    return { name, steps, values: steps.map((step) => step * step) };
+  };
+  const coarse = { name: "loss", steps: [0, 7, 10, 19, 40], values: [0, 49, 100, 361, 1600] };
+  const lr = every(0, 3, "lr");
+  for (const [first, last] of [[8, 20], [0, 40], [11, 12], [0, 3], [41, 50], [20, 39]] as const) {
+    const [found, other] = refined([coarse, lr], [every(first, last)], first, last);
+    const kept = coarse.steps.filter((step) => step < first || step > last);
+    expect(found?.steps).toEqual([...kept, ...every(first, last).steps].sort((a, b) => a - b));
+    expect(found?.values).toEqual(found?.steps.map((step) => step * step));
+    expect(other).toBe(lr);
+  }
+});
+
 describe("a clock", () => {
   const ticks = [{ step: 0, seconds: 2 }, { step: 10, seconds: 22 }, { step: 20, seconds: 32 }];
 
@@ -50,6 +66,15 @@ describe("a clock", () => {
     expect([5, 15, -3, 99].map((step) => secondsAt(ticks, step))).toEqual([12, 27, 2, 32]);
     expect(secondsAt([], 5)).toBe(0);
     expect(secondsAt([{ step: 3, seconds: 7 }], 5)).toBe(7);
+  });
+
+  test("finds the steps between two moments", () => {
+    expect([stepsBetween(ticks, 3, 40), stepsBetween(ticks, 0, 22), stepsBetween(ticks, 3, 9), stepsBetween([], 0, 9)]).toEqual([
+      { first: 10, last: 20 },
+      { first: 0, last: 10 },
+      null,
+      null,
+    ]);
   });
 
   test("runs forward over attempts", () => {

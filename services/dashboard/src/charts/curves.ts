@@ -39,6 +39,22 @@ export function groupByMetric(series: readonly MetricSeries[]): MetricGroup[] {
   return [...groups.values()].sort((a, b) => byInterest(a.name, b.name));
 }
 
+/** The curves with `closer` in place of what they had from `first` to `last`. */
+export function refined(series: readonly MetricSeries[], closer: readonly MetricSeries[], first: number, last: number): MetricSeries[] {
+  const byName = new Map(closer.map((each) => [each.name, each]));
+  return series.map((coarse) => {
+    const close = byName.get(coarse.name);
+    if (!close) return coarse;
+    const before = coarse.steps.findIndex((step) => step >= first);
+    const [from, to] = [before < 0 ? coarse.steps.length : before, coarse.steps.findLastIndex((step) => step <= last) + 1];
+    return {
+      name: coarse.name,
+      steps: [...coarse.steps.slice(0, from), ...close.steps, ...coarse.steps.slice(to)],
+      values: [...coarse.values.slice(0, from), ...close.values, ...coarse.values.slice(to)],
+    };
+  });
+}
+
 /** What is looked at first stands first. */
 export function byInterest(a: string, b: string): number {
   const order = (name: string) => (name.includes("heldout") ? 0 : name.includes("fvu") ? 1 : name.includes("loss") ? 2 : 3);

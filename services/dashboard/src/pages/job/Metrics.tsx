@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { lazy, Suspense, useCallback, useMemo } from "react";
 
-import { metricsQuery, stepTimesQuery } from "../../api/queries";
-import { forward, overTime, type Tick } from "../../charts/clock";
-import { groupByMetric } from "../../charts/curves";
+import { closerQuery, metricsQuery, stepTimesQuery, WHOLE_CURVE } from "../../api/queries";
+import type { MetricSeries } from "../../api/types";
+import { forward, overTime, stepsBetween, type Tick } from "../../charts/clock";
+import { groupByMetric, refined } from "../../charts/curves";
 import type { ChartView, Zoom } from "../../charts/view";
 import { Card } from "../../components/Card";
 import { ChartControls } from "../../components/ChartControls";
@@ -12,6 +13,9 @@ import { mergeSeries, type Feed } from "../../live/feed";
 import classes from "./job.module.css";
 
 const MetricChart = lazy(() => import("../../components/MetricChart"));
+
+const NOWHERE = { first: 0, last: 0 };
+const NOTHING: readonly MetricSeries[] = [];
 
 interface Props {
   id: string;
@@ -25,7 +29,8 @@ interface Props {
 export function Metrics({ id, feed, startedAt, view, onView }: Props) {
   const stored = useQuery(metricsQuery(id));
   const ticks = useTicks(id, feed, startedAt, view.x === "time");
-  const groups = useMemo(() => groupByMetric(mergeSeries(stored.data ?? [], feed)), [stored.data, feed]);
+  const series = useCloser(id, stored.data, view, ticks);
+  const groups = useMemo(() => groupByMetric(mergeSeries(series, feed)), [series, feed]);
   const shown = useMemo(() => (view.x === "time" ? groups.map((group) => overTime(group, ticks)) : groups), [groups, ticks, view.x]);
   const onZoom = useCallback((zoom: Zoom | null) => onView({ ...view, zoom }), [view, onView]);
   if (stored.isError && groups.length === 0) return <Failed error={stored.error} retry={() => void stored.refetch()} />;
@@ -40,6 +45,20 @@ export function Metrics({ id, feed, startedAt, view, onView }: Props) {
         </div>
       </Suspense>
     </Card>
+  );
+}
+
+/** The stored curves; of long ones, what is zoomed in to is fetched as closely as it can be drawn. */
+function useCloser(id: string, stored: readonly MetricSeries[] | undefined, { x, zoom }: ChartView, ticks: readonly Tick[]): readonly MetricSeries[] {
+  const thinned = stored?.some(({ steps }) => steps.length > WHOLE_CURVE) ?? false;
+  const range = useMemo(() => {
+    if (!zoom || !thinned) return null;
+    return x === "time" ? stepsBetween(ticks, zoom.from, zoom.to) : { first: Math.max(0, Math.ceil(zoom.from)), last: Math.max(0, Math.floor(zoom.to)) };
+  }, [x, zoom, ticks, thinned]);
+  const closer = useQuery({ ...closerQuery(id, range ?? NOWHERE), enabled: range !== null });
+  return useMemo(
+    () => (stored && range && closer.data ? refined(stored, closer.data, range.first, range.last) : (stored ?? NOTHING)),
+    [stored, closer.data, range],
   );
 }
 
