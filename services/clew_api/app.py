@@ -73,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         lab = Lab.of(settings)
         app.state.lab = lab
+        app.state.probes = health.probes(lab)
         app.state.callers = Together(partial(callers, lab))
         app.state.submissions = Together(lambda _, submissions: accepted(lab, submissions))
         lab.bell.start(settings.database_url.get_secret_value())

@@ -4,29 +4,42 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
 
+import anyio.to_thread
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from clew_api.lab import Lab
 from clew_api.problems import TooLarge, UnsupportedMediaType
 from clew_spec.errors import InvalidSpec, from_problem
 from clew_spec.validation import pointer, problem_of_validation
 
 M = TypeVar("M", bound=BaseModel)
 
+SMALL_BYTES = 2**15
+"""Most bodies have no business to be larger. One that may be is parsed in a thread where it is."""
 MAX_BYTES = 2**20
+"""Of a job, or of an upload with its files."""
 MAX_BATCH_BYTES = 2**23
 """Of many jobs in one request."""
 MAX_DEPTH = 32
+MAX_VALUES = 2**19
+"""Fifty for each job of the largest sweep."""
+MAX_ERRORS = 20_000
+"""That are told one by one: to list them is one step of pydantic's, during which no other thread runs."""
 
 
-def body_of(model: type[M], max_bytes: int = MAX_BYTES) -> Callable[[Request], Awaitable[M]]:
+def body_of(model: type[M], max_bytes: int = SMALL_BYTES) -> Callable[[Request], Awaitable[M]]:
     """A dependency that reads the body as `model`, strictly.
 
     Raises `UnsupportedMediaType` (415), `TooLarge` (413), `InvalidSpec` (422).
     """
 
     async def read(request: Request) -> M:
-        return parse(await _bytes(request, max_bytes), model)
+        content = await _bytes(request, max_bytes)
+        if len(content) <= SMALL_BYTES:
+            return parse(content, model)  # sooner than a thread would begin
+        lab: Lab = request.app.state.lab
+        return await anyio.to_thread.run_sync(parse, content, model, limiter=lab.parsing)
 
     return read
 
@@ -38,7 +51,11 @@ def declared_body(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def parse(content: bytes, model: type[M]) -> M:
-    """Raises `InvalidSpec`, for everything that is not plain, finite, storable JSON of the model's shape."""
+    """Raises `InvalidSpec` for everything that is not plain, finite, storable JSON of the model's shape, `TooLarge` for
+    more values than anything asked for has."""
+    # Each value stands behind one of these, so there are no more values; in texts they are rare enough.
+    if sum(map(content.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise TooLarge("the body has too many values", expected=f"at most {MAX_VALUES:,}")
     try:
         value = json.loads(content.decode(), parse_constant=_not_finite, object_pairs_hook=_distinct)
     except RecursionError:
@@ -49,6 +66,8 @@ def parse(content: bytes, model: type[M]) -> M:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
+        if (count := error.error_count()) > MAX_ERRORS:
+            raise InvalidSpec(f"{count:,} values of the body are wrong", where="") from None
         raise from_problem(problem_of_validation(error.errors(include_url=False), model)) from None
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Self
 
 import redis
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -32,6 +33,8 @@ class Lab:
     tokenizers: Tokenizers
     redis: "redis.Redis"
     bell: Bell = field(default_factory=Bell)
+    parsing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
+    """Of threads that parse a large body: several would only take the interpreter from each other."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

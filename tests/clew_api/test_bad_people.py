@@ -64,7 +64,7 @@ def test_odd_names_are_refused_where_they_stand(anyone: TestClient, world: World
     ("content", "status"),
     [
         (b'{"name": "' + b"x" * 2**20 + b'"}', 413),
-        (b'{"name": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 422),
+        (b'{"name": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", 422),
         (b'{"a":' * 40 + b"1" + b"}" * 40, 422),
         (b'{"name": "\xff"}', 422),
         (b'{"name": "\\ud800"}', 422),
@@ -83,10 +83,8 @@ def test_json_that_is_too_large_too_deep_or_none(
         headers = chief.auth | {"Content-Type": "application/json"}
         answer = anyone.post(V1 + path, content=content, headers=headers)
         assert answer.status_code == status, (path, answer.text)
-    assert anyone.post(f"{V1}/session", content=content, headers={"Content-Type": "application/json"}).status_code in (
-        status,
-        422,
-    )
+    stranger = anyone.post(f"{V1}/session", content=content, headers={"Content-Type": "application/json"})
+    assert stranger.status_code == status
     assert count(world) == before
 
 

@@ -1,5 +1,8 @@
 """What Prometheus and an orchestrator are shown."""
 
+import asyncio
+import socket
+import threading
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -11,6 +14,9 @@ from tests.support.jobs import Queue, queue
 from tests.support.servers import Lab
 
 from clew_api.app import create_app
+from clew_api.routers import health
+from clew_lab.storage import Store
+from clew_spec.errors import Unavailable
 from clew_spec.jobs import JobState
 
 __all__ = ["queue"]
@@ -93,3 +99,40 @@ def test_an_api_that_cannot_work_lives_and_is_not_ready(
 
 def test_an_api_that_can_work_is_ready(anyone: TestClient) -> None:
     assert anyone.get(f"{V1}/health/ready").json()["ok"]
+
+
+def test_a_server_is_asked_once_at_a_time_however_many_want_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        asked, let = threading.Semaphore(0), threading.Semaphore(0)
+
+        def ask() -> None:
+            asked.release()
+            assert let.acquire(timeout=30)
+
+        probe = health.Probe("objects", ask)
+        monkeypatch.setattr(health, "PATIENCE_S", 0.01)
+        for _ in range(3):
+            late = await asyncio.gather(*(probe.health() for _ in range(100)))
+            assert {answer.detail for answer in late} == {"no answer in 0.01 s"}
+        monkeypatch.setattr(health, "PATIENCE_S", 30)
+        shared = asyncio.gather(*(probe.health() for _ in range(100)))
+        await asyncio.sleep(0)  # so that they have asked
+        let.release()
+        assert all(answer.ok for answer in await shared)
+        assert asked.acquire(timeout=30)
+        assert not asked.acquire(blocking=False), "once for all of them"
+        let.release()
+        assert (await probe.health()).ok
+        assert asked.acquire(blocking=False), "and anew once that is over"
+
+    asyncio.run(run())
+
+
+def test_an_object_store_that_takes_questions_and_answers_none_is_down(make_lab: Callable[..., Lab]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        settings = make_lab(s3_endpoint=f"127.0.0.1:{mute.getsockname()[1]}").settings
+        with pytest.raises(Unavailable):
+            Store.of(settings, patience_s=0.1).stat("health")
+        with TestClient(create_app(settings)) as client:
+            components = client.get(f"{V1}/health").json()["components"]
+            assert [name for name, part in components.items() if not part["ok"]] == ["objects"]

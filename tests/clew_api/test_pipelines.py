@@ -165,8 +165,11 @@ def test_a_subtree_is_cancelled_whether_its_root_has_ended_or_not(
     assert (answer.status_code, answer.json()["state"]) == (202, "succeeded")
     assert {show(api, ids[name]).state for name in ("train", "measured", "graph")} == {JobState.CANCELLED}
     assert release() == 0
-    answer = api.post(f"{V1}/jobs/{ids['text']}/cancel", params={"with_dependents": True})
-    assert answer.status_code == 409
+    again = api.post(f"{V1}/jobs/{ids['text']}/cancel", params={"with_dependents": True})
+    assert again.status_code == 409
+    asked = [row for row in api.get(f"{V1}/audit").json()["items"] if row["action"] == "job.cancel_requested"]
+    assert sorted(row["target"] for row in asked) == sorted(ids[name] for name in ("train", "measured", "graph"))
+    assert {(row["user"], row["request_id"]) for row in asked} == {("alice", answer.headers["x-request-id"])}
 
 
 def test_a_single_job_waits_for_one_that_has_not_ended(

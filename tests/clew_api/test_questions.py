@@ -77,12 +77,52 @@ def test_no_question_breaks_the_api(asked: tuple[TestClient, list[Any], dict[str
             assert problem.where.split("/")[1] in ("query", "path")
 
 
+strange = header_values | st.sampled_from(
+    [
+        *("http://[", "http://]", "http://[::1", "//", "http://clew.test:x", "http://clew.test/", "null"),
+        *("Bearer", "Bearer \xff", "Basic eDp5", "clew_session", "clew_session=", 'clew_session="\\', "=;=", ","),
+    ]
+)
+SPOKEN = [
+    *("Authorization", "Cookie", "Origin", "Host", "Sec-Fetch-Site"),
+    *("Idempotency-Key", "X-Request-ID", "Last-Event-ID", "If-None-Match", "Range"),
+]
+DOORS = [
+    *(("GET", "/jobs"), ("POST", "/jobs"), ("POST", "/sweeps"), ("GET", "/stream"), ("GET", "/audit")),
+    *(("POST", "/session"), ("GET", "/session"), ("DELETE", "/session"), ("PUT", "/session/password")),
+]
+
+
+def knock(client: TestClient, door: tuple[str, str], headers: dict[str, str]) -> int:
+    method, path = door
+    encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
+    answer = client.request(method, f"/api/v1{path}", json={"key": "clew_"}, headers=encoded)
+    assert Problem.model_validate(answer.json()).status == answer.status_code
+    return answer.status_code
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(door=st.sampled_from(DOORS), headers=st.dictionaries(st.sampled_from(SPOKEN), strange, min_size=1))
+def test_no_strange_header_opens_the_door(anyone: TestClient, door: tuple[str, str], headers: dict[str, str]) -> None:
+    signs_in = door == ("POST", "/session")
+    elsewhere = signs_in and not headers.keys().isdisjoint(("Origin", "Sec-Fetch-Site"))
+    assert knock(anyone, door, headers) == (403 if elsewhere else 401)
+
+
+@pytest.fixture
+def cookie(anyone: TestClient, alice: Tenant) -> str:
+    anyone.post("/api/v1/session", json={"key": alice.key})
+    return f"clew_session={anyone.cookies['clew_session']}"
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    headers=st.dictionaries(st.sampled_from(["Authorization", "Cookie", "Origin", "Host"]), header_values, min_size=1)
+    door=st.sampled_from([door for door in DOORS if door[0] != "GET"]),
+    headers=st.dictionaries(st.sampled_from(sorted({*SPOKEN} - {"Authorization", "Cookie"})), strange),
 )
-def test_no_strange_header_opens_the_door(anyone: TestClient, headers: dict[str, str]) -> None:
-    encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
-    answer = anyone.get("/api/v1/jobs", headers=encoded)
-    assert answer.status_code == 401
-    Problem.model_validate(answer.json())
+def test_with_a_cookie_a_strange_origin_is_a_foreign_one(
+    anyone: TestClient, cookie: str, door: tuple[str, str], headers: dict[str, str]
+) -> None:
+    anyone.cookies.clear()
+    signs_in = door == ("POST", "/session") and headers.keys().isdisjoint(("Origin", "Sec-Fetch-Site"))
+    assert knock(anyone, door, headers | {"Cookie": cookie}) == (401 if signs_in else 403)

@@ -95,6 +95,8 @@ def test_only_our_own_pages_act_with_the_cookie(anyone: TestClient, alice: Tenan
         ({}, 403),
         ({"Origin": "http://evil.test"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Host": ""}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site", **HERE}, 403),
         (HERE, 422),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from clew_api.auth import ActorDep, requires
 from clew_api.batches import considered_pipeline, considered_sweep
-from clew_api.body import MAX_BATCH_BYTES, body_of, declared_body
+from clew_api.body import MAX_BATCH_BYTES, MAX_BYTES, body_of, declared_body
 from clew_api.lab import LabDep
 from clew_api.problems import declared
 from clew_api.submission import considered
@@ -23,7 +23,7 @@ router = APIRouter(
 
 @router.post("", responses=declared(401, 403, 413, 415, 422, 503), openapi_extra=declared_body(JobRequest))
 def estimate_job(
-    lab: LabDep, actor: ActorDep, request: Annotated[JobRequest, Depends(body_of(JobRequest))]
+    lab: LabDep, actor: ActorDep, request: Annotated[JobRequest, Depends(body_of(JobRequest, MAX_BYTES))]
 ) -> EstimateView:
     """Check a job as its submission would, and say what it would take. Nothing is stored."""
     return considered(lab, actor, request)

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response, status
 
 from clew_api.auth import ActorDep, requires
-from clew_api.body import body_of, declared_body
+from clew_api.body import MAX_BYTES, body_of, declared_body
 from clew_api.context import request_id
 from clew_api.lab import LabDep
 from clew_api.params import Cursor, IdempotencyKey, Limit
@@ -39,7 +39,7 @@ READ = [requires(Permission.JOB_READ)]
 async def submit_job(
     submissions: SubmissionsDep,
     actor: ActorDep,
-    request: Annotated[JobRequest, Depends(body_of(JobRequest))],
+    request: Annotated[JobRequest, Depends(body_of(JobRequest, MAX_BYTES))],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Queue a job. Everything that can be known beforehand is checked before.

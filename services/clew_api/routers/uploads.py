@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Response, status
 
 from clew_api import uploading
 from clew_api.auth import ActorDep, requires
-from clew_api.body import body_of, declared_body
+from clew_api.body import MAX_BYTES, body_of, declared_body
 from clew_api.context import request_id
 from clew_api.lab import LabDep
 from clew_api.params import Cursor, Limit
@@ -36,7 +36,10 @@ WRITE = [requires(Permission.JOB_SUBMIT)]
     openapi_extra=declared_body(UploadRequest),
 )
 def announce_upload(
-    lab: LabDep, actor: ActorDep, asked: Annotated[UploadRequest, Depends(body_of(UploadRequest))], response: Response
+    lab: LabDep,
+    actor: ActorDep,
+    asked: Annotated[UploadRequest, Depends(body_of(UploadRequest, MAX_BYTES))],
+    response: Response,
 ) -> UploadDetail:
     """Say what will be sent: names, sizes and sha256. The same again goes on with what is there.
 

@@ -7,8 +7,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from clew_lab.catalogue import audit
 from clew_lab.catalogue.scope import Actor
-from clew_lab.catalogue.tables import Audit, Worker
+from clew_lab.catalogue.tables import Worker
 from clew_lab.jobs.notify import notify_queue
 from clew_spec.errors import Conflict, NotFound
 from clew_spec.jobs import Pool
@@ -71,12 +72,4 @@ def drain_named(session: Session, actor: Actor, name: str, *, request_id: str | 
     if worker is None:
         raise NotFound(f"no worker {name!r}", hint="list them with GET /api/v1/workers")
     drain(session, worker.id, worker.started_at)
-    session.add(
-        Audit(
-            project_id=actor.project_id,
-            key_id=actor.key_id,
-            action="worker.drain_requested",
-            target=name,
-            request_id=request_id,
-        )
-    )
+    audit.record(session, actor, "worker.drain_requested", name, request_id=request_id)

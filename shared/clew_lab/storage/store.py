@@ -46,17 +46,20 @@ class Store:
         secure: bool = False,
         region: str = "us-east-1",
         public_url: str | None = None,
+        patience_s: float | None = None,
     ) -> None:
+        """patience_s: how long an answer is waited for, once; else as long as the transfer of a file may need."""
         self.bucket = bucket
         # The region is given, so that signing a link asks no server.
-        self.client = Minio(endpoint, access_key, secret_key, secure=secure, region=region, http_client=_http_client())
+        http = _http_client() if patience_s is None else _impatient(patience_s)
+        self.client = Minio(endpoint, access_key, secret_key, secure=secure, region=region, http_client=http)
         self.public = self.client
         if public_url is not None:
             url = urlsplit(public_url)
             self.public = Minio(url.netloc, access_key, secret_key, secure=url.scheme == "https", region=region)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, *, patience_s: float | None = None) -> Self:
         return cls(
             settings.s3_endpoint,
             settings.s3_access_key.get_secret_value(),
@@ -65,6 +68,7 @@ class Store:
             secure=settings.s3_secure,
             region=settings.s3_region,
             public_url=settings.s3_public_url,
+            patience_s=patience_s,
         )
 
     def create_bucket(self) -> None:
@@ -225,3 +229,7 @@ def _http_client() -> urllib3.PoolManager:
         maxsize=8,
         retries=urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
     )
+
+
+def _impatient(seconds: float) -> urllib3.PoolManager:
+    return urllib3.PoolManager(timeout=seconds, retries=False)

@@ -1,0 +1,66 @@
+"""Bodies of any size cost who sent them, and nobody else."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from tests.clew_api.batches import sweep
+
+from clew_api import body
+
+V1 = "/api/v1"
+JSON = {"Content-Type": "application/json"}
+
+
+def test_while_a_large_body_is_parsed_others_are_answered(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, let, parse = threading.Event(), threading.Event(), body.parse
+
+    def held(content: bytes, model: Any) -> Any:
+        if len(content) > body.SMALL_BYTES:
+            begun.set()
+            assert let.wait(60), "nobody else was answered meanwhile"
+        return parse(content, model)
+
+    monkeypatch.setattr(body, "parse", held)
+    large = sweep(points=[{"steps": 0}] * body.SMALL_BYTES)
+    with ThreadPoolExecutor() as pool:
+        try:
+            asked = pool.submit(api.post, f"{V1}/sweeps", json=large)
+            assert begun.wait(60)
+            assert api.get(f"{V1}/jobs").status_code == 200
+            assert api.post(f"{V1}/jobs", json={}).status_code == 422, "a small body neither"
+            assert not asked.done()
+        finally:
+            let.set()
+        assert asked.result().json()["where"] == "/grid", "and it is read as it stands"
+
+
+def test_a_stranger_sends_little(anyone: TestClient) -> None:
+    content = b'{"name": "ada", "password": "' + b"x" * body.SMALL_BYTES + b'"}'
+    answer = anyone.post(f"{V1}/session", content=content, headers=JSON)
+    assert (answer.status_code, answer.json()["expected"]) == (413, f"at most {body.SMALL_BYTES} bytes")
+    utmost = {"name": "n" * 100, "password": "\U0001f9f6" * 1024}  # escaped, twelve bytes each
+    assert anyone.post(f"{V1}/session", json=utmost).status_code == 401
+
+
+@pytest.mark.parametrize("values", [b"1", b"{}", b'{"steps":[]}'])
+def test_more_values_than_anything_has_are_not_even_read(
+    api: TestClient, monkeypatch: pytest.MonkeyPatch, values: bytes
+) -> None:
+    monkeypatch.setattr(body, "json", None)  # nothing looks at them
+    content = b'{"points": [' + b",".join([values] * body.MAX_VALUES) + b"]}"
+    answer = api.post(f"{V1}/sweeps", content=content, headers=JSON)
+    assert (answer.status_code, answer.json()["detail"]) == (413, "the body has too many values")
+
+
+def test_many_faults_are_counted_where_they_cannot_be_told(api: TestClient) -> None:
+    def told(number: int) -> Any:
+        answer = api.post(f"{V1}/sweeps", json=sweep(points=[1] * number))
+        assert answer.status_code == 422
+        return answer.json()
+
+    listed = told(body.MAX_ERRORS)
+    assert (listed["where"], len(listed["errors"])) == ("/points/0", 50)
+    assert told(body.MAX_ERRORS + 1)["detail"] == f"{body.MAX_ERRORS + 1:,} values of the body are wrong"
