@@ -1,23 +1,24 @@
 """Whether the process of this container does its work: `python health.py scheduler`, `worker NAME` or `workers NAME`.
 
-A scheduler looks at the database every second: it is well while a session of this container's address did so lately. A
-worker is well while the row of its name has a fresh beat. Workers of a container are well while one of them is (NAME
-itself, or NAME-0, NAME-1 and so on): each that falls over is started again inside.
+A scheduler shows at `CLEW_METRICS_PORT` when each of its loops came round: it is well while all did so lately. A worker
+is well while the row of its name has a fresh beat. Workers of a container are well while one of them is (NAME, or
+NAME-0, NAME-1 and so on): each that falls over is started again inside.
 """
 
 import os
 import re
 import sys
+import time
+from urllib.request import urlopen
 
 import psycopg
 
 LATE_SECONDS = 60
+SLOW_SECONDS = {"retention": 3600}
+"""Of loops that may take longer: there is much to delete, or the object store is away."""
+LOOPS = {"dispatch", "release", "standing", "retention"}
+LAST_TURN = re.compile(r'^clew_scheduler_last_turn_timestamp_seconds\{loop="(\w+)"\} (\S+)$', re.MULTILINE)
 QUERIES = {
-    "scheduler": """
-        select exists (
-            select from pg_stat_activity
-            where datname = current_database() and client_addr = inet_client_addr() and pid <> pg_backend_pid()
-              and state_change > now() - make_interval(secs => %(late)s))""",
     "workers": """
         select exists (
             select from workers
@@ -36,6 +37,21 @@ def healthy(kind: str, database_url: str, name: str | None = None) -> bool:
     return bool(row and row[0])
 
 
+def turning(shown: str, now: float) -> bool:
+    """shown: the scheduler's metrics."""
+    ages = {loop: now - float(at) for loop, at in LAST_TURN.findall(shown)}
+    return ages.keys() >= LOOPS and all(age < SLOW_SECONDS.get(loop, LATE_SECONDS) for loop, age in ages.items())
+
+
+def turns(port: str) -> bool:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        return turning(answer.read().decode(), time.time())
+
+
 if __name__ == "__main__":
     kind, *names = sys.argv[1:]
-    sys.exit(0 if healthy(kind, os.environ["CLEW_DATABASE_URL"], *names) else 1)
+    if kind == "scheduler":
+        well = turns(os.environ["CLEW_METRICS_PORT"])
+    else:
+        well = healthy(kind, os.environ["CLEW_DATABASE_URL"], *names)
+    sys.exit(0 if well else 1)

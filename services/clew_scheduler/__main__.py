@@ -9,9 +9,9 @@ from clew_lab.jobs.broker import make_app
 from clew_lab.settings import settings
 from clew_lab.storage import Store
 from clew_scheduler.loop import Scheduler, log
-from clew_scheduler.release import release_until
-from clew_scheduler.retention import sweep_until
-from clew_scheduler.standing import look_until
+from clew_scheduler.release import release_helper
+from clew_scheduler.retention import retention_helper
+from clew_scheduler.standing import standing_helper
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     logs.configure("scheduler", config)
     sessions = session_factory(make_engine(config.database_url.get_secret_value()))
     scheduler = Scheduler(config, sessions, make_app(config.redis_url.get_secret_value()))
-    stop = threading.Event()
+    store, stop = Store.of(config), threading.Event()
 
     def end(*_: object) -> None:
         scheduler.stop()
@@ -28,23 +28,14 @@ def main() -> None:
     monitoring.serve(config)
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    threading.Thread(
-        target=sweep_until,
-        args=(stop, sessions, Store.of(config)),
-        kwargs={"after_s": config.keep_leftovers_s, "checkpoints_after_s": config.keep_checkpoints_s},
-        name="retention",
-        daemon=True,
-    ).start()
-    threading.Thread(
-        target=look_until,
-        args=(stop, sessions),
-        kwargs={"alive_s": config.alive_s, "every_s": config.standing_s},
-        name="standing",
-        daemon=True,
-    ).start()
-    threading.Thread(
-        target=release_until, args=(stop, sessions, Store.of(config), config), name="release", daemon=True
-    ).start()
+    for helper in (
+        release_helper(sessions, store, config),
+        standing_helper(sessions, alive_s=config.alive_s, every_s=config.standing_s),
+        retention_helper(
+            sessions, store, after_s=config.keep_leftovers_s, checkpoints_after_s=config.keep_checkpoints_s
+        ),
+    ):
+        helper.start(stop)
     log.info("started")
     scheduler.run()
     log.info("stopped")

@@ -1,15 +1,12 @@
 """Delete what lies in the object store and nobody can reach: leftovers of ended jobs, and uploads that expired."""
 
-import threading
-
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from clew_lab.catalogue import uploads
 from clew_lab.jobs.retention import collected, leftovers
 from clew_lab.storage import Multipart, Store
-from clew_scheduler.loop import DATABASE_ERRORS
-from clew_spec.errors import Unavailable
+from clew_scheduler.helper import Helper
 
 log = structlog.get_logger("clew_scheduler.retention")
 
@@ -43,23 +40,18 @@ def sweep_uploads(sessions: sessionmaker[Session], store: Store) -> int:
     return len(found)
 
 
-def sweep_until(
-    stop: threading.Event,
+def retention_helper(
     sessions: sessionmaker[Session],
     store: Store,
     *,
     after_s: float,
     checkpoints_after_s: float,
     every_s: float = 60,
-) -> None:
-    """Sweep now and then, in a thread of its own: a slow store never holds up a dispatch."""
-    while not stop.is_set():
-        try:
-            while not stop.is_set() and (
-                sweep(sessions, store, after_s=after_s, checkpoints_after_s=checkpoints_after_s)
-                or sweep_uploads(sessions, store)
-            ):
-                pass
-        except (*DATABASE_ERRORS, Unavailable) as error:
-            log.warning("sweep_put_off", error=type(error).__name__)
-        stop.wait(every_s)
+) -> Helper:
+    """Sweeps now and then, and goes on at once as long as there is more."""
+
+    def turn() -> float:
+        more = sweep(sessions, store, after_s=after_s, checkpoints_after_s=checkpoints_after_s)
+        return 0.0 if more or sweep_uploads(sessions, store) else every_s
+
+    return Helper("retention", turn)

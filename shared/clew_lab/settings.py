@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     """Folders that `import-model`, `import-coders` and `import-graph` may read, separated as in PATH."""
     data_dir: Path = Path("/var/lib/clew")
     """Where a worker keeps scratch folders and fetched inputs."""
+    machine: str | None = None
+    """Workers of one name share CPUs and memory; those of one kernel if not given, so containers with a limit of their
+    own are to be given names."""
     dashboard_dir: Path | None = None
     api_host: str = "127.0.0.1"
     api_port: int = 8000
@@ -73,8 +76,8 @@ class Settings(BaseSettings):
     """How often the scheduler looks without being notified."""
     reserve_after_s: float = 600
     """How long a job that few workers can hold is passed by smaller ones before such a worker is kept for it."""
-    standing_s: float = 2
-    """How often the scheduler says of every waiting job where it stands; at most 5 seconds may lie between."""
+    standing_s: float = Field(default=2, gt=0, le=4)
+    """How often the scheduler says of every waiting job where it stands; that is never to be older than 5 seconds."""
     max_lost: int = 5
     """Workers that may be lost under one job before the job is failed."""
     upload_patience_s: float = 300

@@ -52,7 +52,7 @@ class AttemptView(View):
     error: Problem | None
 
 
-Cause = Literal["no-worker", "too-large", "quota", "kept", "share", "busy", "next"]
+Cause = Literal["no-worker", "too-large", "quota", "kept", "share", "room", "unanswered", "busy", "next"]
 
 
 class Standing(View):

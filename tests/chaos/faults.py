@@ -186,7 +186,7 @@ class Faults:
                     (row.fence - 1, row.worker or astray),
                     (row.fence, astray),
                 ):
-                    ring(self._house.fleet.app, Bell(row.id, fence, worker))
+                    ring(self._house.fleet.app, Bell(row.id, fence, worker, row.pool))
             return f"{3 * len(rows)} bells rung again"
         return None
 

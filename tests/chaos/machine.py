@@ -5,7 +5,7 @@ are answered late, twice or never. The clock stands still until it is told to mo
 has renewed what it holds.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import UUID
@@ -18,6 +18,7 @@ from tests.chaos.ledger import story
 from tests.chaos.truth import (
     ALIVE_S,
     DISPATCH_LEASE_S,
+    MACHINES,
     MAX_LOST,
     RUNNING_LEASE_S,
     SIZES,
@@ -78,6 +79,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.beats: dict[str, int] = {}
         self.since: dict[str, Any] = {}
         self.draining: set[str] = set()
+        self.unanswered: Counter[str] = Counter()
+        self.rests: dict[str, int] = {}
         self._set_clock()
         for project in range(PROJECTS):
             self.limit(project, None)
@@ -154,11 +157,15 @@ class StoreMachine(RuleBasedStateMachine):
         with self.queue.sessions.begin() as session:
             assert set(reap.reap(session, max_lost=MAX_LOST)) == due
         for truth in (self.jobs[id] for id in due):
+            if truth.state is D and truth.worker is not None:
+                self.rests[truth.worker] = self.now + DISPATCH_LEASE_S * 2 ** self.unanswered[truth.worker]
+                self.unanswered[truth.worker] += 1
             truth.lost() if truth.state is R else truth.end(Q)
 
     def _dispatch(self) -> None:
         live = {name for name, at in self.beats.items() if at > self.now - ALIVE_S} - self.draining
-        turn = Turn(self.jobs, live, self.quotas)
+        resting = {name for name, until in self.rests.items() if until > self.now}
+        turn = Turn(self.jobs, live, resting, self.quotas)
         bells = self.queue.dispatch(reserve_after_s=RESERVE_AFTER_S)
         given = {bell.worker: self.jobs[bell.job_id] for bell in bells}
         assert len(given) == len(bells)
@@ -171,13 +178,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.bells += bells
         with self.queue.sessions() as session:
             asked = session.scalars(select(Job.id).where(Job.preempt_requested, Job.finished_at.is_(None))).all()
-            kept = session.scalars(
-                select(Worker.name).join(Job, Job.id == Worker.reserved_for).where(Job.state == Q.value)
+            kept = session.execute(
+                select(Worker.name, Job.id).join(Job, Job.id == Worker.reserved_for).where(Job.state == Q.value)
             ).all()
         newly = [self.jobs[id] for id in asked if not self.jobs[id].preempt]
         for truth in newly:
             truth.preempt = True
-        turn.check(given, newly, set(kept))
+        turn.check(given, newly, {name: self.jobs[id] for name, id in kept})
 
     @precondition(lambda self: self.bells)
     @rule(n=st.integers(0, 99))
@@ -188,7 +195,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(list(SIZES)))
     def restart(self, name: str) -> None:
         """After SIGKILL or a drain: what it had is in nobody's hands."""
-        worker_id = self.queue.register(name, memory_bytes=SIZES[name])
+        worker_id = self.queue.register(name, memory_bytes=SIZES[name], machine=MACHINES.get(name))
+        self._hears(name)
         with self.queue.sessions() as session:
             self.since[name] = session.get_one(Worker, worker_id).started_at
         self.beats[name] = self.now
@@ -216,6 +224,7 @@ class StoreMachine(RuleBasedStateMachine):
         truth = self.jobs[bell.job_id]
         due = truth.state is D and truth.fence == bell.fence and truth.worker == name
         assert (self.queue.claim(bell.job_id, bell.fence, name) is not None) == due
+        self._hears(name)
         if due:
             truth.state, truth.lease_until = R, self.now + RUNNING_LEASE_S
             self.holders.append(Holder(name, bell.job_id, bell.fence))
@@ -349,6 +358,15 @@ class StoreMachine(RuleBasedStateMachine):
         held = [truth.worker for truth in self.jobs.values() if truth.state in HELD]
         assert len(held) == len(set(held))
 
+    @invariant()
+    def jobs_ask_of_no_machine_together_for_more_than_it_has(self) -> None:
+        asked: Counter[str] = Counter()
+        for truth in self.jobs.values():
+            if truth.state in HELD and truth.worker is not None:
+                asked[MACHINES.get(truth.worker, truth.worker)] += truth.size
+        has = {MACHINES.get(name, name): size for name, size in SIZES.items()}
+        assert all(asked[place] <= has[place] for place in has), f"{asked}, which is more than there is"
+
     # --- The model's own ---------------------------------------------------------------------------------------------
     def _job(self, n: int) -> tuple[UUID, Truth]:
         return list(self.jobs.items())[n % len(self.jobs)]
@@ -357,6 +375,11 @@ class StoreMachine(RuleBasedStateMachine):
         """Workers that would answer a bell."""
         busy = {holder.worker for holder in self.holders} | self.draining
         return [name for name in self.beats if name not in busy]
+
+    def _hears(self, name: str) -> None:
+        """It answered a bell, be it a stale one."""
+        self.unanswered.pop(name, None)
+        self.rests.pop(name, None)
 
     def _set_clock(self) -> None:
         with self.queue.sessions.begin() as session:

@@ -13,7 +13,7 @@ from tests.support.mutant import never_asks
 
 from clew_lab.catalogue.engine import make_engine, session_factory
 from clew_lab.jobs.choice import Free
-from clew_lab.jobs.room import Holder
+from clew_lab.jobs.floor import Holder
 from clew_lab.jobs.share import Account
 
 pytestmark = pytest.mark.chaos
@@ -81,6 +81,22 @@ def crowd(machine: type[StoreMachine]) -> None:
     course.a_scheduler_s_turn()
     assert [truth.worker for truth in course.jobs.values() if truth.preempt] in (["w1"], ["w2"])
     course.the_store_is_what_it_must_be()
+
+
+def test_a_scheduler_that_does_not_count_what_machines_have_left_is_found_out(
+    machine: type[StoreMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill() -> None:
+        course = machine()
+        for _ in range(2):
+            course.submit(0, 1, "normal", 2, None)
+        course.a_scheduler_s_turn()
+        course.jobs_ask_of_no_machine_together_for_more_than_it_has()
+
+    fill()
+    monkeypatch.setattr(Holder, "places", frozenset())
+    with pytest.raises(AssertionError, match="which is more than there is"):
+        fill()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What the store must hold, in plain Python: the model that `tests.chaos.machine` compares it with."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -17,6 +17,8 @@ MAX_LOST = 2
 LOW, HIGH = PRIORITIES["low"], PRIORITIES["high"]
 SIZES = {"w0": 1, "w1": 2, "w2": 2}
 """Bytes of memory of each worker."""
+MACHINES = {"w1": "m", "w2": "m"}
+"""Of workers that share their memory."""
 
 
 @dataclass
@@ -38,9 +40,6 @@ class Truth:
 
     def holds(self, fence: int) -> bool:
         return self.state is R and self.fence == fence
-
-    def fits(self, worker: str | None) -> bool:
-        return worker is not None and self.size <= SIZES[worker]
 
     def end(self, state: JobState) -> None:
         self.state, self.worker = state, None
@@ -69,42 +68,61 @@ class Holder:
 class Turn:
     """One decision of a scheduler and the laws it keeps: not the rule again, but what any fair one would.
 
-    live: workers that may be given something. free: those of them that had nothing. before: each project's jobs on
-    workers. quotas: how many of them a project may have; None is any number.
+    live: workers that are there. resting: those that left bells unanswered lately. free: those that could be given
+    something. before: each project's jobs on workers. quotas: how many of them a project may have; None is any number.
     """
 
     jobs: Mapping[UUID, Truth]
     live: set[str]
+    resting: set[str]
     free: set[str] = field(init=False)
     before: Counter[int] = field(init=False)
     quotas: Mapping[int, int | None]
+    kept: Mapping[str, Truth] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.free = self.live - {truth.worker for truth in self._held()}
+        self.free = self.live - self.resting - {truth.worker for truth in self._held()}
         self.before = self._in_flight()
 
-    def check(self, given: Mapping[str, Truth], asked: Iterable[Truth], kept: set[str]) -> None:
-        """given: jobs by their new worker. asked: jobs that were asked to give way. kept: workers reserved for one."""
-        assert given.keys() <= self.free, "a worker was given something that had something, or is not there"
-        assert all(truth.fits(worker) for worker, truth in given.items())
+    def check(self, given: Mapping[str, Truth], asked: Iterable[Truth], kept: Mapping[str, Truth]) -> None:
+        """given: jobs by their new worker. asked: jobs that were asked to give way. kept: jobs by what is reserved."""
+        self.kept = kept
+        assert given.keys() <= self.free, "a worker was given something that had something, or is not there, or rests"
         now = self._in_flight()
         for project, most in self.quotas.items():
             assert most is None or now[project] <= max(most, self.before[project]), f"project {project} has too many"
         waiting = [truth for truth in self.jobs.values() if truth.state is Q and not self._full(truth.project, now)]
-        for worker in self.free - given.keys() - kept:
-            assert not any(truth.fits(worker) for truth in waiting), f"{worker} is free, and nothing is given to it"
+        for worker in self.free - given.keys() - kept.keys():
+            assert not any(self._fits(one, worker) for one in waiting), f"{worker} is free, and nothing is given to it"
         for worker, truth in given.items():
-            overtaken = [one for one in waiting if one.priority > truth.priority and one.fits(worker)]
+            overtaken = [one for one in waiting if one.priority > truth.priority and self._fits(one, worker)]
             assert not overtaken, f"{worker} was given {truth} before {overtaken}"
-        self._room_is_made([one for one in waiting if one.priority == HIGH], asked, kept)
+        self._room_is_made([one for one in waiting if one.priority == HIGH], asked, self.free - given.keys())
 
-    def _room_is_made(self, high: list[Truth], asked: Iterable[Truth], kept: set[str]) -> None:
+    def _fits(self, one: Truth, worker: str, gone: Sequence[Truth] = ()) -> bool:
+        """Beside what others of its machine hold, or are kept for; one that asks for nothing always does."""
+        left = SIZES[worker]
+        for other in SIZES:
+            if other != worker and MACHINES.get(other, other) == MACHINES.get(worker, worker):
+                sizes = [truth.size for truth in self._held() if truth.worker == other and truth not in gone]
+                if other in self.live and other in self.kept and self.kept[other].priority >= one.priority:
+                    sizes.append(self.kept[other].size)
+                left -= max(sizes, default=0)
+        return one.size <= max(0, left)
+
+    def _room_is_made(self, high: list[Truth], asked: Iterable[Truth], free: set[str]) -> None:
         low = [truth for truth in self._held() if truth.state is R and truth.priority == LOW]
-        low = [truth for truth in low if truth.worker in self.live and any(one.fits(truth.worker) for one in high)]
+        low = [truth for truth in low if truth.worker in self.live]
+        on_low = {truth.worker for truth in low if truth.worker is not None}
+        places = {MACHINES.get(worker, worker) for worker in on_low}
+        won = {worker for worker in on_low | free if any(self._fits(one, worker, low) for one in high)}
+        won = {worker for worker in won if MACHINES.get(worker, worker) in places}
+        won_at = {MACHINES.get(worker, worker) for worker in won}
         for truth in asked:
-            assert truth in low, f"nothing is won if {truth} gives way"
-        unkept = [truth for truth in low if truth.worker not in kept]
-        assert not unkept or any(truth.preempt for truth in low), f"{high[0]} waits for {unkept[0]}"
+            assert truth in low, f"{truth} is asked to give way"
+            assert MACHINES.get(str(truth.worker), truth.worker) in won_at, f"nothing is won if {truth} gives way"
+        unkept = won - self.kept.keys()
+        assert not unkept or any(truth.preempt for truth in low), f"{high[0]} waits for {unkept}"
 
     def _held(self) -> list[Truth]:
         return [truth for truth in self.jobs.values() if truth.state in HELD]

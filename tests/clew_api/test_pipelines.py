@@ -1,19 +1,22 @@
 """Pipelines, and jobs that wait for others: released as their inputs come, ended and tried again with them."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 from tests.clew_api.batches import BUILD, PIPELINE, TRAIN, V1, end, ids_of, jobs_of, make, rows, show, sweep
 from tests.clew_api.seeds import Tenant, World
 
 from clew_lab.catalogue.tables import Job, Model
 from clew_lab.catalogue.tokenizing import Tokenizers
-from clew_scheduler.release import release_due
+from clew_scheduler.release import PUT_OFF_S, release_due
 from clew_spec.api import JobView
 from clew_spec.batch_views import BatchView, PipelineEstimate
+from clew_spec.errors import Unavailable
 from clew_spec.jobs import JobState
 
 
@@ -69,6 +72,73 @@ def test_a_pipeline_runs_as_far_as_its_inputs_are_there(
         assert job.inputs["coders"] == [coder.id for coder in coders]
     clone = api.post(f"{V1}/jobs", json={"spec": show(api, ids["measured"]).spec.model_dump(mode="json")})
     assert clone.json()["inputs"]["coders"] == [str(coder.id) for coder in coders]
+
+
+@pytest.fixture
+def waiting(api: TestClient, world: World, alice: Tenant, records: None, release: Callable[[], int]) -> dict[str, str]:
+    """The ids of a pipeline's jobs, of which `measured` and `graph` are due; only the latter needs a tokenizer."""
+    ids = ids_of(api, api.post(f"{V1}/pipelines", json=PIPELINE).json()["id"])
+    dataset = world.dataset(alice, "text")
+    make(world, ids["text"], dataset)
+    assert release() == 1
+    with world.sessions() as session:
+        model = session.get_one(Model, show(api, ids["train"]).inputs["model"][0])
+    make(world, ids["train"], *world.coders(alice, model, dataset, "t", layers=(0, 1, 2, 3)))
+    return ids
+
+
+def test_a_job_that_cannot_be_released_fails_alone_and_says_why(
+    api: TestClient, world: World, waiting: dict[str, str], release: Callable[[], int]
+) -> None:
+    with world.sessions.begin() as session:
+        refused = text("""update jobs set spec = spec || '{"kind": "of another version"}' where id = :id""")
+        session.execute(refused, {"id": waiting["measured"]})
+    assert release() == 2
+    with world.sessions() as session:
+        job = session.get_one(Job, UUID(waiting["measured"]))
+    assert (job.state, (job.error or {})["type"]) == ("failed", "urn:clew:not-released")
+    assert "this version of Clew does not take the job" in (job.error or {})["detail"]
+    assert show(api, waiting["graph"]).state == "queued"
+
+
+def test_what_nobody_foresaw_in_a_file_fails_the_job(api: TestClient, world: World, waiting: dict[str, str]) -> None:
+    def read(key: str) -> bytes:
+        raise RuntimeError("odd\x00")
+
+    assert release_due(world.sessions, Tokenizers(read), world.settings) == 2
+    graph = show(api, waiting["graph"])
+    assert graph.state == "failed"
+    assert graph.error is not None
+    assert (
+        graph.error.detail == "what it waited for is there, but RuntimeError was raised: odd\N{REPLACEMENT CHARACTER}"
+    )
+    assert show(api, waiting["measured"]).state == "queued"
+
+
+def test_a_job_that_must_wait_for_the_store_keeps_no_other_waiting(
+    api: TestClient, world: World, waiting: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def read(key: str) -> bytes:
+        asked.append(key)
+        raise Unavailable("the store does not answer")
+
+    with world.sessions.begin() as session:  # the oldest of those that are due
+        swap = text("""
+            update jobs set spec = other.spec, kind = other.kind, pool = other.pool from jobs other
+            where (jobs.id = :a and other.id = :b) or (jobs.id = :b and other.id = :a)
+        """)
+        session.execute(swap, {"a": waiting["measured"], "b": waiting["graph"]})
+    put_off: dict[UUID, float] = {}
+    assert release_due(world.sessions, Tokenizers(read), world.settings, put_off) == 1
+    assert show(api, waiting["graph"]).state == "queued", "though it is behind one that must wait"
+    assert show(api, waiting["measured"]).state == "blocked"
+    assert release_due(world.sessions, Tokenizers(read), world.settings, put_off) == 0
+    assert len(asked) == 1, "it is left alone for a while"
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + PUT_OFF_S)
+    assert release_due(world.sessions, Tokenizers(world.store.read), world.settings, put_off) == 1
+    assert show(api, waiting["measured"]).state == "queued"
 
 
 def link(**refs: str) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 import time
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 from celery import Celery
+from prometheus_client import REGISTRY
+from pydantic import ValidationError
 from sqlalchemy import text
 from tests.support.fleet import TENTH
 from tests.support.jobs import OOPS, Queue, dataset_result, queue
 from tests.support.servers import Lab
+from tests.support.waiting import until
 
 from clew_lab.catalogue.engine import make_engine, session_factory
 from clew_lab.catalogue.publish import Uploaded
@@ -19,8 +23,12 @@ from clew_lab.catalogue.tables import Artifact, Attempt
 from clew_lab.jobs import finalise, report, retry
 from clew_lab.jobs.broker import make_app, queue_of
 from clew_lab.storage import Store, object_key
+from clew_scheduler import monitoring
+from clew_scheduler.helper import Helper
 from clew_scheduler.loop import Scheduler
 from clew_scheduler.retention import sweep
+from clew_scheduler.standing import standing_helper
+from clew_spec.errors import Unavailable
 from clew_spec.jobs import JobState
 
 __all__ = ["queue"]
@@ -31,10 +39,16 @@ def app(lab: Lab) -> Celery:
     return make_app(lab.settings.redis_url.get_secret_value())
 
 
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
 def test_a_bell_carries_the_job_and_its_fence_and_nothing_else(queue: Queue, lab: Lab, app: Celery) -> None:
     queue.register()
     job = queue.accept()
+    dispatched = counted("clew_jobs_dispatched_total", pool="train")
     (bell,) = Scheduler(lab.settings, queue.sessions, app).turn()
+    assert counted("clew_jobs_dispatched_total", pool="train") == dispatched + 1
     assert (bell.job_id, bell.fence, bell.worker) == (job.id, 1, "w")
     with app.connection_for_read() as connection, connection.SimpleQueue(queue_of("w")) as messages:
         message = messages.get(timeout=10)
@@ -50,11 +64,15 @@ def test_no_redis_is_no_obstacle_to_the_turn(queue: Queue, lab: Lab) -> None:
     queue.register()
     job = queue.accept()
     scheduler = Scheduler(lab.settings, queue.sessions, make_app("redis://127.0.0.1:9/0"))
+    not_rung = counted("clew_bells_not_rung_total")
     (bell,) = scheduler.turn()
+    assert counted("clew_bells_not_rung_total") == not_rung + 1
     assert queue.job(job.id).state == JobState.DISPATCHED
     assert scheduler.turn() == []
     queue.lapse(job.id)
+    lapsed = counted("clew_leases_lapsed_total")
     (again,) = scheduler.turn()
+    assert counted("clew_leases_lapsed_total") == lapsed + 1
     assert (again.job_id, again.fence) == (job.id, bell.fence + 1)
     assert queue.job(job.id).lost_count == 0, "an unanswered bell is not a lost worker"
 
@@ -79,9 +97,9 @@ def test_a_scheduler_outlives_postgres(
                     )
                 )
         job = queue.accept()
-        until = time.monotonic() + 60
+        give_up_at = time.monotonic() + 60
         while queue.job(job.id).state != JobState.DISPATCHED:
-            assert time.monotonic() < until
+            assert time.monotonic() < give_up_at
             assert thread.is_alive()
             time.sleep(0.05)
     finally:
@@ -89,6 +107,69 @@ def test_a_scheduler_outlives_postgres(
         thread.join(30)
         engine.dispose()
     assert not thread.is_alive()
+
+
+def test_a_helper_goes_on_whatever_is_raised() -> None:
+    stop, turns = Event(), list[BaseException | None]()
+    raised = [KeyError("a project"), Unavailable("the store"), ValueError("a spec"), None]
+
+    def turn() -> float:
+        turns.append(error := raised[len(turns)])
+        if error is not None:
+            raise error
+        stop.set()
+        return 0.0
+
+    before = counted("clew_scheduler_failed_turns_total", loop="test")
+    Helper("test", turn, backoff_s=0.01).start(stop)
+    until(stop.is_set, "it turns again")
+    assert turns == raised
+    assert counted("clew_scheduler_failed_turns_total", loop="test") == before + 3
+    until(lambda: counted("clew_scheduler_last_turn_timestamp_seconds", loop="test") > time.time() - 30, "it is seen")
+
+
+def test_a_scheduler_turns_on_after_an_error_that_nobody_foresaw(
+    queue: Queue, lab: Lab, app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here of the metrics that it counts, which are ours."""
+    scheduler = Scheduler(lab.settings.model_copy(update={"poll_s": 0.05}), queue.sessions, app)
+    failed = counted("clew_scheduler_failed_turns_total", loop="dispatch")
+    monkeypatch.setattr(monitoring, "TURN_S", None)
+    thread = Thread(target=scheduler.run)
+    thread.start()
+    try:
+        until(lambda: counted("clew_scheduler_failed_turns_total", loop="dispatch") > failed, "a turn fails")
+        monkeypatch.undo()
+        queue.register()
+        job = queue.accept()
+        until(lambda: queue.job(job.id).state == JobState.DISPATCHED, "it turns again")
+    finally:
+        scheduler.stop()
+        thread.join(30)
+
+
+def test_where_jobs_stand_is_never_older_than_five_seconds(queue: Queue, lab: Lab) -> None:
+    """At the longest pause that may be set."""
+    with pytest.raises(ValidationError, match="standing_s"):
+        type(lab.settings)(standing_s=4.5)
+    queue.accept()
+    stop = Event()
+    standing_helper(queue.sessions, alive_s=30, every_s=4).start(stop)
+
+    def age() -> float | None:
+        with queue.sessions() as session:
+            return session.scalar(text("select extract(epoch from now() - max(at))::float from queues"))
+
+    try:
+        until(lambda: age() is not None, "somebody looks")
+        ages, ends = list[float](), time.monotonic() + 9
+        while time.monotonic() < ends:
+            ages.append(age() or 0.0)
+            time.sleep(0.1)
+    finally:
+        stop.set()
+    assert max(ages) <= 5
+    assert sum(later < earlier for earlier, later in pairwise(ages)) >= 2, "it looked again, and again"
 
 
 def test_only_what_was_published_outlives_the_job(queue: Queue, lab: Lab, tmp_path: Path) -> None:

@@ -1,19 +1,27 @@
 """The health checks of the containers that serve no port, on a real database."""
 
 import os
+import re
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import urlopen
 
 import psycopg
 import pytest
 from tests.support.servers import Lab
 from tests.support.waiting import until
 
+from clew_local.servers.ports import free_ports
+
 SCRIPT = Path(__file__).parents[2] / "deploy" / "health.py"
-healthy: Callable[..., bool] = runpy.run_path(str(SCRIPT))["healthy"]
+script = runpy.run_path(str(SCRIPT))
+healthy: Callable[..., bool] = script["healthy"]
+turning: Callable[[str, float], bool] = script["turning"]
 
 
 @pytest.fixture
@@ -42,18 +50,35 @@ def test_a_worker_is_well_while_its_beat_is_fresh(database_url: str, connection:
             assert subprocess.run(command, env=environ, check=False).returncode == code
 
 
-def test_a_scheduler_is_well_while_it_turns(lab: Lab) -> None:
-    url = lab.environ["CLEW_DATABASE_URL"]
-    assert not healthy("scheduler", url)
-    scheduler = subprocess.Popen([sys.executable, "-m", "clew_scheduler"], env=os.environ | lab.environ)
+def test_a_scheduler_is_well_while_all_its_loops_come_round(lab: Lab) -> None:
+    """Frozen or killed, it is not; and one loop that is stuck is enough."""
+    port = str(free_ports(1)[0])
+    environ = os.environ | lab.environ | {"CLEW_METRICS_PORT": port}
+
+    def well() -> bool:
+        command = [sys.executable, str(SCRIPT), "scheduler"]
+        return subprocess.run(command, env=environ, check=False, capture_output=True).returncode == 0
+
+    assert not well()
+    scheduler = subprocess.Popen([sys.executable, "-m", "clew_scheduler"], env=environ)
     try:
-        until(lambda: healthy("scheduler", url), "the scheduler is well")
+        until(well, "the scheduler is well", seconds=90)
+        with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            shown = answer.read().decode()
+        scheduler.send_signal(signal.SIGSTOP)
+        assert not well()
     finally:
         scheduler.kill()
         scheduler.wait()
-    until(lambda: not healthy("scheduler", url), "a killed scheduler is not well")
+    assert not well(), "a killed scheduler is not well"
+    now = time.time()
+    assert turning(shown, now)
+    for loop in ("dispatch", "release", "standing", "retention"):
+        sample = rf'(last_turn_timestamp_seconds{{loop="{loop}"}}) \S+'
+        assert not turning(re.sub(sample, r"\1 1.0", shown), now), f"{loop} is stuck"
+        assert not turning(re.sub(sample, "", shown), now), f"{loop} never began"
 
 
 def test_a_database_that_does_not_answer_is_not_well(database_url: str) -> None:
     with pytest.raises(psycopg.OperationalError):
-        healthy("scheduler", database_url.replace("127.0.0.1", "127.0.0.2"))
+        healthy("worker", database_url.replace("127.0.0.1", "127.0.0.2"))

@@ -127,7 +127,7 @@ class Fleet:
         """The bell of this job's worker, or of the first there is, where the job has none."""
         job = self.job(job_id)
         worker = self.rows(Worker, Worker.id == job.worker_id) or self.rows(Worker)
-        ring(self.app, Bell(job_id, fence, worker[0].name))
+        ring(self.app, Bell(job_id, fence, worker[0].name, job.pool))
 
     def job(self, job_id: UUID) -> Job:
         with self.sessions() as session:

@@ -64,9 +64,12 @@ class Queue:
             request, actor = job_request(**fields), actor or self.actor
             return accept.accept(session, actor, accept.Asked(request, "text", needs=needs, after=frozenset(after)))[0]
 
-    def register(self, name: str = "w", pool: Pool = "train", memory_bytes: int = 1, device: str = "cpu") -> UUID:
+    def register(
+        self, name: str = "w", pool: Pool = "train", memory_bytes: int = 1, device: str = "cpu", **more: Any
+    ) -> UUID:
+        described = {"device": device, "memory_bytes": memory_bytes, **more}
         with self.sessions.begin() as session:
-            self.worker_ids[name] = workers.register(session, name, pool, device=device, memory_bytes=memory_bytes)
+            self.worker_ids[name] = workers.register(session, name, pool, **described)
         return self.worker_ids[name]
 
     def dispatch(self, **options: float) -> list[dispatch.Bell]:

@@ -1,6 +1,7 @@
-"""How much memory a worker's jobs can have, and how many CPUs."""
+"""How much memory a worker's jobs can have and how many CPUs, and with whom they share them."""
 
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -16,14 +17,38 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
 
 
+def machine(named: str | None = None) -> str:
+    """By what workers that share CPUs and memory know each other: as it is named, else the kernel that runs here.
+
+    Containers have hostnames of their own, and one kernel all the same.
+    """
+    try:
+        return named or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def gpu_uuid(device: str) -> str | None:
+    """By what workers of one GPU know each other; None of the CPU, or where it cannot be told."""
+    kind, _, index = device.partition(":")
+    return _asked_of_gpu("uuid", index) if kind == "cuda" else None
+
+
 def _of_gpu(index: str) -> int:
+    try:
+        return int(_asked_of_gpu("memory.total", index) or 0) * 2**20
+    except ValueError:
+        return 0
+
+
+def _asked_of_gpu(what: str, index: str) -> str | None:
     """By its number in the order of the bus, as the runner counts, too; the first that CUDA may see if not given."""
     index = index or os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", f"--id={index}"]
+    query = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits", f"--id={index}"]
     try:
-        return int(subprocess.check_output(query, text=True, timeout=10).split()[0]) * 2**20
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return 0
+        return subprocess.check_output(query, text=True, timeout=10).split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return None
 
 
 def _of_machine(root: Path = Path("/")) -> int:

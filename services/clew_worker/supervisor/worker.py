@@ -23,7 +23,7 @@ from clew_spec.errors import Conflict, Unavailable
 from clew_spec.jobs import Pool
 from clew_worker.supervisor import monitoring
 from clew_worker.supervisor.exits import DRAINED, NAME_TAKEN
-from clew_worker.supervisor.memory import cpus, memory_bytes
+from clew_worker.supervisor.memory import cpus, gpu_uuid, machine, memory_bytes
 from clew_worker.supervisor.runners import Runners
 
 log = structlog.get_logger("clew_worker")
@@ -100,6 +100,8 @@ class Worker:
                 memory_bytes=memory_bytes(self.device),
                 ram_bytes=memory_bytes("cpu"),
                 cpus=cpus(),
+                machine=machine(self.settings.machine),
+                gpu_uuid=gpu_uuid(self.device),
             )
             self._since = session.get_one(Row, self.id, populate_existing=True).started_at
         log.info("registered", worker=self.name, pool=self.pool, device=self.device)

@@ -42,13 +42,13 @@ class Session(Base):
     __table_args__ = (CheckConstraint("(key_id is null) <> (user_id is null)", name="opened_by_one"),)
 
     id: Mapped[UUID] = new_id()
-    key_id: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"))
+    key_id: Mapped[UUID | None] = mapped_column(ForeignKey("api_keys.id"), index=True)
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"), index=True)
     project_id: Mapped[UUID | None] = mapped_column(ForeignKey("projects.id"))
     """The one its person acts in; a key has its own."""
     digest: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime] = now()
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class SignInAttempt(Base):

@@ -1,6 +1,8 @@
 """Where a waiting job stands, in the words that people read."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from clew_lab.catalogue.tables import Job, Standing
 from clew_spec import api
@@ -40,12 +42,20 @@ def reason(pool: str, standing: Standing) -> str:
             return f"its project has used more of the workers for its weight than others that wait; {_ahead(standing)}"
         case "next":
             return "a worker is free for it"
+        case "room":
+            where = _of_those(data, "the machine of the one worker that can run it", "the machines of all {} that can")
+            return f"other jobs take what it needs on {where}; {_ahead(standing)}"
+        case "unanswered":
+            who = _of_those(data, "the one worker that can run it does", "all {} that can run it do")
+            return f"{who} not answer, and will be tried again; {_ahead(standing)}"
         case _:
-            workers = data["workers"]
-            which = (
-                "the one worker that can run it is" if workers == 1 else f"all {workers} workers that can run it are"
-            )
-            return f"{which} busy; {_ahead(standing)}"
+            who = _of_those(data, "the one worker that can run it is", "all {} that can run it are")
+            return f"{who} busy; {_ahead(standing)}"
+
+
+def _of_those(data: Mapping[str, Any], one: str, many: str) -> str:
+    workers = data["workers"]
+    return one if workers == 1 else many.format(f"{workers} workers")
 
 
 def _ahead(standing: Standing) -> str:

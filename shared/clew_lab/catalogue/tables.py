@@ -54,7 +54,7 @@ class ApiKey(Base):
     __tablename__ = "api_keys"
 
     id: Mapped[UUID] = _new_id()
-    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), index=True)
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     """Its owner; null of a key that is the project's own."""
     name: Mapped[str]
@@ -83,9 +83,16 @@ class Worker(Base):
     cpus: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     gpus: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     """1 or none; of none, 0 says just that."""
+    machine: Mapped[str | None]
+    """Workers of one machine share its CPUs and memory, of one GPU that GPU; null here and below: with nobody."""
+    gpu_uuid: Mapped[str | None]
     reserved_for: Mapped[UUID | None]
     """A waiting job that only such a worker can run, and that others may not overtake here."""
     draining: Mapped[bool] = mapped_column(server_default=text("false"))
+    unanswered: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """Bells that it left unanswered since it answered one."""
+    rests_until: Mapped[datetime | None]
+    """Until when it is given nothing for that."""
     started_at: Mapped[datetime] = _now()
     beat_at: Mapped[datetime] = _now()
 
@@ -120,6 +127,10 @@ class Job(Base):
         Index("ix_jobs_shown", "state", "kind", "id", postgresql_where=text("visibility = 'lab'")),
         Index("ix_jobs_content", "project_id", "content_digest", postgresql_where=text("state = 'succeeded'")),
         Index("ix_jobs_finished", "kind", "finished_at", postgresql_where=text("state = 'succeeded'")),
+        Index(
+            "ix_jobs_upload", text("(inputs ->> 'upload')"), postgresql_where=text("inputs ->> 'upload' is not null")
+        ),
+        Index("ix_jobs_graph", text("(inputs ->> 'graph')"), postgresql_where=text("inputs ->> 'graph' is not null")),
     )
 
     id: Mapped[UUID] = _new_id()
@@ -234,6 +245,14 @@ class OfJob:
 
 class Attempt(OfJob, Base):
     __tablename__ = "attempts"
+
+    @declared_attr.directive
+    def __table_args__(cls) -> Any:  # noqa: N805
+        return (
+            ForeignKeyConstraint(["project_id", "job_id"], ["jobs.project_id", "jobs.id"]),
+            Index("ix_attempts_left", "job_id", postgresql_where=text("not collected")),
+            Index("ix_attempts_ended", "outcome", postgresql_where=text("outcome is not null")),
+        )
 
     job_id: Mapped[UUID] = mapped_column(primary_key=True)
     fence: Mapped[int] = mapped_column(primary_key=True)

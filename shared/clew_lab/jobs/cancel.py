@@ -1,6 +1,6 @@
 """Ask jobs to stop. Who runs one learns of it within about a second."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from uuid import UUID
 
 from sqlalchemy.orm import Session, load_only
@@ -10,7 +10,7 @@ from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Batch, Job
 from clew_lab.jobs import events
 from clew_lab.jobs.dependents import behind, ended
-from clew_lab.jobs.moves import end_waiting, lock, move
+from clew_lab.jobs.moves import end_waiting, lock, locked, move
 from clew_spec.errors import Conflict
 from clew_spec.jobs import TERMINAL, JobState
 from clew_spec.people import Permission
@@ -101,8 +101,23 @@ def _tell(session: Session, actor: Actor, job: Job, request_id: str | None) -> N
 def preempt(session: Session, job_id: UUID) -> Job:
     """Ask for a running job's worker: it writes a checkpoint, waits again and continues later."""
     job = lock(session, job_id)
+    _ask_to_give_way(session, job)
+    return job
+
+
+def preempt_all(session: Session, job_ids: Set[UUID]) -> None:
+    """The same of many, but of those that another transaction has its hand on: they may be over in a moment.
+
+    Whoever decides about all jobs waits for none of them.
+    """
+    if job_ids:
+        chosen = locked(Job.id.in_(job_ids)).order_by(Job.id).with_for_update(key_share=True, skip_locked=True)
+        for job in session.scalars(chosen).all():
+            _ask_to_give_way(session, job)
+
+
+def _ask_to_give_way(session: Session, job: Job) -> None:
     if job.state == JobState.RUNNING.value and not job.preempt_requested:
         job.preempt_requested = True
         events.append(session, job, ("state", {"state": job.state, "from": job.state, "preempt_requested": True}))
         session.flush()
-    return job

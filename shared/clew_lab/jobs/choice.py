@@ -3,6 +3,8 @@
 Order: priority; then a job for which a worker is kept; then what its project has used over its weight, counting what it
 is given meanwhile; then age. A job that no free worker fits is passed by those behind it. One that has waited long
 enough is named when that happens, so that a worker that fits it can be kept for it.
+
+Of workers that share a machine or a GPU one is given a job: what is left there for the next has to be counted anew.
 """
 
 import heapq
@@ -40,6 +42,8 @@ class Free:
     id: UUID
     kept: Candidate | None = None
     """The waiting job it is kept for."""
+    places: frozenset[str] = frozenset()
+    """What other workers may share with it."""
 
     def may_run(self, job: Candidate) -> bool:
         return self.kept is None or self.kept.id == job.id or self.kept.priority < job.priority
@@ -56,10 +60,13 @@ class Choice:
 def choose(free: Iterable[Free], waiting: Iterable[Candidate], accounts: Mapping[UUID, Account]) -> Choice:
     """Give free workers to waiting jobs, and count that in their accounts.
 
-    waiting: of each project and priority the oldest job, and enough of the oldest that fit.
+    waiting: of each project and priority the oldest job, and enough of the oldest that fit; and those that one of the
+    workers is kept for.
     """
+    waiting = list(waiting)
     left = {worker.id: worker for worker in free}
     kept = {worker.kept.id: worker.id for worker in left.values() if worker.kept is not None}
+    beside = set[UUID]()
     queues: dict[UUID, list[Candidate]] = {}
     for job in sorted(waiting, key=lambda job: job.turn, reverse=True):
         queues.setdefault(job.project_id, []).append(job)
@@ -72,9 +79,9 @@ def choose(free: Iterable[Free], waiting: Iterable[Candidate], accounts: Mapping
         if queue := queues.get(project_id):
             line_up(queue.pop(), accounts[project_id].share)
 
-    for worker in left.values():
-        if worker.kept is not None:
-            line_up(worker.kept, -1)
+    for job in waiting:
+        if job.id in kept:
+            line_up(job, -1)
     for project_id in queues:
         next_of(project_id)
     choice, done = Choice(), set[UUID]()
@@ -86,12 +93,17 @@ def choose(free: Iterable[Free], waiting: Iterable[Candidate], accounts: Mapping
             continue
         if not account.full and job.id not in done:
             done.add(job.id)
-            able = [id for id in (kept.get(job.id), *job.fits) if id in left and left[id].may_run(job)]
+            able = [id for id in job.fits if id in left and left[id].may_run(job)]
             if able:
-                choice.given.append((job, able[0]))
+                own = kept.get(job.id)
+                given = left.pop(own if own in able else able[0])
+                choice.given.append((job, given.id))
                 account.give()
-                del left[able[0]]
-            elif job.aged:
+                near = [id for id, worker in left.items() if worker.places & given.places]
+                beside.update(near)
+                for id in near:
+                    del left[id]
+            elif job.aged and beside.isdisjoint(job.fits):
                 choice.passed.append(job)
         if share >= 0:
             next_of(job.project_id)

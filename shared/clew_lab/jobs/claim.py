@@ -7,11 +7,13 @@ from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.tables import Attempt, Job, Metric
 from clew_lab.jobs.moves import Fenced, hold, move
+from clew_lab.jobs.workers import answered
 from clew_spec.jobs import JobState
 
 
 def claim(session: Session, job_id: UUID, fence: int, worker_id: UUID, *, lease_s: float) -> Job | None:
     """Take the job that was dispatched to this worker under `fence`; None where the bell is stale, or was answered."""
+    answered(session, worker_id)
     try:
         job = hold(session, job_id, fence, JobState.DISPATCHED)
     except Fenced:

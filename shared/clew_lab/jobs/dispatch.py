@@ -4,20 +4,21 @@
 `ix_jobs_waiting`, so that a decision costs as much with a hundred waiting jobs as with a hundred thousand.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text, update
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.tables import Job, Worker
 from clew_lab.jobs import share
 from clew_lab.jobs.choice import Candidate, Choice, Free, choose
+from clew_lab.jobs.floor import Holder, floor, offer
 from clew_lab.jobs.moves import locked, move
-from clew_lab.jobs.needs import COLUMNS, FITS
-from clew_lab.jobs.room import Holder, preempt_for, reserve
+from clew_lab.jobs.needs import COLUMNS, FITS, OFFERS, Needs
+from clew_lab.jobs.room import gives_way, preempt_for, reserve
 from clew_lab.jobs.share import Account
 from clew_spec.jobs import JobState
 
@@ -26,44 +27,35 @@ LOCK = 0x636C6578
 RESERVE_AFTER_S = 600.0
 BANDS = (1, 0, -1)
 
-_WORKERS = text("""
-    -- One statement, so one snapshot: between two of them a claim could make a worker look free twice.
-    select workers.id, workers.name, workers.pool, workers.memory_bytes, workers.beat_at,
-           held.id as job_id, held.state as job_state, held.priority as job_priority, held.preempt_requested,
-           attempts.started_at as job_started_at,
-           kept.id as kept_id, kept.project_id as kept_project_id, kept.priority as kept_priority,
-           kept.created_at as kept_created_at
-    from workers
-    left join jobs held on held.worker_id = workers.id and held.state in ('dispatched', 'running')
-    left join attempts on attempts.job_id = held.id and attempts.fence = held.fence
-    left join jobs kept on kept.id = workers.reserved_for and kept.state = 'queued'
-    where workers.beat_at > now() - make_interval(secs => :alive_s) and not workers.draining
-    order by workers.memory_bytes, workers.beat_at desc
-""")
-
 _WAITING = text(f"""
     -- Columns as `Candidate` has them.
-    with able as materialized (
-        select * from unnest(cast(:workers as uuid[])) with ordinality as given (id, place) join workers using (id)
-    )
+    with able as materialized (select * from {OFFERS})
     select jobs.id, jobs.project_id, jobs.priority, jobs.created_at,
-           array(select workers.id from able as workers where {FITS} order by workers.place) as fits,
+           array(
+               select workers.id from able as workers where workers.priority = jobs.priority and {FITS}
+               order by workers.place
+           ) as fits,
            jobs.created_at < now() - make_interval(secs => :reserve_after_s) as aged
-    from unnest(cast(:projects as uuid[])) as of_project (id)
-    cross join unnest(cast(:bands as int[])) as band (priority)
-    cross join lateral (
-        (
-            select id, project_id, priority, created_at, {COLUMNS} from jobs
-            where state = 'queued' and pool = :pool and project_id = of_project.id and priority = band.priority
-            order by created_at, id limit 1
-        )
+    from (
+        select given.* from unnest(cast(:projects as uuid[])) as of_project (id)
+        cross join unnest(cast(:bands as int[])) as band (priority)
+        cross join lateral (
+            (
+                select id, project_id, priority, created_at, {COLUMNS} from jobs
+                where state = 'queued' and pool = :pool and project_id = of_project.id and priority = band.priority
+                order by created_at, id limit 1
+            )
+            union all
+            (
+                select id, project_id, priority, created_at, {COLUMNS} from jobs
+                where state = 'queued' and pool = :pool and project_id = of_project.id and priority = band.priority
+                  and exists (select from able as workers where workers.priority = band.priority and {FITS})
+                order by created_at, id limit :most
+            )
+        ) as given
         union all
-        (
-            select id, project_id, priority, created_at, {COLUMNS} from jobs
-            where state = 'queued' and pool = :pool and project_id = of_project.id and priority = band.priority
-              and exists (select from able as workers where {FITS})
-            order by created_at, id limit cardinality(cast(:workers as uuid[]))
-        )
+        select id, project_id, priority, created_at, {COLUMNS} from jobs
+        where id = any(cast(:kept as uuid[])) and state = 'queued' and priority = any(cast(:bands as int[]))
     ) as jobs
 """)  # noqa: S608  # fixed texts
 
@@ -75,6 +67,7 @@ class Bell:
     job_id: UUID
     fence: int
     worker: str
+    pool: str
 
 
 def dispatch(
@@ -87,10 +80,10 @@ def dispatch(
     """
     session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
     accounts = share.accounts(session)
-    holders = [_holder(row) for row in session.execute(_WORKERS, {"alive_s": alive_s})]
+    holders = floor(session, alive_s=alive_s)
     bells = []
-    for pool in sorted({holder.pool for holder in holders}):
-        turn = _Turn(session, pool, [holder for holder in holders if holder.pool == pool], accounts, reserve_after_s)
+    for pool in sorted({holder.pool for holder in holders if holder.live}):
+        turn = _Turn(session, pool, holders, accounts, reserve_after_s)
         bells += turn.give(lease_s)
         turn.make_room()
     return bells
@@ -105,6 +98,7 @@ class _Turn:
         self._session = session
         self._pool = pool
         self._holders = holders
+        self._own = [holder for holder in holders if holder.pool == pool]
         self._accounts = accounts
         self._reserve_after_s = reserve_after_s
 
@@ -116,46 +110,64 @@ class _Turn:
         return bells
 
     def _give_once(self, lease_s: float) -> list[Bell]:
-        free = {holder.id: holder for holder in self._holders if holder.job_id is None}
-        choice = self._choose(list(free.values()), BANDS, self._accounts)
-        reserve(self._session, choice.passed, self._holders)
+        free = {holder.id: holder for holder in self._own if holder.idle}
+        waiting = self._waiting(list(free.values()), BANDS)
+        slots = [Free(holder.id, holder.kept, holder.places) for holder in free.values()]
+        choice = choose(slots, waiting, self._accounts)
+        reserve(self._session, choice.passed, self._own, self._holders)
         bells = []
         for job, worker_id in _locked(self._session, choice):
             job.fence += 1
             job.worker_id = worker_id
             move(self._session, job, JobState.DISPATCHED, lease_s=lease_s)
-            bells.append(Bell(job.id, job.fence, free[worker_id].name))
-            free[worker_id].job_id = job.id
+            bells.append(Bell(job.id, job.fence, free[worker_id].name, self._pool))
+            free[worker_id].hold(job.id, Needs.of(job))
         given = {bell.job_id for bell in bells}
-        if any(holder.kept is not None and holder.kept.id in given for holder in self._holders):
+        kept = [holder for holder in self._own if holder.kept is not None and holder.kept.id in given]
+        if kept:
             self._session.execute(update(Worker).where(Worker.reserved_for.in_(given)).values(reserved_for=None))
+            for holder in kept:
+                holder.keep(None)
         return bells
 
     def make_room(self) -> None:
-        """Have low jobs make room for high ones: a second choice, over the workers that run them."""
+        """Have low jobs make room for high ones: a second choice, as if none of them were there."""
         low = [holder for holder in self._holders if holder.makes_room]
-        if not low:
-            return
-        low.sort(key=lambda holder: (holder.preempt_requested, holder.started_at), reverse=True)
+        ways = {holder.id: way for holder in self._own if (way := gives_way(holder, low))}
+        able = [holder for holder in self._own if holder.id in ways and (holder.makes_room or holder.idle)]
+        able.sort(key=lambda holder: ways[holder.id], reverse=True)
+        waiting = self._waiting(able, BANDS[:1], gone={holder.job_id for holder in low if holder.job_id is not None})
         supposed = {id: replace(account) for id, account in self._accounts.items()}
-        preempt_for(self._session, self._choose(low, BANDS[:1], supposed), low)
+        choice = choose([Free(holder.id, holder.kept) for holder in able], waiting, supposed)
+        preempt_for(self._session, choice, low, self._holders)
 
-    def _choose(self, holders: Sequence[Holder], bands: Sequence[int], accounts: Mapping[UUID, Account]) -> Choice:
-        """Among jobs of these priorities, for workers that are taken for free; the first ones are preferred."""
-        if not holders:
-            return Choice()
-        waiting = self._session.execute(
+    def _waiting(
+        self, workers: Sequence[Holder], bands: Sequence[int], gone: Set[UUID] = frozenset()
+    ) -> list[Candidate]:
+        """Jobs of these priorities, for workers that are taken for free; the first ones are preferred.
+
+        gone: jobs that are supposed to have made room.
+        """
+        if not workers:
+            return []
+        offers = [
+            {**offer(holder, self._holders, priority, gone), "place": place}
+            for priority in bands
+            for place, holder in enumerate(workers)
+        ]
+        rows = self._session.execute(
             _WAITING,
             {
-                "workers": [holder.id for holder in holders],
-                "projects": [id for id, account in accounts.items() if not account.full],
+                "offers": json.dumps(offers),
+                "most": len(workers),
+                "kept": [holder.kept.id for holder in workers if holder.kept is not None],
+                "projects": [id for id, account in self._accounts.items() if not account.full],
                 "bands": list(bands),
                 "pool": self._pool,
                 "reserve_after_s": self._reserve_after_s,
             },
         )
-        jobs = {row[0]: Candidate(*row) for row in waiting}  # the oldest may fit as well
-        return choose([Free(holder.id, holder.kept) for holder in holders], jobs.values(), accounts)
+        return list({row[0]: Candidate(*row) for row in rows}.values())  # the oldest may fit as well
 
 
 def _locked(session: Session, choice: Choice) -> list[tuple[Job, UUID]]:
@@ -165,20 +177,3 @@ def _locked(session: Session, choice: Choice) -> list[tuple[Job, UUID]]:
     chosen = locked(Job.id.in_([job.id for job, _ in choice.given]), Job.state == JobState.QUEUED.value)
     jobs = {job.id: job for job in session.scalars(chosen.with_for_update(key_share=True, skip_locked=True))}
     return [(jobs[job.id], worker_id) for job, worker_id in choice.given if job.id in jobs]
-
-
-def _holder(row: Row[Any]) -> Holder:
-    kept = None
-    if row.kept_id is not None:
-        kept = Candidate(row.kept_id, row.kept_project_id, row.kept_priority, row.kept_created_at, (), aged=True)
-    return Holder(
-        id=row.id,
-        name=row.name,
-        pool=row.pool,
-        job_id=row.job_id,
-        state=row.job_state,
-        priority=row.job_priority,
-        preempt_requested=bool(row.preempt_requested),
-        started_at=row.job_started_at,
-        kept=kept,
-    )

@@ -54,7 +54,7 @@ def estimate_job(
     live = _live(session, pool, alive_s)
     said = estimate(spec, _at(facts, max(live, key=_memory)) if live else facts)
     needs = needs_of(spec, facts, request.requests)
-    able = fitting(session, needs, [worker.id for worker in live])
+    able = fitting(session, needs, live)
     if said.flops:
         said = said.timed(_speeds(session, actor, spec, inputs, able))
     return EstimateView(

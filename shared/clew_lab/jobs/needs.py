@@ -1,8 +1,9 @@
 """What a worker must have to be given a job."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import text
@@ -15,33 +16,45 @@ from clew_spec.units import size
 
 FITS = """(
     workers.gpus >= jobs.needs_gpus
-    and (workers.cpus = 0 or workers.cpus >= jobs.needs_cpus)
-    and (workers.ram_bytes = 0 or workers.ram_bytes >= jobs.needs_ram)
-    and (workers.memory_bytes = 0 or workers.memory_bytes
-         >= case when workers.gpus > 0 then jobs.needs_gpu_memory else jobs.needs_ram_alone end)
+    and coalesce(workers.cpus >= jobs.needs_cpus, true)
+    and coalesce(workers.ram_bytes >= jobs.needs_ram, true)
+    and coalesce(workers.memory_bytes
+        >= case when workers.on_gpu then jobs.needs_gpu_memory else jobs.needs_ram_alone end, true)
 )"""
-"""Whether a worker has what a job needs, in SQL, of rows named `workers` and `jobs`: the one place that decides it."""
+"""Whether there is room for a job, in SQL, of rows of `OFFERS` and rows named `jobs`: the one place that decides it."""
+
+OFFERS = """jsonb_to_recordset(cast(:offers as jsonb)) as workers (
+    id uuid, place int, priority int, on_gpu bool, gpus int, cpus int, ram_bytes bigint, memory_bytes bigint
+)"""
+"""Workers with what they have to give, as `whole` and `clew_lab.jobs.floor` say it."""
 
 _FITTING = text(f"""
-    select workers.id from workers, (
+    select workers.id from {OFFERS}, (
         select cast(:gpus as int) as needs_gpus, cast(:cpus as int) as needs_cpus,
                cast(:gpu_memory as bigint) as needs_gpu_memory, cast(:ram as bigint) as needs_ram,
                cast(:ram_alone as bigint) as needs_ram_alone
     ) as jobs
-    where workers.id = any(:workers) and {FITS}
-""")  # noqa: S608  # a fixed text
+    where {FITS}
+""")  # noqa: S608  # fixed texts
 
 COLUMNS = "needs_gpus, needs_cpus, needs_gpu_memory, needs_ram, needs_ram_alone"
 
 
 class Capacity(Protocol):
-    """What `workers` have."""
+    """What `workers` have, where nothing else is; 0 but of GPUs is not known."""
 
-    name: str
-    gpus: int
-    cpus: int
-    ram_bytes: int
-    memory_bytes: int
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def gpus(self) -> int: ...
+    @property
+    def cpus(self) -> int: ...
+    @property
+    def ram_bytes(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,11 @@ class Needs:
     gpu_memory: int = 0
     ram: int = 0
     ram_alone: int = 0
+
+    @classmethod
+    def of(cls, row: object, prefix: str = "") -> "Needs":
+        """Of a row with these columns, or with none of them set."""
+        return cls(*(getattr(row, f"{prefix}{name}") or 0 for name in COLUMNS.split(", ")))
 
     @property
     def columns(self) -> dict[str, int]:
@@ -82,12 +100,23 @@ def needs_of(spec: JobSpec, facts: Facts, requests: Requests) -> Needs:
     )
 
 
-def fitting(session: Session, needs: Needs, workers: Sequence[UUID]) -> list[UUID]:
-    """Those of the workers that have it."""
+def whole(worker: Capacity) -> dict[str, Any]:
+    """A row of `OFFERS`: all that the worker has. What is not known is null, and nothing is refused for it."""
+    return {
+        "id": str(worker.id),
+        "on_gpu": worker.gpus > 0,
+        "gpus": worker.gpus,
+        **{name: getattr(worker, name) or None for name in ("cpus", "ram_bytes", "memory_bytes")},
+    }
+
+
+def fitting(session: Session, needs: Needs, workers: Sequence[Capacity]) -> list[UUID]:
+    """Those of the workers that have it, if they have nothing else to do."""
     if not workers:
         return []
-    asked = {**asdict(needs), "workers": list(workers)}
-    return list(once(session, ("fitting", needs, *workers), lambda: session.scalars(_FITTING, asked).all()))
+    asked = {**asdict(needs), "offers": json.dumps([whole(worker) for worker in workers])}
+    key = ("fitting", needs, *(worker.id for worker in workers))
+    return list(once(session, key, lambda: session.scalars(_FITTING, asked).all()))
 
 
 def shortfall(needs: Needs, workers: Sequence[Capacity]) -> str:

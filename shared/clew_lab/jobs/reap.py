@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from clew_lab.catalogue.tables import Job
 from clew_lab.jobs.finalise import give_back
 from clew_lab.jobs.moves import HELD, locked, move
+from clew_lab.jobs.workers import unanswered
 from clew_spec.errors import Problem
 from clew_spec.jobs import JobState
 
@@ -16,15 +17,18 @@ _LOCK = 0x636C6579
 """Key of the advisory lock of whoever reaps: two of them could charge the same projects, each in another order."""
 
 
-def reap(session: Session, *, max_lost: int) -> list[UUID]:
+def reap(session: Session, *, max_lost: int, rest_s: float = 30) -> list[UUID]:
     """Return jobs whose lease lapsed to the queue; says which. Any number of processes may do this; one at a time does.
 
-    An unanswered bell is not a loss: only a worker that had claimed the job counts as lost.
+    An unanswered bell is not a loss: only a worker that had claimed the job counts as lost. Whoever left it unanswered
+    is given nothing for `rest_s`, and longer where it did so before.
     """
     session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     lapsed = locked(Job.state.in_([state.value for state in HELD]), Job.lease_expires_at < func.now())
     lapsed = lapsed.order_by(Job.lease_expires_at).limit(BATCH).with_for_update(key_share=True, skip_locked=True)
     jobs = session.scalars(lapsed).all()
+    deaf = [job.worker_id for job in jobs if job.state == JobState.DISPATCHED.value and job.worker_id is not None]
+    unanswered(session, deaf, rest_s=rest_s)
     for job in jobs:
         if job.state == JobState.DISPATCHED.value:
             move(session, job, JobState.QUEUED, reason="unanswered")

@@ -4,12 +4,14 @@ A job that waits knows only the jobs that it waits for. Once these have succeede
 same checks as of a job that is submitted then; a reference that proves not to fit fails the job.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from pydantic import TypeAdapter
+import sqlalchemy.exc
+import structlog
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session, sessionmaker
 from tokenizers import Tokenizer
@@ -26,7 +28,9 @@ from clew_lab.jobs.needs import Needs, needs_of
 from clew_spec.errors import ClewError, Conflict, Unavailable
 from clew_spec.jobs import JobRequest, JobState
 
+log = structlog.get_logger("clew_lab.release")
 BATCH = 100
+MAX_DETAIL = 1000
 _request: TypeAdapter[JobRequest] = TypeAdapter(JobRequest)
 
 _DUE = text("""
@@ -34,16 +38,21 @@ _DUE = text("""
         select jobs.id, bool_and(made.state = 'succeeded') as all_made, bool_or(made.state in ('failed', 'cancelled'))
                as in_vain
         from jobs join dependencies on dependencies.job_id = jobs.id join jobs made on made.id = dependencies.on_id
-        where jobs.state = 'blocked'
+        where jobs.state = 'blocked' and jobs.id <> all(cast(:without as uuid[]))
         group by jobs.id
     )
     select id from needed where all_made or in_vain order by id limit :limit
 """)
 
 
-def due(session: Session, limit: int = BATCH) -> list[UUID]:
-    """Jobs whose wait is over, the oldest first."""
-    return list(session.scalars(_DUE, {"limit": limit}))
+class NotReleased(ClewError):
+    code = "not-released"
+    title = "The job could not be queued when what it waited for was there"
+
+
+def due(session: Session, limit: int = BATCH, without: Iterable[UUID] = ()) -> list[UUID]:
+    """Jobs whose wait is over, the oldest first. without: those that are to be left alone for now."""
+    return list(session.scalars(_DUE, {"limit": limit, "without": list(without)}))
 
 
 def release(
@@ -54,7 +63,11 @@ def release(
     import_roots: Sequence[Path],
     code_version: str,
 ) -> None:
-    """Queue or end one job that is due; any number of processes may do so. Raises `Unavailable`: try again later."""
+    """Queue or end one job that is due; any number of processes may do so.
+
+    One that cannot be queued, for whatever reason, fails. Raises `Unavailable`, or what the database raises: try again
+    later.
+    """
     with sessions.begin() as session:
         job = session.scalar(locked(Job.id == job_id, Job.state == JobState.BLOCKED.value))
         if job is None:
@@ -63,9 +76,9 @@ def release(
             if made.state in (JobState.FAILED, JobState.CANCELLED):
                 _end(session, job, made)
                 return
-        request = request_of(job)
         actor = _actor(session, job)
     try:
+        request = request_of(job)
         with sessions.begin() as session:
             resolved = refs.resolve(session, actor, request.spec, import_roots=import_roots)
         tokens = None
@@ -74,14 +87,33 @@ def release(
         with sessions.begin() as session:
             facts = facts_of(session, resolved.inputs, prompt_tokens=tokens)
             needs = needs_of(request.spec, facts, request.requests)
-    except Unavailable:
-        raise
-    except ClewError as error:
         with sessions.begin() as session:
-            _fail(session, job_id, error)
-        return
-    with sessions.begin() as session:
-        _queue(session, job_id, request, resolved, needs, code_version)
+            _queue(session, job_id, request, resolved, needs, code_version)
+    except Exception as raised:
+        if _may_pass(raised):
+            raise
+        if not isinstance(raised, ClewError):
+            log.exception("not_released", job_id=job_id)
+        with sessions.begin() as session:
+            _fail(session, job_id, raised if isinstance(raised, ClewError) else _unforeseen(raised))
+
+
+def _may_pass(raised: Exception) -> bool:
+    """Whether it says something of a server, and nothing of the job."""
+    of_the_job = (sqlalchemy.exc.DataError, sqlalchemy.exc.IntegrityError)
+    return isinstance(raised, Unavailable | sqlalchemy.exc.DBAPIError) and not isinstance(raised, of_the_job)
+
+
+def _unforeseen(raised: Exception) -> ClewError:
+    """What a job is told that no check of ours refused: a spec of another version, say, or a broken tokenizer."""
+    if isinstance(raised, ValidationError):
+        fault = raised.errors(include_input=False, include_url=False)[0]
+        where = "/".join(map(str, fault["loc"]))
+        return NotReleased(
+            "this version of Clew does not take the job as it was accepted", expected=fault["msg"], where=where
+        )
+    said = str(getattr(raised, "orig", raised)).replace("\x00", "\N{REPLACEMENT CHARACTER}")[:MAX_DETAIL]
+    return NotReleased(f"what it waited for is there, but {type(raised).__name__} was raised: {said}")
 
 
 def request_of(job: Job) -> JobRequest:

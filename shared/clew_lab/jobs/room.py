@@ -1,69 +1,90 @@
-"""Make room for jobs that no free worker can run: keep one that will be free, or have a low job give way."""
+"""Make room for jobs that no free worker can run: keep one that will be free, or have low jobs give way."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import json
+from collections.abc import Iterator, Sequence, Set
+from datetime import UTC, datetime
+from math import inf
 from uuid import UUID
 
 from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from clew_lab.catalogue.tables import Worker
-from clew_lab.jobs.cancel import preempt
+from clew_lab.jobs.cancel import preempt_all
 from clew_lab.jobs.choice import Candidate, Choice
-from clew_lab.jobs.needs import FITS
-from clew_spec.jobs import JobState
+from clew_lab.jobs.floor import Holder, beside, offer
+from clew_lab.jobs.needs import COLUMNS, FITS, OFFERS, Needs
 
-LOW = -1
-
-_SOON = text(f"""
-    select workers.id
-    from workers
-    join jobs on jobs.id = :job_id
-    join jobs held on held.worker_id = workers.id and held.state in ('dispatched', 'running')
-    where workers.id = any(:workers) and {FITS}
-    order by held.preempt_requested desc, cast(held.progress ->> 'eta_s' as float) nulls last, held.started_at
-    limit 1
-""")  # noqa: S608  # a fixed text
+_ABLE = text(f"""
+    select workers.id, {COLUMNS} from {OFFERS} join jobs on jobs.id = :job_id where {FITS} order by workers.place
+""")  # noqa: S608  # fixed texts
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass
-class Holder:
-    """A live worker and what it holds."""
+def reserve(session: Session, passed: Sequence[Candidate], pool: Sequence[Holder], holders: Sequence[Holder]) -> None:
+    """Keep for each job the worker of its pool that fits it and will be free first, as far as that can be told.
 
-    id: UUID
-    name: str
-    pool: str
-    job_id: UUID | None = None
-    state: str | None = None
-    priority: int | None = None
-    preempt_requested: bool = False
-    started_at: datetime | None = None
-    kept: Candidate | None = None
-
-    @property
-    def makes_room(self) -> bool:
-        """Whether it runs a job that gives way to high ones."""
-        return self.state == JobState.RUNNING.value and self.priority == LOW and self.started_at is not None
-
-
-def reserve(session: Session, passed: Sequence[Candidate], holders: Sequence[Holder]) -> None:
-    """Keep for each job the worker that fits it and will be free first, as far as that can be told."""
-    reserved = {holder.kept.id for holder in holders if holder.kept is not None}
-    open_ = [holder.id for holder in holders if holder.job_id is not None and holder.kept is None]
+    It fits where there is room beside what other workers are kept for: so what they are kept for will fit at once.
+    """
+    reserved = {holder.kept.id for holder in pool if holder.kept is not None}
+    held = frozenset(holder.job_id for holder in holders if holder.job_id is not None)
     for job in passed:
+        open_ = [holder for holder in pool if holder.live and holder.kept is None]
         if job.id in reserved or not open_:
             continue
-        worker_id = session.scalar(_SOON, {"job_id": job.id, "workers": open_})
-        if worker_id is not None:
-            session.execute(update(Worker).where(Worker.id == worker_id).values(reserved_for=job.id))
-            open_.remove(worker_id)
+        open_.sort(key=lambda holder: _soon(holder, holders))
+        offers = [{**offer(holder, holders, job.priority, held), "place": place} for place, holder in enumerate(open_)]
+        found = session.execute(_ABLE, {"job_id": job.id, "offers": json.dumps(offers)}).first()
+        if found is not None:
+            session.execute(update(Worker).where(Worker.id == found.id).values(reserved_for=job.id))
+            next(holder for holder in open_ if holder.id == found.id).keep(job, Needs.of(found))
 
 
-def preempt_for(session: Session, choice: Choice, holders: Sequence[Holder]) -> None:
-    """Ask the jobs of the chosen workers to give way, as far as they have not been asked."""
+def _soon(holder: Holder, holders: Sequence[Holder]) -> tuple[bool, float, datetime]:
+    """By what a worker comes sooner than another: by its own job or, without one, by those that take its room."""
+    jobs = [holder] if holder.job_id is not None else [other for other in beside(holder, holders) if other.job_id]
+    return max(
+        (
+            (not each.preempt_requested, inf if each.eta_s is None else each.eta_s, each.started_at or _LATEST)
+            for each in jobs
+        ),
+        default=(True, inf, _LATEST),
+    )
+
+
+def gives_way(holder: Holder, low: Sequence[Holder]) -> tuple[bool, datetime] | None:
+    """By what it is sooner asked than another for the room of low jobs, its own or beside it; None without any."""
+    own = [holder] if holder in low else beside(holder, low)
+    return max(((each.preempt_requested, each.started_at or _LATEST) for each in own), default=None)
+
+
+def preempt_for(session: Session, choice: Choice, low: Sequence[Holder], holders: Sequence[Holder]) -> None:
+    """Ask low jobs on and beside the chosen workers to give way, the newest first and no more than it takes."""
     of_worker = {holder.id: holder for holder in holders}
-    for _, worker_id in choice.given:
-        holder = of_worker[worker_id]
-        if holder.job_id is not None and not holder.preempt_requested:
-            preempt(session, holder.job_id)
+    asked = {each.job_id for each in low if each.job_id is not None and each.preempt_requested}
+    newly: set[UUID] = set()
+    for job, worker_id in choice.given:
+        for job_id in _in_the_way(session, job, of_worker[worker_id], low, holders, asked | newly):
+            newly.add(job_id)
+    preempt_all(session, newly)
+
+
+def _in_the_way(
+    session: Session,
+    job: Candidate,
+    holder: Holder,
+    low: Sequence[Holder],
+    holders: Sequence[Holder],
+    asked: Set[UUID],
+) -> Iterator[UUID]:
+    gone = set(asked)
+    if holder.job_id is not None and holder.job_id not in gone:
+        gone.add(holder.job_id)
+        yield holder.job_id
+    others = [each for each in beside(holder, low) if each.job_id not in gone]
+    for other in sorted(others, key=lambda each: each.started_at or _LATEST, reverse=True):
+        offers = json.dumps([offer(holder, holders, job.priority, gone)])
+        if other.job_id is None or session.execute(_ABLE, {"job_id": job.id, "offers": offers}).first():
+            return
+        gone.add(other.job_id)
+        yield other.job_id

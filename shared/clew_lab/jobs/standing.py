@@ -19,7 +19,9 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from clew_lab.jobs import share
-from clew_lab.jobs.needs import COLUMNS, FITS, Needs, shortfall
+from clew_lab.jobs.accept import PRIORITIES
+from clew_lab.jobs.floor import Holder, beside, floor, offer
+from clew_lab.jobs.needs import COLUMNS, FITS, OFFERS, Needs, shortfall, whole
 from clew_lab.jobs.share import AHEAD_S, Account
 from clew_spec.jobs import POOL_OF, Pool
 
@@ -34,18 +36,6 @@ _FOR_MANY = text("""
 """)
 
 _FRESH = text("select count(*) from queues where at > now() - make_interval(secs => :fresh_s)")
-
-_WORKERS = text("""
-    select workers.*, held.id as job_id, held.kind as job_kind, kept.id as kept_id,
-           extract(epoch from now() - attempts.started_at)::float as ran_s,
-           cast(held.progress ->> 'eta_s' as float)
-           - extract(epoch from now() - coalesce(cast(held.progress ->> 'at' as timestamptz), now()))::float as eta_s
-    from workers
-    left join jobs held on held.worker_id = workers.id and held.state in ('dispatched', 'running')
-    left join attempts on attempts.job_id = held.id and attempts.fence = held.fence
-    left join jobs kept on kept.id = workers.reserved_for and kept.state = 'queued'
-    where workers.beat_at > now() - make_interval(secs => :alive_s) and not workers.draining
-""")
 
 _TYPICAL = text(f"""
     select kinds.kind, (
@@ -62,9 +52,11 @@ _TYPICAL = text(f"""
 _WAITING = text("select pool, project_id, count(*) as jobs from jobs where state = 'queued' group by 1, 2")
 
 _SHAPES = text(f"""
-    select jobs.*, array(
-        select workers.id from workers where workers.pool = jobs.pool and workers.id = any(:workers) and {FITS}
-    ) as fits
+    -- Of an offer without a priority, the worker has nothing else to do.
+    with offers as materialized (select * from {OFFERS})
+    select jobs.*,
+           array(select workers.id from offers as workers where workers.priority is null and {FITS}) as fits,
+           array(select workers.id from offers as workers where workers.priority is not null and {FITS}) as fits_now
     from (select distinct pool, {COLUMNS} from jobs where state = 'queued') jobs
 """)  # noqa: S608  # fixed texts
 
@@ -101,7 +93,7 @@ _STAND = text(f"""
                     when kept.id is not null then 'kept'
                     when position <= free then 'next'
                     when behind then 'share'
-                    else 'busy' end as cause,
+                    else cause end as cause,
                case when cause in ('no-worker', 'too-large') then placed.data
                     when quota is not null then quota
                     when kept.id is not null then kept.data
@@ -148,18 +140,21 @@ def look(session: Session, *, alive_s: float, fresh_s: float = 0) -> bool:
     if session.scalars(_FRESH, {"fresh_s": fresh_s}).one() == len(pools):
         return False
     session.execute(_FOR_MANY)
-    accounts = share.accounts(session)
-    typical = _typical(session)
-    workers = session.execute(_WORKERS, {"alive_s": alive_s}).all()
+    holders = floor(session, alive_s=alive_s)
+    workers = [holder for holder in holders if holder.live]
     waiting: dict[str, dict[UUID, int]] = {pool: {} for pool in pools}
     for row in session.execute(_WAITING):
         waiting[row.pool][row.project_id] = row.jobs
-    shapes = session.execute(_SHAPES, {"workers": [worker.id for worker in workers]}).all()
-    kept = [{"id": worker.kept_id, "data": {"worker": worker.name}} for worker in workers if worker.kept_id]
+    offers = [whole(worker) for worker in workers]
+    offers += [offer(worker, holders, PRIORITIES["normal"]) for worker in workers if worker.idle]
+    shapes = session.execute(_SHAPES, {"offers": _json(offers)}).all()
+    accounts = share.accounts(session)  # after those that wait: a project may have been made meanwhile
+    typical = _typical(session)
+    kept = [{"id": worker.kept.id, "data": {"worker": worker.name}} for worker in workers if worker.kept]
     session.execute(
         _STAND,
         {
-            "shapes": _json([_shape(shape, workers, typical) for shape in shapes]),
+            "shapes": _json([_shape(shape, holders, typical) for shape in shapes]),
             "projects": _json([one for pool in pools for one in _projects(pool, waiting[pool], accounts)]),
             "typical": _json([{"kind": kind, "seconds": seconds} for kind, seconds in typical.items()]),
             "kept": _json(kept),
@@ -180,41 +175,53 @@ def _typical(session: Session) -> dict[str, float | None]:
     return {kind: usual if seconds is None else seconds for kind, seconds in found.items()}
 
 
-def _shape(shape: Row[Any], workers: Sequence[Row[Any]], typical: Mapping[str, float | None]) -> dict[str, Any]:
+def _shape(shape: Row[Any], holders: Sequence[Holder], typical: Mapping[str, float | None]) -> dict[str, Any]:
     """What is the same for all jobs of a pool that need the same.
 
     `filled`: the seconds of work ahead from which on the last worker to come free is in use as well.
     """
-    of_pool = [worker for worker in workers if worker.pool == shape.pool]
+    of_pool = [holder for holder in holders if holder.live and holder.pool == shape.pool]
     able = [worker for worker in of_pool if worker.id in shape.fits]
-    needs = {name: getattr(shape, name) for name in COLUMNS.split(", ")}
+    ready = [worker for worker in able if worker.id in shape.fits_now]
     cause = "busy"
     data: dict[str, Any] = {"workers": len(able)}
     if not of_pool:
         cause, data = "no-worker", {}
     elif not able:
-        lacks = shortfall(Needs(**{name.removeprefix("needs_"): value for name, value in needs.items()}), of_pool)
-        cause, data = "too-large", {"needs": lacks}
-    left = sorted(seconds for worker in able if (seconds := _left(worker, typical)) is not None)
+        cause, data = "too-large", {"needs": shortfall(Needs.of(shape), of_pool)}
+    elif not ready and any(worker.idle for worker in able):
+        cause = "room"
+    elif all(worker.rests_s > 0 for worker in able):
+        cause = "unanswered"
+    left = sorted(
+        seconds
+        for worker in able
+        if (seconds := _left(worker, () if worker in ready else beside(worker, holders), typical)) is not None
+    )
     return {
         "pool": shape.pool,
-        **needs,
+        **Needs.of(shape).columns,
         "cause": cause,
         "data": data,
-        "free": sum(worker.job_id is None and worker.kept_id is None for worker in able),
+        "free": sum(worker.kept is None for worker in ready),
         "sums": list(accumulate(left)),
         "filled": left[-1] * len(left) - sum(left) if left else None,
     }
 
 
-def _left(worker: Row[Any], typical: Mapping[str, float | None]) -> float | None:
-    """Seconds until the worker is free; None where that cannot be told."""
-    if worker.job_id is None:
-        return 0.0
-    if worker.eta_s is not None:
-        return max(0.0, float(worker.eta_s))
-    usual = typical[worker.job_kind]
-    return None if usual is None else max(0.0, usual - (worker.ran_s or 0))
+def _left(holder: Holder, others: Sequence[Holder], typical: Mapping[str, float | None]) -> float | None:
+    """Seconds until the worker is free; None where that cannot be told.
+
+    others: where it has none of its own, those whose jobs take its room: the first of them to end makes some.
+    """
+    if holder.job_id is None:
+        ends = [_left(other, (), typical) for other in others if other.job_id is not None]
+        known = [seconds for seconds in ends if seconds is not None]
+        return max(holder.rests_s, 0.0, min(known, default=0.0)) if known or not ends else None
+    if holder.eta_s is not None:
+        return max(0.0, holder.eta_s)
+    usual = typical.get(holder.kind or "")
+    return None if usual is None else max(0.0, usual - (holder.ran_s or 0))
 
 
 def _projects(pool: str, waiting: Mapping[UUID, int], accounts: Mapping[UUID, Account]) -> list[dict[str, Any]]:

@@ -47,7 +47,8 @@ def decisions(draw: st.DrawFn) -> tuple[list[Free], list[Candidate], dict[UUID, 
         for number in range(draw(st.integers(0, 10)))
     ]
     kept = draw(st.lists(st.sampled_from(jobs), unique_by=lambda job: job.id, max_size=len(workers))) if jobs else []
-    free = [Free(id, kept[place] if place < len(kept) else None) for place, id in enumerate(workers)]
+    machines = st.frozensets(st.sampled_from(["a", "b"]))
+    free = [Free(id, kept[place] if place < len(kept) else None, draw(machines)) for place, id in enumerate(workers)]
     return free, jobs, accounts
 
 
@@ -61,14 +62,16 @@ def test_what_is_given_is_lawful(decision: tuple[list[Free], list[Candidate], di
     assert len(worker_of) == len(choice.given) == len(set(worker_of.values())), "a job or a worker was given twice"
     for job, id in choice.given:
         worker = of_worker[id]
-        assert id in job.fits or (worker.kept is not None and worker.kept.id == job.id)
+        assert id in job.fits
         assert worker.kept is None or worker.kept.id == job.id or worker.kept.priority < job.priority, "it was kept"
+    places = [place for id in worker_of.values() for place in of_worker[id].places]
+    assert len(places) == len(set(places)), "what is left there was not counted anew"
     given_to = Counter(job.project_id for job, _ in choice.given)
     for id, account in accounts.items():
         assert account.in_flight == before[id].in_flight + given_to[id]
         assert account.max_in_flight is None or given_to[id] == 0 or account.in_flight <= account.max_in_flight
         assert account.used == pytest.approx(before[id].used + given_to[id] * AHEAD_S)
-    left = [worker for worker in free if worker.id not in worker_of.values()]
+    left = [worker for worker in free if worker.id not in worker_of.values() and worker.places.isdisjoint(places)]
     waiting = [job for job in jobs if job.id not in worker_of and not accounts[job.project_id].full]
     for job in waiting:
         idle = [worker.id for worker in left if worker.id in job.fits and worker.may_run(job)]

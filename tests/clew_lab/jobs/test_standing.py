@@ -6,12 +6,12 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text, update
-from tests.support.jobs import Queue, dataset_result, make_actor, uploaded
+from tests.support.jobs import OOPS, Queue, dataset_result, make_actor, uploaded
 
 from clew_lab.catalogue import queries
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Job, Project
-from clew_lab.jobs import finalise, quotas, standing
+from clew_lab.jobs import finalise, quotas, reap, standing
 from clew_lab.jobs.needs import Needs
 from clew_spec.api import Standing
 
@@ -97,6 +97,35 @@ def test_every_cause_is_told_in_a_sentence(queue: Queue) -> None:
     with queue.sessions.begin() as session:
         session.execute(text("update workers set reserved_for = :id"), {"id": behind.id})
     assert told(behind.id, other) == ("kept", "w, which can run it, is kept for it and still busy")
+
+
+def test_a_free_worker_whose_room_others_take_is_no_worker_that_is_free_for_it(queue: Queue) -> None:
+    for name in ("a", "b"):
+        queue.register(name, memory_bytes=8 * GIB, machine="box")
+    first = queue.accept(needs=Needs(ram_alone=6 * GIB))
+    queue.dispatch()
+    queue.claimed(first.id)
+    with queue.sessions.begin() as session:
+        progress = {"phase": "step", "done": 1, "total": 2, "unit": "steps", "eta_s": 100}
+        session.execute(update(Job).where(Job.id == first.id).values(progress=progress))
+    large, small = (queue.accept(needs=Needs(ram_alone=gib * GIB)) for gib in (6, 1))
+
+    def told(job_id: UUID) -> tuple[str, str]:
+        look(queue)
+        found = seen(queue, job_id)
+        return found.cause, found.reason
+
+    where = "the machines of all 2 workers that can"
+    assert told(large.id) == ("room", f"other jobs take what it needs on {where}; it is next")
+    assert seen(queue, large.id).eta_s == pytest.approx(100, abs=5), "then that job ends"
+    assert [bell.job_id for bell in queue.dispatch()] == [small.id]
+    queue.lapse(small.id)
+    with queue.sessions.begin() as session:
+        finalise.fail(session, first.id, 1, OOPS, retryable=False)
+        reap.reap(session, max_lost=5)
+        session.execute(text("update workers set draining = (unanswered = 0)"))
+    who = "the one worker that can run it does not answer"
+    assert told(large.id) == ("unanswered", f"{who}, and will be tried again; it is next")
 
 
 def test_the_start_is_judged_by_what_runs_and_by_what_such_jobs_took(queue: Queue) -> None:

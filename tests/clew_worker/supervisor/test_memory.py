@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from clew_worker.supervisor.memory import _of_machine, memory_bytes
+from clew_worker.supervisor import memory
+from clew_worker.supervisor.memory import _of_machine, gpu_uuid, memory_bytes
 
 PHYSICAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
@@ -51,3 +52,23 @@ def test_a_gpus_memory_is_asked_of_its_driver(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
     assert memory_bytes("cuda") == 40960 * 2**20
     assert 0 < memory_bytes("cpu") <= PHYSICAL
+
+
+def test_workers_of_one_gpu_and_of_one_kernel_know_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whatever number, and whatever the host is called in their containers."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpu_uuid("cuda:1") is None, "no driver, so it cannot be told"
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text('#!/bin/sh\ncase "$*" in *=uuid*--id=[01]) echo "GPU-${*##*=}";; *) exit 6;; esac\n')
+    driver.chmod(0o755)
+    assert gpu_uuid("cuda") == gpu_uuid("cuda:0") == "GPU-0"
+    assert gpu_uuid("cuda:1") == "GPU-1"
+    assert gpu_uuid("cpu") is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert gpu_uuid("cuda") == "GPU-1"
+    here = memory.machine()
+    assert here
+    monkeypatch.setattr("socket.gethostname", lambda: "another")
+    assert memory.machine() == here
+    assert memory.machine("rack-1") == "rack-1"

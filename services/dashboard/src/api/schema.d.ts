@@ -5410,7 +5410,7 @@ export interface components {
              * Cause
              * @enum {string}
              */
-            cause: "no-worker" | "too-large" | "quota" | "kept" | "share" | "busy" | "next";
+            cause: "no-worker" | "too-large" | "quota" | "kept" | "share" | "room" | "unanswered" | "busy" | "next";
             /**
              * Eta S
              * @description Seconds from now until it starts, judged by what runs and by what jobs of these kinds took; null where that
