@@ -9,30 +9,13 @@ from clew_lab.catalogue import uploads
 from clew_lab.catalogue.engine import once
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Artifact, Job, Project
-from clew_spec.errors import Conflict, NotFound
+from clew_spec.errors import Conflict
 from clew_spec.units import size
 
 LARGEST = 3
 """Jobs that are named where their files are too much."""
 
 _QUOTA = select(Project.max_stored_bytes).where(Project.id == bindparam("of_project"))
-
-
-def set_quotas(
-    session: Session, project_id: UUID, *, weight: float, max_in_flight: int | None, max_stored_bytes: int | None
-) -> Project:
-    """What the project may have from now on; None is no quota. Nothing that it has already is taken away.
-
-    weight: above 0. Raises `NotFound`.
-    """
-    project = session.get(Project, project_id, with_for_update=True)
-    if project is None:
-        raise NotFound(f"no project {project_id}")
-    project.weight = weight
-    project.max_in_flight = max_in_flight
-    project.max_stored_bytes = max_stored_bytes
-    session.flush()
-    return project
 
 
 def stored_bytes(session: Session, project_id: UUID) -> int:

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text, update
-from tests.support.jobs import OOPS, Queue, job_request, make_actor
+from tests.support.jobs import OOPS, Queue, change_project, job_request, make_actor
 
 from clew_lab.catalogue.tables import Attempt, Project, Worker
-from clew_lab.jobs import accept, finalise, quotas, share, workers
+from clew_lab.jobs import accept, finalise, share, workers
 from clew_lab.jobs.dispatch import Bell
 from clew_lab.jobs.needs import Needs
 from clew_spec.jobs import JobState
@@ -236,7 +236,7 @@ def test_a_low_job_makes_room_for_a_high_one(queue: Queue) -> None:
 def test_a_quota_is_never_passed(queue: Queue) -> None:
     other = make_actor(queue.sessions, "other")
     with queue.sessions.begin() as session:
-        quotas.set_quotas(session, queue.actor.project_id, weight=9, max_in_flight=2, max_stored_bytes=None)
+        change_project(session, queue.actor.project_id, weight=9, max_in_flight=2)
     for number in range(6):
         queue.register(f"w{number}")
         queue.accept()
