@@ -24,7 +24,6 @@ export type MemberView = Schemas["MemberView"];
 export type MemberRequest = Schemas["MemberRequest"];
 export type ProjectView = Schemas["ProjectView"];
 export type ProjectRequest = Schemas["ProjectRequest"];
-export type ProjectChange = Schemas["ProjectChange"];
 export type UserView = Schemas["UserView"];
 export type UserRequest = Schemas["UserRequest"];
 export type PasswordChange = Schemas["PasswordChange"];

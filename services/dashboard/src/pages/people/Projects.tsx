@@ -4,7 +4,7 @@ import { useState } from "react";
 
 import { api, unwrap } from "../../api/client";
 import { projectsQuery } from "../../api/queries";
-import type { ProjectChange, ProjectRequest, ProjectView } from "../../api/types";
+import type { ProjectRequest, ProjectView } from "../../api/types";
 import { Card } from "../../components/Card";
 import type { Column } from "../../components/DataTable";
 import { PagedTable } from "../../components/PagedTable";
@@ -58,7 +58,7 @@ export function Projects() {
             action={`Save ${changing.name}`}
             initial={changing}
             send={(body) =>
-              unwrap(api.PATCH("/api/v1/projects/{project_id}", { params: { path: { project_id: changing.id } }, body: body as unknown as ProjectChange }))
+              unwrap(api.PATCH("/api/v1/projects/{project_id}", { params: { path: { project_id: changing.id } }, body }))
             }
             onDone={() => {
               setChanging(null);
