@@ -36,7 +36,7 @@ from clew_api.routers import (
     users,
     workers,
 )
-from clew_api.submission import accepted
+from clew_api.submission import Submissions
 from clew_api.together import Together
 from clew_lab.settings import Settings
 from clew_lab.storage import Store
@@ -74,14 +74,16 @@ def create_app(settings: Settings) -> FastAPI:
         lab = Lab.of(settings)
         app.state.lab = lab
         app.state.probes = health.probes(lab)
-        app.state.callers = Together(partial(callers, lab))
-        app.state.submissions = Together(lambda _, submissions: accepted(lab, submissions))
+        app.state.callers = asking = Together(partial(callers, lab))
+        app.state.submissions = submissions = Submissions(lab)
         lab.bell.start(settings.database_url.get_secret_value())
         try:
             with monitoring.of(lab):
                 yield
         finally:
             lab.bell.close()
+            await submissions.close()
+            await asking.close()
             lab.close()
 
     app = FastAPI(

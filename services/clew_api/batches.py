@@ -15,7 +15,6 @@ from clew_lab.jobs.accept import Asked
 from clew_lab.jobs.batches import Member, new_ids
 from clew_lab.jobs.estimates import estimate_job, facts_of, require_fit
 from clew_lab.jobs.needs import Needs, needs_of
-from clew_lab.jobs.quotas import require_space
 from clew_spec.api import EstimateView
 from clew_spec.batch_views import PipelineEstimate, PlannedJob, SweepEstimate
 from clew_spec.batches import PipelineRequest, SweepRequest, awaited, jobs_of_sweep, order_of_pipeline
@@ -32,14 +31,11 @@ def admitted_pipeline(lab: Lab, actor: Actor, pipeline: PipelineRequest) -> list
     names = order_of_pipeline(pipeline)
     with lab.transaction() as session:
         ids = dict(zip(names, new_ids(session, len(names)), strict=True))
-    members, total = [], 0
+    members = []
     for name in names:
         with _within(f"/jobs/{name}"):
-            asked, adds = _of_pipeline(lab, actor, pipeline.jobs[name], ids, name)
-        total += adds
+            asked = _of_pipeline(lab, actor, pipeline.jobs[name], ids, name)
         members.append(Member(ids[name], name, asked))
-    with lab.transaction() as session:
-        require_space(session, actor, total)
     return members
 
 
@@ -68,7 +64,6 @@ def admitted_sweep(lab: Lab, actor: Actor, sweep: SweepRequest) -> list[Member]:
         with _whose(one.step):
             require_fit(one.asked.request, facts, found.estimate(lab, actor, one, facts))
     with lab.transaction() as session:
-        require_space(session, actor, sum(filter(None, found.published)))
         ids = new_ids(session, len(found.asked))
     return [Member(id, one.step, one.asked) for id, one in zip(ids, found.asked, strict=True)]
 
@@ -88,7 +83,7 @@ def considered_sweep(lab: Lab, actor: Actor, sweep: SweepRequest) -> SweepEstima
     return SweepEstimate(jobs=len(found.asked), largest=largest, largest_step=step, published_bytes=total)
 
 
-def _of_pipeline(lab: Lab, actor: Actor, request: JobRequest, ids: dict[str, UUID], name: str) -> tuple[Asked, int]:
+def _of_pipeline(lab: Lab, actor: Actor, request: JobRequest, ids: dict[str, UUID], name: str) -> Asked:
     others = awaited(request.spec)
     if not others:
         return weighed(lab, actor, request)
@@ -98,7 +93,7 @@ def _of_pipeline(lab: Lab, actor: Actor, request: JobRequest, ids: dict[str, UUI
     with lab.transaction() as session:
         asked = waiting(session, actor, bound, after=after, name=name)
     assert asked is not None
-    return asked, 0
+    return asked
 
 
 @dataclass(frozen=True)
@@ -137,7 +132,7 @@ class _Sweep:
                 weighed[alike] = disk.published_bytes if disk else None, needs
             published_bytes, needs = weighed[alike]
             sizes.append(published_bytes)
-            ones.append(_One(step, Asked(request, found.name, found.inputs, needs)))
+            ones.append(_One(step, Asked(request, found.name, found.inputs, needs, published_bytes or 0)))
         seen = [(one, known) for one, known in zip(ones, facts, strict=True) if not one.asked.after]
         return cls(ones, [seen[index] for index in _largest([one.asked.needs for one, _ in seen])], sizes)
 

@@ -1,18 +1,19 @@
 """What is asked for, resolved and weighed: the same for a job that is submitted and for one that is only considered."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, NamedTuple, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Request
-from sqlalchemy.exc import OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
 
 from clew_api.lab import Lab
 from clew_api.together import Together
-from clew_lab.catalogue import queries, refs
+from clew_lab.catalogue import identity, queries, refs
+from clew_lab.catalogue.engine import once
 from clew_lab.catalogue.finding import Resolved
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Artifact
@@ -20,40 +21,15 @@ from clew_lab.jobs import dependents
 from clew_lab.jobs.accept import Asked, accept
 from clew_lab.jobs.estimates import estimate_job, facts_of, require_fit
 from clew_lab.jobs.needs import needs_of
-from clew_lab.jobs.quotas import require_space
 from clew_spec.api import EstimateView, JobView
 from clew_spec.batches import references
-from clew_spec.errors import ClewError
+from clew_spec.errors import ClewError, Forbidden
 from clew_spec.estimates import Estimate, Facts
-from clew_spec.jobs import JobKind, JobRequest, JobSpec
+from clew_spec.jobs import JobRequest, JobSpec
+from clew_spec.people import Permission
 
 Q = TypeVar("Q")
 A = TypeVar("A")
-
-
-@dataclass(frozen=True)
-class Submission:
-    actor: Actor
-    request: JobRequest
-    idempotency_key: str | None = None
-    request_id: str | None = None
-
-
-class Accepted(NamedTuple):
-    job: JobView
-    created: bool
-    """False of a job that there was already."""
-
-
-Submissions = Together[tuple[Actor, JobKind], Submission, Accepted]
-
-
-async def _submissions(request: Request) -> Submissions:
-    found: Submissions = request.app.state.submissions
-    return found
-
-
-SubmissionsDep = Annotated[Submissions, Depends(_submissions)]
 
 
 @dataclass(frozen=True)
@@ -63,35 +39,99 @@ class Text:
     tokens: int | None
 
 
-Answer = Callable[[Session, Q, Text | None], A]
-"""Of a question, in a transaction that others may share. The text is None until it is read."""
+@dataclass(frozen=True)
+class Submission:
+    credential: str
+    """What is stored of the key or the session that asks: it is asked again whose that is when the job is taken in."""
+    actor: Actor
+    request: JobRequest
+    idempotency_key: str | None = None
+    request_id: str | None = None
+    text: Text | None = None
+    """The spec's, once it is read."""
 
 
-def accepted(lab: Lab, submissions: Sequence[Submission]) -> list[Accepted | Exception]:
+class Accepted(NamedTuple):
+    job: JobView
+    created: bool
+    """False of a job that there was already."""
+
+
+@dataclass(frozen=True)
+class Unread:
+    """The spec's text has to be read first. No connection to Postgres waits for the object store."""
+
+    spec: JobSpec
+    resolved: Resolved
+    tokenizer: Artifact
+
+
+class Submissions:
+    """What is submitted at the same moment with the same key is taken in together; so are texts of one tokenizer read.
+
+    Between the two everyone goes on alone: who has no text, or whose text is read, waits for nobody's.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        self._lots = Together[str, Submission, Accepted | Unread](lambda _, lot: accepted(lab, lot))
+        self._texts = Together[tuple[str, str], Unread, Text](lambda _, lot: _texts(lab, lot))
+
+    async def ask(self, submission: Submission) -> Accepted:
+        """A job, queued and committed. Raises what `accepted` answers, and `Unavailable`."""
+        found = await self._lots.ask(submission.credential, submission)
+        if isinstance(found, Unread):
+            text = await self._texts.ask((submission.credential, found.tokenizer.sha256), found)
+            found = await self._lots.ask(submission.credential, replace(submission, text=text))
+            assert isinstance(found, Accepted)  # its text is read
+        return found
+
+    async def close(self) -> None:
+        """Before the lab is closed."""
+        await self._texts.close()
+        await self._lots.close()
+
+
+async def _submissions(request: Request) -> Submissions:
+    found: Submissions = request.app.state.submissions
+    return found
+
+
+SubmissionsDep = Annotated[Submissions, Depends(_submissions)]
+
+Answer = Callable[[Session, Q], A]
+"""Of a question, in a transaction that others may share."""
+
+
+def accepted(lab: Lab, submissions: Sequence[Submission]) -> list[Accepted | Unread | Exception]:
     """Jobs, queued and committed, or why each is not.
 
-    Errors are those of `weighed`, of `accept`, and of a project over its quota.
+    Errors are those of `weighed` and of `accept`, and `NotAuthenticated` or `Forbidden` where who asked may no longer.
     """
-    return _answers(lab, submissions, partial(_accept, lab))
+    # In the order of their keys: two lots that insert the same ones do not wait for each other in a circle.
+    order = sorted(range(len(submissions)), key=lambda index: submissions[index].idempotency_key or "")
+    found = _in_transaction(lab, [submissions[index] for index in order], partial(_accept, lab))
+    of_index = dict(zip(order, found, strict=True))
+    return [of_index[index] for index in range(len(submissions))]
 
 
 def considered(lab: Lab, actor: Actor, request: JobRequest) -> EstimateView:
     """What the job would take. Raises `InvalidSpec` where its references name nothing, or do not fit each other."""
 
-    def consider(session: Session, one: JobRequest, text: Text | None) -> EstimateView:
-        waits = waiting(session, actor, one)
-        return unseen(waits.name) if waits else _estimated(lab, session, actor, one, text)[2]
+    def consider(session: Session, text: Text | None) -> EstimateView | Unread:
+        if waits := waiting(session, actor, request):
+            return unseen(waits.name)
+        found = _estimated(lab, session, actor, request, text)
+        return found if isinstance(found, Unread) else found[2]
 
-    return _answer(lab, request, consider)
+    return _read_if_needed(lab, consider)
 
 
-def weighed(lab: Lab, actor: Actor, request: JobRequest) -> tuple[Asked, int]:
-    """The job to be queued: what its references mean, and what it needs of a worker.
+def weighed(lab: Lab, actor: Actor, request: JobRequest) -> Asked:
+    """The job to be queued: what its references mean, what it needs of a worker, and what it will publish.
 
-    And the bytes that it would publish, as far as they are known. Raises as above, and where no live worker has what
-    the job needs.
+    Raises as above, and where no live worker has what the job needs.
     """
-    return _answer(lab, request, lambda session, one, text: _weigh(lab, session, actor, one, text))
+    return _read_if_needed(lab, lambda session, text: _weigh(lab, session, actor, request, text))
 
 
 def waiting(
@@ -118,15 +158,17 @@ def unseen(name: str) -> EstimateView:
     return EstimateView(estimate=Estimate.of(unknown=dict.fromkeys(every, why)), workers=[], fits=True, reason=why)
 
 
-def _accept(lab: Lab, session: Session, one: Submission, text: Text | None) -> Accepted:
+def _accept(lab: Lab, session: Session, one: Submission) -> Accepted | Unread:
     """Nothing is written before all is checked: what is refused leaves no trace in the transaction of the others."""
-    actor, request = one.actor, one.request
+    actor, request = _actor_now(session, one), one.request
     earlier = one.idempotency_key and queries.job_of_idempotency_key(session, actor, one.idempotency_key)
     if earlier:  # all that is asked below was settled then
         asked = Asked(request, earlier.name, earlier.inputs)
     else:
-        asked, published_bytes = _weigh(lab, session, actor, request, text)
-        require_space(session, actor, published_bytes)
+        found = _weigh(lab, session, actor, request, one.text)
+        if isinstance(found, Unread):
+            return found
+        asked = found
     job, created = accept(
         session,
         actor,
@@ -139,23 +181,33 @@ def _accept(lab: Lab, session: Session, one: Submission, text: Text | None) -> A
     return Accepted(queries.new_job(actor, job) if known else queries.get_job(session, actor, job.id), created)
 
 
-def _weigh(lab: Lab, session: Session, actor: Actor, request: JobRequest, text: Text | None) -> tuple[Asked, int]:
+def _actor_now(session: Session, one: Submission) -> Actor:
+    """Who asked may have waited: what ended or was taken away meanwhile takes no job in. Looked up once for a lot."""
+    actor = once(session, ("actor", one.credential), lambda: identity.actor_now(session, one.credential))
+    actor.require(Permission.JOB_SUBMIT)
+    if actor.project_id != one.actor.project_id:
+        raise Forbidden("you act in another project by now", hint="submit the job again")
+    return actor
+
+
+def _weigh(lab: Lab, session: Session, actor: Actor, request: JobRequest, text: Text | None) -> Asked | Unread:
     if waits := waiting(session, actor, request):
-        return waits, 0
-    resolved, facts, found = _estimated(lab, session, actor, request, text)
+        return waits
+    estimated = _estimated(lab, session, actor, request, text)
+    if isinstance(estimated, Unread):
+        return estimated
+    resolved, facts, found = estimated
     require_fit(request, facts, found)
-    disk = found.estimate.disk
     needs = needs_of(request.spec, facts, request.requests)
-    return Asked(request, resolved.name, resolved.inputs, needs), disk.published_bytes if disk else 0
+    return Asked(request, resolved.name, resolved.inputs, needs, found.estimate.published_bytes)
 
 
 def _estimated(
     lab: Lab, session: Session, actor: Actor, request: JobRequest, text: Text | None
-) -> tuple[Resolved, Facts, EstimateView]:
-    """Raises `_Unread` where the spec has a text and `text` is None."""
+) -> tuple[Resolved, Facts, EstimateView] | Unread:
     resolved = refs.resolve(session, actor, request.spec, import_roots=lab.settings.import_roots)
     if resolved.tokenizer is not None and text is None:
-        raise _Unread(request.spec, resolved, resolved.tokenizer)
+        return Unread(request.spec, resolved, resolved.tokenizer)
     facts = facts_of(session, resolved.inputs, prompt_tokens=text.tokens if text else None)
     return (
         resolved,
@@ -164,65 +216,74 @@ def _estimated(
     )
 
 
-class _Unread(Exception):
-    """The spec's text has to be read first. No connection to Postgres waits for the object store."""
+def _texts(lab: Lab, unread: Sequence[Unread]) -> list[Text | Exception]:
+    """Of one tokenizer, which is fetched once for all of them, if it has to be."""
+    tokenizer = lab.tokenizers.get(unread[0].tokenizer)
 
-    def __init__(self, spec: JobSpec, resolved: Resolved, tokenizer: Artifact) -> None:
-        self._spec = spec
-        self._resolved = resolved
-        self._tokenizer = tokenizer
+    def read(one: Unread) -> Text | Exception:
+        try:
+            return Text(refs.check_text(one.spec, one.resolved, tokenizer))
+        except Exception as error:  # what the others were answered stands
+            return error
 
-    def read(self, lab: Lab) -> Text:
-        return Text(refs.check_text(self._spec, self._resolved, lab.tokenizers.get(self._tokenizer)))
+    return [read(one) for one in unread]
 
 
-def _answer(lab: Lab, question: Q, answer: Answer[Q, A]) -> A:
-    (found,) = _answers(lab, [question], answer)
-    if isinstance(found, Exception):
-        raise found
+def _read_if_needed(lab: Lab, answer: Callable[[Session, Text | None], A | Unread]) -> A:
+    """In a transaction; where the spec has a text, in another when that has been read."""
+    with lab.transaction() as session:
+        found = answer(session, None)
+    if not isinstance(found, Unread):
+        return found
+    (text,) = _texts(lab, [found])
+    if isinstance(text, Exception):
+        raise text
+    with lab.transaction() as session:
+        found = answer(session, text)
+    assert not isinstance(found, Unread)  # its text is read
     return found
 
 
-def _answers(lab: Lab, questions: Sequence[Q], answer: Answer[Q, A]) -> list[A | Exception]:
-    """In one transaction; those of them that have a text once more, when it has been read."""
-    found = _in_transaction(lab, [(one, None) for one in questions], answer)
-    for index, unread in enumerate(found):
-        if isinstance(unread, _Unread):
-            try:
-                (found[index],) = _in_transaction(lab, [(questions[index], unread.read(lab))], answer)
-            except Exception as error:  # what the others were answered stands
-                found[index] = error
-    return found
-
-
-def _in_transaction(lab: Lab, questions: Sequence[tuple[Q, Text | None]], answer: Answer[Q, A]) -> list[A | Exception]:
+def _in_transaction(lab: Lab, questions: Sequence[Q], answer: Answer[Q, A]) -> list[A | Exception]:
     """Answers to all questions, in one transaction; each in its own, where one of them spoils it for the others.
 
     Raises what is nobody's fault: that Postgres cannot be asked, or did not confirm what was committed.
     """
 
-    def caught(session: Session, one: Q, text: Text | None) -> A | Exception:
+    def caught(session: Session, one: Q) -> A | Exception:
         try:
-            return answer(session, one, text)
-        except (ClewError, _Unread) as error:
+            return answer(session, one)
+        except ClewError as error:
             return error
 
-    with lab.sessions() as session:
-        try:
-            answers = [caught(session, *one) for one in questions]
-            session.flush()
-        except (OperationalError, TimeoutError):
+    try:
+        with lab.transaction() as session:
+            return [caught(session, one) for one in questions]
+    except Exception as error:
+        if _away(error):
             raise
-        except Exception as error:
-            if len(questions) == 1:
-                return [error]
-        else:
-            session.commit()
-            return answers
-    answers = []
-    for one in questions:
+        if len(questions) == 1:
+            return [error]
+    answers: list[A | Exception] = []
+    for index, one in enumerate(questions):
         try:
             answers += _in_transaction(lab, [one], answer)
-        except Exception as error:  # what the others were answered stands
-            answers.append(error)
+        except Exception as error:  # what the others were answered stands, and those behind would meet the same
+            answers += [error] * (len(questions) - index)
+            break
     return answers
+
+
+def _away(error: Exception) -> bool:
+    """Whether Postgres, or the way to it, failed: not what was asked of it, such as a lock that was waited for in vain.
+
+    By its code: none of an answer that never came, and the classes of lost connections, of too little of something,
+    and of a server that is being stopped.
+    """
+    if isinstance(error, TimeoutError):  # no connection was free
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    code: str | None = getattr(error.orig, "sqlstate", None)
+    unanswered = code is None and isinstance(error, OperationalError | InterfaceError)
+    return error.connection_invalidated or unanswered or (code or "").startswith(("08", "53", "57P"))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -15,6 +15,14 @@ from clew_spec.people import Permission, Role
 
 OUR_OWN = {"Sec-Fetch-Site": "same-origin"}
 """Said with a cookie: no page of another origin asks."""
+
+
+class ProjectChanges(TypedDict, total=False):
+    """See `clew_spec.people.ProjectChange`."""
+
+    weight: float
+    max_in_flight: int | None
+    max_stored_bytes: int | None
 
 
 class People:
@@ -69,14 +77,25 @@ class People:
                 return found
         raise NotFound(f"you reach no project {name}", hint="`clew projects list` lists them")
 
-    def create_project(self, name: str, *, weight: float = 1.0, admin: str | None = None) -> ProjectView:
-        project: ProjectView = self._send(
-            ProjectView, "POST", "projects", {"name": name, "weight": weight, "admin": admin}
-        )
+    def create_project(
+        self,
+        name: str,
+        *,
+        weight: float = 1.0,
+        admin: str | None = None,
+        max_in_flight: int | None = None,
+        max_stored_bytes: int | None = None,
+    ) -> ProjectView:
+        """A quota that is None is none."""
+        quotas = {"max_in_flight": max_in_flight, "max_stored_bytes": max_stored_bytes}
+        body = {"name": name, "weight": weight, "admin": admin, **quotas}
+        project: ProjectView = self._send(ProjectView, "POST", "projects", body)
         return project
 
-    def change_project(self, project_id: UUID, *, weight: float | None = None) -> ProjectView:
-        project: ProjectView = self._send(ProjectView, "PATCH", f"projects/{project_id}", {"weight": weight})
+    def change_project(self, project_id: UUID, **changes: Unpack[ProjectChanges]) -> ProjectView:
+        """What is left out stays as it is; a quota that is None is lifted."""
+        answer = self._transport.request("PATCH", f"projects/{project_id}", content=json.dumps(changes))
+        project: ProjectView = parse(ProjectView, answer)
         return project
 
     def members(self, project_id: UUID) -> list[MemberView]:

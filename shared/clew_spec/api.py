@@ -1,5 +1,4 @@
-"""What the API answers. Requests are the specs themselves; see `clew_spec.jobs.JobRequest` and
-`clew_spec.people`."""
+"""What the API answers. Requests are the specs themselves: `clew_spec.jobs.JobRequest` and `clew_spec.people`."""
 
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
@@ -14,7 +13,7 @@ from clew_spec.estimates import Estimate
 from clew_spec.evaluation import CoderMetrics
 from clew_spec.graph import GraphSummary
 from clew_spec.jobs import JobKind, JobSpec, JobState, Pool, Requests, Visibility
-from clew_spec.people import Permission, Role
+from clew_spec.people import InFlight, Permission, Role, StoredBytes
 from clew_spec.results import Lineage, ModelConfig
 
 T = TypeVar("T")
@@ -326,7 +325,6 @@ class SessionView(View):
     key_name: str | None
     """Null where the person signed in with a password."""
     role: Role | None
-    """In the project."""
     admin: bool
     """Of the platform."""
     permissions: list[Permission]
@@ -353,6 +351,8 @@ class ProjectView(View):
     members: int
     role: Role | None
     """Yours."""
+    max_in_flight: InFlight
+    max_stored_bytes: StoredBytes
     created_at: datetime
 
 

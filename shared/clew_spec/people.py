@@ -2,7 +2,7 @@
 
 import unicodedata
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 
@@ -10,6 +10,7 @@ from clew_spec.base import Name, Spec
 
 MAX_TEXT = 100
 MIN_PASSWORD, MAX_PASSWORD = 12, 1024
+MAX_IN_FLIGHT, MAX_STORED_BYTES = 10**6, 2**50
 MIN_DISTINCT = 5
 """Different characters that a password has at least."""
 _JOINERS = frozenset("\u200c\u200d")
@@ -41,7 +42,7 @@ class Permission(StrEnum):
 
     USER_MANAGE = "user:manage"
     PROJECT_MANAGE = "project:manage"
-    """Make projects, set their weight, and say who is a member."""
+    """Make projects, set their weight and quotas, and say who is a member."""
     LAB_MANAGE = "lab:manage"
     LAB_AUDIT = "lab:audit"
     """What was done to the lab itself: its people and projects."""
@@ -127,6 +128,16 @@ Password = Annotated[
 ]
 
 
+InFlight = Annotated[
+    int | None,
+    Field(ge=0, le=MAX_IN_FLIGHT, description="jobs that workers may have of it at once; null is no quota"),
+]
+StoredBytes = Annotated[
+    int | None,
+    Field(ge=0, le=MAX_STORED_BYTES, description="bytes of its results and uploads; null is no quota"),
+]
+
+
 class SessionRequest(Spec):
     """Sign in: with a key, or with a name and its password."""
 
@@ -182,12 +193,22 @@ class ProjectRequest(Spec):
     """Its share of the workers against that of other projects."""
     admin: Name | None = None
     """The name of the person who is its first admin."""
+    max_in_flight: InFlight = None
+    max_stored_bytes: StoredBytes = None
 
 
 class ProjectChange(Spec):
-    """What is not given stays as it is."""
+    """What is not given stays as it is; a quota that is null is lifted. Nothing that the project has is taken away."""
 
     weight: float | None = Field(default=None, gt=0, le=1e6)
+    max_in_flight: InFlight = None
+    max_stored_bytes: StoredBytes = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What was given, by field."""
+        given = self.model_dump(exclude_unset=True)
+        return {name: value for name, value in given.items() if name != "weight" or value is not None}
 
 
 class MemberRequest(Spec):

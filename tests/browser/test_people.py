@@ -66,6 +66,30 @@ def test_a_person_is_made_joins_and_signs_in_by_password(tab: Tab, scene: Scene)
     expect(page.get_by_label("Role of Ada L.")).to_be_hidden()
 
 
+def test_a_project_s_weight_and_quotas_are_changed_and_lifted(tab: Tab, scene: Scene) -> None:
+    tab.sign_in(scene.key, "/people")
+    page = tab.page
+    projects = page.get_by_role("table", name="Projects")
+    form = page.get_by_role("form", name="Save main")
+
+    def change(**fields: str) -> None:
+        page.get_by_role("button", name="Change main").click()
+        fill(page, "Save main", **fields)
+
+    change(max_in_flight="3", max_stored_bytes=str(2**30))
+    row = projects.get_by_role("row", name=re.compile("^main"))
+    expect(row).to_contain_text("1.0 GiB")
+    expect(form).to_be_hidden()
+    page.get_by_role("button", name="Change main").click()
+    expect(form.locator('[data-pointer="/max_in_flight"]')).to_have_value("3")
+    fill(page, "Save main", max_in_flight="-1")
+    expect(form).to_contain_text("It must be from 0")
+    fill(page, "Save main", weight="2", max_in_flight="")
+    expect(row).to_contain_text(re.compile("main2–1.0 GiB"))
+    tab.goto("/lab")
+    expect(page.get_by_role("table", name="Shares")).to_contain_text("of 1.0 GiB")
+
+
 def test_a_key_is_shown_once_changed_and_revoked(tab: Tab, scene: Scene) -> None:
     tab.sign_in(scene.key, "/people")
     page = tab.page

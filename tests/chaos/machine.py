@@ -32,11 +32,11 @@ from tests.chaos.truth import (
     Truth,
     Turn,
 )
-from tests.support.jobs import OOPS, Queue, dataset_result, job_request, uploaded
+from tests.support.jobs import OOPS, Queue, change_project, dataset_result, job_request, uploaded
 
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Artifact, Attempt, Dataset, Event, Job, Worker
-from clew_lab.jobs import accept, cancel, finalise, quotas, reap, report, workers
+from clew_lab.jobs import accept, cancel, finalise, reap, report, workers
 from clew_lab.jobs.dispatch import Bell
 from clew_lab.jobs.moves import HELD, Fenced
 from clew_lab.jobs.needs import Needs
@@ -143,7 +143,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Set the project's quota, also below what it has."""
         with self.queue.sessions.begin() as session:
             project_id = self.actors[project].project_id
-            quotas.set_quotas(session, project_id, weight=1 + project, max_in_flight=most, max_stored_bytes=None)
+            change_project(session, project_id, weight=1 + project, max_in_flight=most)
         self.quotas[project] = most
 
     # --- What schedulers do ------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 from tests.clew_api.seeds import Tenant, World
+from tests.support.jobs import change_project
 
 from clew_lab.catalogue.tables import Worker
 from clew_lab.jobs import dispatch, quotas, standing
@@ -72,7 +73,7 @@ def test_the_lab_tells_shares_to_all_and_quotas_to_their_own(
         worker(world, name)
     for owner, weight, most in ((alice, 3.0, 7), (bob, 1.0, 5)):
         with world.sessions.begin() as session:
-            quotas.set_quotas(session, owner.project.id, weight=weight, max_in_flight=most, max_stored_bytes=GIB)
+            change_project(session, owner.project.id, weight=weight, max_in_flight=most, max_stored_bytes=GIB)
             session.execute(text("insert into usage values (:id, 300, now())"), {"id": owner.project.id})
     submit(api)
     with world.sessions.begin() as session:
@@ -121,7 +122,7 @@ def test_a_full_project_is_told_what_to_delete(api: TestClient, world: World, al
 
     def allow(most: int | None, project_id: UUID = alice.project.id) -> None:
         with world.sessions.begin() as session:
-            quotas.set_quotas(session, project_id, weight=1, max_in_flight=None, max_stored_bytes=most)
+            change_project(session, project_id, max_stored_bytes=most)
 
     allow(stored + 1)
     allow(0, bob.project.id)

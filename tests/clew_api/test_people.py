@@ -15,6 +15,7 @@ from clew_api.app import PUBLIC
 from clew_api.auth import declared_permissions, refuse_undeclared, requires
 from clew_lab.catalogue import keys
 from clew_lab.catalogue.tables import ApiKey, Audit
+from clew_lab.jobs import dispatch, workers
 from clew_spec.people import PERMISSIONS, Permission, Role
 
 V1 = "/api/v1"
@@ -86,6 +87,7 @@ def test_each_role_may_what_it_may(ask: Ask, world: World, alice: Tenant, chief:
         ("POST", "/users", {"name": "eve"}, set(), 201),
         ("POST", "/projects", {"name": "more"}, set(), 201),
         ("PATCH", project, {"weight": 100}, set(), 200),
+        ("PATCH", project, {"max_in_flight": 100, "max_stored_bytes": None}, set(), 200),
     ]
     for method, path, body, allowed, good in tried:
         for role, person in people.items():
@@ -245,6 +247,48 @@ def test_a_role_that_is_taken_away_is_gone_at_once(ask: Ask, alice: Tenant, worl
     assert (gone["project"], gone["permissions"]) == (None, [])
     for path in ("/jobs", "/models", "/keys", "/projects", "/workers"):
         ask(ann, "GET", path, status=403)
+
+
+def test_quotas_are_given_changed_one_by_one_and_lifted(ask: Ask, alice: Tenant, bob: Tenant, chief: Tenant) -> None:
+    def of(project: dict[str, Any]) -> tuple[Any, ...]:
+        return project["weight"], project["max_in_flight"], project["max_stored_bytes"]
+
+    made = ask(chief, "POST", "/projects", {"name": "maze", "max_in_flight": 2, "max_stored_bytes": 2**40}, status=201)
+    assert of(made) == (1, 2, 2**40)
+    project = f"/projects/{made['id']}"
+    for change, expected in (
+        ({"max_in_flight": 0}, (1, 0, 2**40)),
+        ({"weight": 3}, (3, 0, 2**40)),
+        ({"max_stored_bytes": None, "weight": None}, (3, 0, None)),
+        ({"max_in_flight": None}, (3, None, None)),
+    ):
+        assert of(ask(chief, "PATCH", project, change)) == expected
+        assert of(ask(chief, "GET", project)) == expected
+    told = [row["data"] for row in ask(chief, "GET", "/audit")["items"] if row["target"] == made["id"]]
+    assert told[:4] == [{"max_in_flight": None}, {"max_stored_bytes": None}, {"weight": 3}, {"max_in_flight": 0}]
+    for wrong in (-1, 2**60, 1.5, "many"):
+        for field in ("max_in_flight", "max_stored_bytes"):
+            assert ask(chief, "PATCH", project, {field: wrong}, status=422)["where"] == f"/{field}"
+    ask(bob, "PATCH", f"/projects/{alice.project.id}", {"max_in_flight": 1}, status=403)
+    ask(chief, "PATCH", f"/projects/{uuid4()}", {"max_in_flight": 1}, status=404)
+    assert of(ask(alice, "GET", f"/projects/{alice.project.id}")) == (1, None, None)
+
+
+def test_a_quota_holds_from_the_next_decision_on(ask: Ask, world: World, alice: Tenant, chief: Tenant) -> None:
+    def dispatched() -> int:
+        with world.sessions.begin() as session:
+            return len(dispatch.dispatch(session, lease_s=30, alive_s=30))
+
+    world.model(alice)
+    build = {"spec": {"kind": "build-dataset", "name": "text", "model": "m"}}
+    ask(chief, "PATCH", f"/projects/{alice.project.id}", {"max_in_flight": 1})
+    for name in ("v", "w"):
+        with world.sessions.begin() as session:
+            workers.register(session, name, "train", device="cpu", memory_bytes=2**40)
+        ask(alice, "POST", "/jobs", build, status=202)
+    assert (dispatched(), dispatched()) == (1, 0)
+    ask(chief, "PATCH", f"/projects/{alice.project.id}", {"max_in_flight": None})
+    assert dispatched() == 1
 
 
 def test_the_lab_keeps_an_admin(ask: Ask, world: World, alice: Tenant, chief: Tenant) -> None:

@@ -198,7 +198,12 @@ def test_people_come_in_by_password_and_keys_are_made_turned_and_ended(
 ) -> None:
     with serving(lab):
         assert "ada is a user" in clew("users", "create", "ada", "--password", stdin="thread of ariadne\n")
-        clew("projects", "create", "maze", "--weight", "2", "--admin", "ada")
+        clew("projects", "create", "maze", "--weight", "2", "--admin", "ada", "--max-stored", "1.5 TiB")
+        said = clew("projects", "set", "maze", "--max-in-flight", "3", "--weight", "4")
+        assert "weight 4, at most 3 jobs on workers, at most 1.5 TiB stored" in said
+        assert "at most 3 jobs on workers, any size" in clew("projects", "set", "maze", "--max-stored", "none")
+        assert "is no size, such as 200GiB" in clew("projects", "set", "maze", "--max-stored", "much", code=2)
+        assert "maze" in clew("projects", "list")
         assert "ada is viewer of main" in clew("members", "add", "ada", "viewer")
         assert "ada is member of main" in clew("members", "set", "ada", "member")
         assert {one["name"] for one in json.loads(clew("members", "list", "--json"))} == {"admin", "ada"}

@@ -10,14 +10,16 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from clew_lab.catalogue import people
 from clew_lab.catalogue.engine import make_engine, session_factory
 from clew_lab.catalogue.publish import Uploaded
-from clew_lab.catalogue.scope import Actor
+from clew_lab.catalogue.scope import NOWHERE, Actor
 from clew_lab.catalogue.tables import ApiKey, Job, Project
 from clew_lab.jobs import accept, cancel, claim, dispatch, finalise, workers
 from clew_lab.jobs.needs import NOTHING, Needs
 from clew_spec.errors import Problem
 from clew_spec.jobs import JobRequest, JobState, Pool
+from clew_spec.people import PLATFORM, ProjectChange
 from clew_spec.results import DatasetResult, Lineage
 
 OOPS = Problem(type="urn:clew:data-error", title="The dataset cannot be used", status=422, detail="no text")
@@ -140,6 +142,12 @@ class Queue:
                 )
             )
         self.worker_ids.clear()
+
+
+def change_project(session: Session, project_id: UUID, **changes: Any) -> None:
+    """As an admin of the lab does."""
+    chief = Actor(NOWHERE, "", None, None, permissions=PLATFORM)
+    people.change_project(session, chief, project_id, ProjectChange(**changes))
 
 
 def make_actor(sessions: sessionmaker[Session], name: str) -> Actor:

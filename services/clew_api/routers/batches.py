@@ -17,7 +17,6 @@ from clew_lab.catalogue import batch_queries
 from clew_lab.catalogue.scope import Actor, batch_of_idempotency_key, get_batch
 from clew_lab.jobs.batches import Member, accept_batch, earlier_batch
 from clew_lab.jobs.cancel import cancel_batch
-from clew_lab.jobs.quotas import require_space
 from clew_lab.jobs.retry import retry_batch
 from clew_spec.api import Page
 from clew_spec.batch_views import BatchView
@@ -114,7 +113,6 @@ def retry_whole_batch(lab: LabDep, actor: ActorDep, batch_id: UUID) -> BatchView
     """Try those of its jobs again that failed or were cancelled, as each would be by itself."""
     with lab.transaction() as session:
         batch = get_batch(session, actor, batch_id)
-        require_space(session, actor, 0)
         retry_batch(session, actor, batch, kept_s=lab.settings.keep_checkpoints_s, request_id=request_id())
         return _view(session, actor, batch_id)
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response, status
 
-from clew_api.auth import ActorDep, requires
+from clew_api.auth import ActorDep, CallerDep, requires
 from clew_api.body import MAX_BYTES, body_of, declared_body
 from clew_api.context import request_id
 from clew_api.lab import LabDep
@@ -14,7 +14,6 @@ from clew_api.problems import declared
 from clew_api.submission import Submission, SubmissionsDep
 from clew_lab.catalogue import queries
 from clew_lab.jobs.cancel import cancel, cancel_with_dependents
-from clew_lab.jobs.quotas import require_space
 from clew_lab.jobs.retry import retry
 from clew_spec.api import JobSummary, JobView, Page
 from clew_spec.jobs import JobKind, JobRequest, JobState
@@ -38,7 +37,7 @@ READ = [requires(Permission.JOB_READ)]
 )
 async def submit_job(
     submissions: SubmissionsDep,
-    actor: ActorDep,
+    found: CallerDep,
     request: Annotated[JobRequest, Depends(body_of(JobRequest, MAX_BYTES))],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -47,10 +46,8 @@ async def submit_job(
     Where `reuse` is not refused and a job of the project has succeeded at exactly the same, that one is the answer.
     A spec may refer to a job of the project that has not ended, by its UUID: then the new one waits for it.
     """
-    # What one actor submits at the same moment is taken in together, each kind by itself: no job without a text waits
-    # until that of another is read.
-    submission = Submission(actor, request, idempotency_key, request_id())
-    view, created = await submissions.ask((actor, request.spec.kind), submission)
+    submission = Submission(found.credential, found.actor, request, idempotency_key, request_id())
+    view, created = await submissions.ask(submission)
     # As JSON already: to have it validated and written elsewhere takes another thread.
     return Response(
         view.model_dump_json(by_alias=True),
@@ -127,7 +124,6 @@ def retry_job(
     It has the same spec and the same inputs, and goes on from the last checkpoint while that is kept.
     """
     with lab.transaction() as session:
-        require_space(session, actor, 0)
         job, created = retry(
             session,
             actor,

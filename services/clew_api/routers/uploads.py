@@ -47,7 +47,7 @@ def announce_upload(
     """
     with lab.transaction() as session:
         if not uploads.announced(session, actor, asked):
-            require_space(session, actor, sum(file.size for file in asked.files), what="upload", lock=True)
+            require_space(session, actor.project_id, sum(file.size for file in asked.files), what="upload")
         open_s = lab.settings.keep_open_uploads_s
         view, new = uploads.announce(session, actor, asked, open_s=open_s, request_id=request_id())
     response.status_code = status.HTTP_201_CREATED if new else status.HTTP_200_OK

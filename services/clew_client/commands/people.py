@@ -1,6 +1,7 @@
 """`clew users`, `projects`, `members`, `audit`: who works in the lab, and what they did."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -8,7 +9,9 @@ import typer
 from clew_client.commands.options import AsJson, Limit
 from clew_client.display import number, print_json, print_table, say, since
 from clew_client.lab import Lab
+from clew_client.people import ProjectChanges
 from clew_spec.people import Role
+from clew_spec.units import size, size_of
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name to sign in with.")]
 Admin = Annotated[bool | None, typer.Option("--admin/--no-admin", help="Of the lab: its people and projects.")]
@@ -17,6 +20,14 @@ AskPassword = Annotated[
     bool, typer.Option("--password", help="Ask for a password; a line on stdin is read from there.")
 ]
 Of = Annotated[str | None, typer.Option("--project", help="Another than your key's; for admins of the lab.")]
+NO_QUOTA = "none"
+MaxInFlight = Annotated[
+    str | None, typer.Option(metavar="JOBS", help=f"That workers may have of it at once; {NO_QUOTA} lifts the quota.")
+]
+MaxStored = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help=f"Of results and uploads, such as 200GiB; {NO_QUOTA} lifts the quota."),
+]
 ROLES = "viewer, member, maintainer or admin: each may do what those before it may."
 RoleOf = Annotated[Role, typer.Argument(metavar="ROLE", help=ROLES)]
 
@@ -103,19 +114,39 @@ def list_projects(as_json: AsJson = False) -> None:
     """List projects: those you reach with this key."""
     with Lab() as lab:
         found = list(lab.people.projects())
-    rows = [(one.name, number(one.weight), str(one.members), one.role or "", since(one.created_at)) for one in found]
-    print_table(found, ["name", "weight>", "members>", "you are", "age>"], rows, as_json=as_json)
+    rows = [
+        (
+            one.name,
+            number(one.weight),
+            number(one.max_in_flight),
+            "" if one.max_stored_bytes is None else size(one.max_stored_bytes),
+            str(one.members),
+            one.role or "",
+            since(one.created_at),
+        )
+        for one in found
+    ]
+    titles = ["name", "weight>", "most jobs>", "most stored>", "members>", "you are", "age>"]
+    print_table(found, titles, rows, as_json=as_json)
 
 
 def create_project(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the project.")],
     weight: Annotated[float, typer.Option(help="Its share of the workers against that of others.")] = 1.0,
     admin: Annotated[str | None, typer.Option(metavar="USER", help="Who is its first admin.")] = None,
+    max_in_flight: MaxInFlight = None,
+    max_stored: MaxStored = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a project."""
     with Lab() as lab:
-        project = lab.people.create_project(name, weight=weight, admin=admin)
+        project = lab.people.create_project(
+            name,
+            weight=weight,
+            admin=admin,
+            max_in_flight=_quota("--max-in-flight", max_in_flight, int),
+            max_stored_bytes=_quota("--max-stored", max_stored, size_of),
+        )
     if as_json:
         print_json(project)
     else:
@@ -125,15 +156,33 @@ def create_project(
 def set_project(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the project.")],
     weight: Annotated[float | None, typer.Option(help="Its share of the workers against that of others.")] = None,
+    max_in_flight: MaxInFlight = None,
+    max_stored: MaxStored = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a project."""
+    """Change a project's weight and quotas; what is not named stays as it is."""
+    changes = ProjectChanges()
+    if weight is not None:
+        changes["weight"] = weight
+    if max_in_flight is not None:
+        changes["max_in_flight"] = _quota("--max-in-flight", max_in_flight, int)
+    if max_stored is not None:
+        changes["max_stored_bytes"] = _quota("--max-stored", max_stored, size_of)
     with Lab() as lab:
-        project = lab.people.change_project(lab.people.project(name).id, weight=weight)
+        project = lab.people.change_project(lab.people.project(name).id, **changes)
     if as_json:
         print_json(project)
     else:
-        say(f"Project {project.name} has weight {number(project.weight)}.")
+        jobs = "any number of" if project.max_in_flight is None else f"at most {project.max_in_flight}"
+        stored = "any size" if project.max_stored_bytes is None else f"at most {size(project.max_stored_bytes)}"
+        say(f"Project {project.name} has weight {number(project.weight)}, {jobs} jobs on workers, {stored} stored.")
+
+
+def _quota(option: str, text: str | None, read: Callable[[str], int]) -> int | None:
+    try:
+        return None if text is None or text == NO_QUOTA else read(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def list_members(project: Of = None, as_json: AsJson = False) -> None:

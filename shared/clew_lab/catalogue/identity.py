@@ -45,12 +45,17 @@ def actor_of_cookie(session: Session, cookie: str, *, secret_key: SecretStr) -> 
 
 def still(session: Session, credential: str, actor: Actor, permission: Permission) -> bool:
     """Whether what is stored under this digest, a key or a session, still opens that project and may do this there."""
-    key = session.execute(_BY_DIGEST, {"wanted": credential}).one_or_none()
     try:
-        now = _of_key(session, key) if key is not None else _of_session(session, credential)[0]
+        now = actor_now(session, credential)
     except NotAuthenticated:
         return False
     return now.may(permission) and now.project_id == actor.project_id
+
+
+def actor_now(session: Session, credential: str) -> Actor:
+    """Whom what is stored under this digest, a key or a session, speaks for now. Raises `NotAuthenticated`."""
+    key = session.execute(_BY_DIGEST, {"wanted": credential}).one_or_none()
+    return _of_key(session, key) if key is not None else _of_session(session, credential)[0]
 
 
 def open_session(
@@ -138,6 +143,7 @@ def _keys() -> Select[*tuple[Any, ...]]:
         select(
             *(ApiKey.id, ApiKey.name, ApiKey.project_id, ApiKey.digest, ApiKey.scopes, ApiKey.last_used_at),
             Project.name.label("project"),
+            Project.max_stored_bytes.is_not(None).label("limited"),
             User.id.label("user_id"),
             User.name.label("user"),
             User.admin,
@@ -185,20 +191,21 @@ def _of_key(session: Session, key: Row[*tuple[Any, ...]]) -> Actor:
         user_name=key.user,
         role=role,
         permissions=permissions,
+        limited=key.limited,
     )
 
 
 def _of_person(session: Session, row: BrowserSession) -> Actor:
     member = and_(Membership.user_id == User.id, Membership.project_id == row.project_id)
     found = session.execute(
-        select(User, Membership.role, Project.name)
+        select(User, Membership.role, Project.name, Project.max_stored_bytes.is_not(None))
         .outerjoin(Membership, member)
         .outerjoin(Project, Project.id == Membership.project_id)
         .where(User.id == row.user_id, User.disabled_at.is_(None))
     ).one_or_none()
     if found is None:
         raise _ended()
-    user, of_member, project = found
+    user, of_member, project, limited = found
     role = Role(of_member) if of_member else None
     return Actor(
         project_id=row.project_id if role and row.project_id else NOWHERE,
@@ -209,6 +216,7 @@ def _of_person(session: Session, row: BrowserSession) -> Actor:
         user_name=user.name,
         role=role,
         permissions=granted(role, user.admin),
+        limited=limited,
     )
 
 

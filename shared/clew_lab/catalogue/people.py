@@ -113,7 +113,7 @@ def create_project(
 ) -> ProjectView:
     """Raises `Conflict` where the name is taken, `InvalidSpec` where its first admin is nobody."""
     first = _user_named(session, request.admin, where="/admin") if request.admin else None
-    values = {"name": request.name, "weight": request.weight}
+    values = request.model_dump(exclude={"admin"})
     id = session.scalar(
         insert(Project).values(**values).on_conflict_do_nothing(index_elements=[Project.name]).returning(Project.id)
     )
@@ -129,11 +129,12 @@ def create_project(
 def change_project(
     session: Session, actor: Actor, id: UUID, request: ProjectChange, *, request_id: str | None = None
 ) -> ProjectView:
+    """Weight and quotas, which hold from the next decision on. Raises `NotFound`."""
     row = get_project(session, actor, id, lock=True)
-    if request.weight is not None:
-        row.weight = request.weight
+    for name, value in request.changes.items():
+        setattr(row, name, value)
     session.flush()
-    audit.record(session, actor, "project.changed", id, request_id=request_id, **request.model_dump(exclude_none=True))
+    audit.record(session, actor, "project.changed", id, request_id=request_id, **request.changes)
     return get_project_view(session, actor, id)
 
 
@@ -256,6 +257,8 @@ def _project(row: Project, members: int, role: str | None) -> ProjectView:
         weight=row.weight,
         members=members,
         role=Role(role) if role else None,
+        max_in_flight=row.max_in_flight,
+        max_stored_bytes=row.max_stored_bytes,
         created_at=row.created_at,
     )
 

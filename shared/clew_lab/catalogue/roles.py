@@ -18,7 +18,7 @@ ROLES: Final[tuple[Role, ...]] = get_args(Role)
 _READ, _ADD, _KEEP, _ALL = "select", "select, insert", "select, insert, update", "select, insert, update, delete"
 
 GRANTS: Final[dict[str, dict[Role, str]]] = {
-    "projects": {"api": _KEEP, "scheduler": _READ},
+    "projects": {"api": _KEEP, "scheduler": _READ, "worker": _READ},
     "api_keys": {"api": _KEEP},
     "sessions": {"api": _ALL},
     "users": {"api": _KEEP},

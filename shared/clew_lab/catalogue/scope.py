@@ -29,6 +29,8 @@ class Actor:
     user_name: str | None = None
     role: Role | None = None
     permissions: frozenset[Permission] = frozenset()
+    limited: bool = True
+    """Whether the project has a quota of stored bytes; also where that was not asked."""
 
     def may(self, *permissions: Permission) -> bool:
         """Whether it has one of them."""

@@ -126,6 +126,11 @@ class Job(Base):
         Index("ix_jobs_newest", "project_id", "state", "kind", "id"),
         Index("ix_jobs_shown", "state", "kind", "id", postgresql_where=text("visibility = 'lab'")),
         Index("ix_jobs_content", "project_id", "content_digest", postgresql_where=text("state = 'succeeded'")),
+        Index(
+            "ix_jobs_expected",
+            *("project_id", "expected_bytes"),
+            postgresql_where=text("finished_at is null and expected_bytes > 0"),
+        ),
         Index("ix_jobs_finished", "kind", "finished_at", postgresql_where=text("state = 'succeeded'")),
         Index(
             "ix_jobs_upload", text("(inputs ->> 'upload')"), postgresql_where=text("inputs ->> 'upload' is not null")
@@ -154,6 +159,8 @@ class Job(Base):
     """Bytes of its machine, beside a GPU."""
     needs_ram_alone: Mapped[int] = mapped_column(server_default=text("0"))
     """Bytes of its machine, if it has no GPU."""
+    expected_bytes: Mapped[int] = mapped_column(server_default=text("0"))
+    """What it will publish, as far as it is known; counts as stored until the job has ended."""
     idempotency_key: Mapped[str | None]
     request_digest: Mapped[str]
     content_digest: Mapped[str | None]

@@ -17,6 +17,7 @@ from clew_lab.catalogue.tables import Dependency, Job
 from clew_lab.jobs.events import FIRST
 from clew_lab.jobs.needs import NOTHING, Needs
 from clew_lab.jobs.notify import JOBS, QUEUE
+from clew_lab.jobs.quotas import OverQuota, require_space
 from clew_spec.errors import Conflict
 from clew_spec.jobs import POOL_OF, PURE, JobRequest, JobState
 
@@ -34,6 +35,8 @@ class Asked:
     `graph`."""
     needs: Needs = NOTHING
     """What a worker must have."""
+    expected_bytes: int = 0
+    """What it will publish, as far as it is known."""
     after: frozenset[UUID] = frozenset()
     """Jobs of the project that make what it refers to. It waits for them; inputs and needs are found out then."""
 
@@ -54,11 +57,20 @@ def accept(
     """Job, first event and audit row, in the caller's transaction: answer only after it has committed.
 
     Returns the job and whether it is new: the same idempotency key with the same request gives the job there is, and
-    so does, under a new key, what `known` finds. Raises `Conflict` where that key came with another request.
+    so does, under a new key, what `known` finds. Raises `Conflict` where that key came with another request, and
+    `OverQuota`.
     """
     row = columns(actor, asked, code_version)
     if (job := known(session, actor, asked.request, row["content_digest"], idempotency_key)) is not None:
         return job, False
+    try:
+        if actor.limited:
+            require_space(session, actor.project_id, asked.expected_bytes)
+    except OverQuota:
+        # Who asked at the same moment with the same key may have been first, and got the room.
+        if idempotency_key is None or queries.job_of_idempotency_key(session, actor, idempotency_key) is None:
+            raise
+        return _earlier(session, actor, idempotency_key, row["request_digest"]), False
     row["idempotency_key"] = idempotency_key
     job = session.scalar(_accepting(tuple(row)), {**row, "request_id": request_id})
     if job is None:
@@ -104,6 +116,7 @@ def columns(actor: Actor, asked: Asked, code_version: str) -> dict[str, Any]:
         "pool": POOL_OF[request.spec.kind],
         "priority": PRIORITIES[request.priority],
         **asked.needs.columns,
+        "expected_bytes": asked.expected_bytes,
         "requests": request.requests.model_dump(mode="json", exclude_none=True),
         "max_retries": request.max_retries,
         "request_digest": request_digest(request),

@@ -17,6 +17,7 @@ from clew_lab.catalogue.tables import Batch, Dependency
 from clew_lab.jobs.accept import Asked, columns, request_digest
 from clew_lab.jobs.events import FIRST
 from clew_lab.jobs.notify import notify_job, notify_queue
+from clew_lab.jobs.quotas import require_space
 from clew_spec.batches import PipelineRequest, SweepRequest
 from clew_spec.errors import Conflict
 
@@ -49,7 +50,7 @@ def accept_batch(
     """Batch, jobs, their first events and one audit row, in the caller's transaction.
 
     Every job is a new one. Returns the batch and whether it is new; raises `Conflict` where the idempotency key came
-    with another request.
+    with another request, and `OverQuota`.
     """
     digest = request_digest(request)
     batch = session.scalar(
@@ -69,6 +70,7 @@ def accept_batch(
     )
     if batch is None:
         return earlier_batch(session, actor, request, idempotency_key), False
+    require_space(session, actor.project_id, sum(member.asked.expected_bytes for member in members), what=batch.kind)
     place = {"batch_id": batch.id}
     rows = [
         columns(actor, member.asked, code_version) | place | {"id": member.id, "step": member.step}

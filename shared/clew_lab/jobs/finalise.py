@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from clew_lab.catalogue.publish import Uploaded, publish
 from clew_lab.catalogue.tables import Attempt, Job
 from clew_lab.jobs.moves import hold, move
+from clew_lab.jobs.quotas import require_space
 from clew_lab.jobs.share import charge
 from clew_spec.errors import Problem
 from clew_spec.jobs import JobState
@@ -21,8 +22,13 @@ from clew_spec.results import Result
 
 
 def succeed(session: Session, job_id: UUID, fence: int, result: Result, files: Sequence[Uploaded]) -> None:
-    """Publish what the attempt made. Raises `Fenced`, or `DataError` where the result names a file that is missing."""
+    """Publish what the attempt made.
+
+    Raises `Fenced`, `DataError` where the result names a file that is missing, and `OverQuota` where it is more than
+    was expected of the job and the project has no room for it.
+    """
     job = hold(session, job_id, fence)
+    require_space(session, job.project_id, sum(file.size for file in files), counted=job.expected_bytes)
     records = publish(session, job, result, files)
     job.result = result.model_dump(mode="json")
     job.error = None

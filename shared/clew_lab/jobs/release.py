@@ -17,15 +17,16 @@ from sqlalchemy.orm import Session, sessionmaker
 from tokenizers import Tokenizer
 
 from clew_lab.catalogue import refs
-from clew_lab.catalogue.finding import Resolved
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Artifact, Job, Project
-from clew_lab.jobs.accept import content_digest
+from clew_lab.jobs.accept import Asked, content_digest
 from clew_lab.jobs.dependents import ended, needed
 from clew_lab.jobs.estimates import facts_of
 from clew_lab.jobs.moves import locked, move
-from clew_lab.jobs.needs import Needs, needs_of
+from clew_lab.jobs.needs import needs_of
+from clew_lab.jobs.quotas import require_space
 from clew_spec.errors import ClewError, Conflict, Unavailable
+from clew_spec.estimates import estimate
 from clew_spec.jobs import JobRequest, JobState
 
 log = structlog.get_logger("clew_lab.release")
@@ -87,8 +88,9 @@ def release(
         with sessions.begin() as session:
             facts = facts_of(session, resolved.inputs, prompt_tokens=tokens)
             needs = needs_of(request.spec, facts, request.requests)
+            asked = Asked(request, resolved.name, resolved.inputs, needs, estimate(request.spec, facts).published_bytes)
         with sessions.begin() as session:
-            _queue(session, job_id, request, resolved, needs, code_version)
+            _queue(session, job_id, asked, code_version)
     except Exception as raised:
         if _may_pass(raised):
             raise
@@ -130,17 +132,18 @@ def request_of(job: Job) -> JobRequest:
     )
 
 
-def _queue(
-    session: Session, job_id: UUID, request: JobRequest, resolved: Resolved, needs: Needs, code_version: str
-) -> None:
+def _queue(session: Session, job_id: UUID, asked: Asked, code_version: str) -> None:
+    """Raises `OverQuota`."""
     job = session.scalar(locked(Job.id == job_id, Job.state == JobState.BLOCKED.value))
     if job is None:  # cancelled meanwhile, or released by another
         return
-    job.name = resolved.name
-    job.inputs = resolved.inputs
-    for column, value in needs.columns.items():
+    require_space(session, job.project_id, asked.expected_bytes, counted=job.expected_bytes)
+    job.name = asked.name
+    job.inputs = asked.inputs
+    job.expected_bytes = asked.expected_bytes
+    for column, value in asked.needs.columns.items():
         setattr(job, column, value)
-    job.content_digest = content_digest(request, resolved.inputs, code_version)
+    job.content_digest = content_digest(asked.request, asked.inputs, code_version)
     move(session, job, JobState.QUEUED, reason="inputs are there")
 
 

@@ -18,6 +18,7 @@ from clew_lab.jobs.accept import digest
 from clew_lab.jobs.batches import insert_jobs, new_ids
 from clew_lab.jobs.dependents import behind, ended, job_of, needed
 from clew_lab.jobs.moves import lock
+from clew_lab.jobs.quotas import require_space
 from clew_spec.batches import REFERENCES
 from clew_spec.errors import Conflict
 from clew_spec.jobs import TERMINAL, JobState
@@ -26,6 +27,7 @@ AGAIN = (JobState.FAILED, JobState.CANCELLED)
 _SAME = (
     *("project_id", "visibility", "kind", "name", "pool", "priority", "max_retries", "requests", "batch_id", "step"),
     *("needs_gpus", "needs_cpus", "needs_gpu_memory", "needs_ram", "needs_ram_alone", "content_digest"),
+    "expected_bytes",
 )
 MARGIN_S = 60.0
 """Objects are deleted this much later than they are promised, so that who was told they are there still finds them."""
@@ -44,7 +46,8 @@ def retry(
     """The job that tries this one again, and whether it is new; with it, those that waited for it in vain.
 
     kept_s: how long the checkpoints of such jobs are kept. Raises `NotFound` where the job is not the project's,
-    `Conflict` where it has not ended or has succeeded, is being tried again, or waited for one that failed itself.
+    `Conflict` where it has not ended or has succeeded, is being tried again, or waited for one that failed itself, and
+    `OverQuota`.
     """
     scope.get(session, actor, Job, job_id, write=True)
     job = lock(session, job_id)  # two who ask at once are one after the other
@@ -134,6 +137,7 @@ def _again(
             after[ids[job.id]] = list(replaced.values())
         rows.append(row)
     rows[0] |= {**first, "idempotency_key": key}
+    require_space(session, actor.project_id, sum(job.expected_bytes for job in jobs))
     insert_jobs(session, rows, after)
     for job in jobs:
         if ids[job.id] not in after and (checkpoint := _checkpoint(session, job, kept_s)) is not None:

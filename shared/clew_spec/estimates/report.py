@@ -117,6 +117,11 @@ class Estimate(Spec):
             unknown=unknown or {},
         )
 
+    @property
+    def published_bytes(self) -> int:
+        """0 where it is not known."""
+        return self.disk.published_bytes if self.disk else 0
+
     def timed(self, speeds: list[float]) -> "Estimate":
         """With `time_s` judged by `speeds`: FLOP/s that finished jobs of this kind reached by the same arithmetic."""
         if not self.flops or not speeds:

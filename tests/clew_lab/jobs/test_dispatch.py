@@ -6,10 +6,10 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text, update
-from tests.support.jobs import OOPS, Queue, job_request, make_actor
+from tests.support.jobs import OOPS, Queue, change_project, job_request, make_actor
 
 from clew_lab.catalogue.tables import Attempt, Job, Project, Worker
-from clew_lab.jobs import accept, dispatch, finalise, moves, quotas, reap, share, workers
+from clew_lab.jobs import accept, dispatch, finalise, moves, reap, share, workers
 from clew_lab.jobs.dispatch import Bell
 from clew_lab.jobs.needs import Needs
 from clew_spec.jobs import JobState
@@ -408,7 +408,7 @@ def test_a_decision_waits_for_no_job_that_another_has_its_hand_on(queue: Queue) 
 def test_a_quota_is_never_passed(queue: Queue) -> None:
     other = make_actor(queue.sessions, "other")
     with queue.sessions.begin() as session:
-        quotas.set_quotas(session, queue.actor.project_id, weight=9, max_in_flight=2, max_stored_bytes=None)
+        change_project(session, queue.actor.project_id, weight=9, max_in_flight=2)
     for number in range(6):
         queue.register(f"w{number}")
         queue.accept()

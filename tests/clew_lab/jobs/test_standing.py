@@ -6,12 +6,12 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text, update
-from tests.support.jobs import OOPS, Queue, dataset_result, make_actor, uploaded
+from tests.support.jobs import OOPS, Queue, change_project, dataset_result, make_actor, uploaded
 
 from clew_lab.catalogue import queries
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Job, Project
-from clew_lab.jobs import finalise, quotas, reap, standing
+from clew_lab.jobs import finalise, reap, standing
 from clew_lab.jobs.needs import Needs
 from clew_spec.api import Standing
 
@@ -92,7 +92,7 @@ def test_every_cause_is_told_in_a_sentence(queue: Queue) -> None:
     assert cause == "share"
     assert why.startswith("its project has used more of the workers for its weight than others that wait; ")
     with queue.sessions.begin() as session:
-        quotas.set_quotas(session, queue.actor.project_id, weight=1, max_in_flight=1, max_stored_bytes=None)
+        change_project(session, queue.actor.project_id, max_in_flight=1)
     assert told(heavy.id) == ("quota", "its project has 1 job on workers, which is its quota")
     with queue.sessions.begin() as session:
         session.execute(text("update workers set reserved_for = :id"), {"id": behind.id})

@@ -4945,9 +4945,21 @@ export interface components {
         };
         /**
          * ProjectChange
-         * @description What is not given stays as it is.
+         * @description What is not given stays as it is; a quota that is null is lifted. Nothing that the project has is taken away.
          */
         ProjectChange: {
+            /**
+             * Max In Flight
+             * @description jobs that workers may have of it at once; null is no quota
+             * @default null
+             */
+            max_in_flight?: number | null;
+            /**
+             * Max Stored Bytes
+             * @description bytes of its results and uploads; null is no quota
+             * @default null
+             */
+            max_stored_bytes?: number | null;
             /**
              * Weight
              * @default null
@@ -4962,6 +4974,18 @@ export interface components {
              * @default null
              */
             admin?: string | null;
+            /**
+             * Max In Flight
+             * @description jobs that workers may have of it at once; null is no quota
+             * @default null
+             */
+            max_in_flight?: number | null;
+            /**
+             * Max Stored Bytes
+             * @description bytes of its results and uploads; null is no quota
+             * @default null
+             */
+            max_stored_bytes?: number | null;
             /**
              * Name
              * @description lower-case letters, digits, `.`, `_`, `-`; begins with a letter or digit
@@ -5044,6 +5068,16 @@ export interface components {
              * Format: uuid
              */
             id: string;
+            /**
+             * Max In Flight
+             * @description jobs that workers may have of it at once; null is no quota
+             */
+            max_in_flight: number | null;
+            /**
+             * Max Stored Bytes
+             * @description bytes of its results and uploads; null is no quota
+             */
+            max_stored_bytes: number | null;
             /** Members */
             members: number;
             /** Name */
@@ -5385,7 +5419,6 @@ export interface components {
              * @description That `PATCH /api/v1/session` can change to; of a key, its own alone.
              */
             projects: components["schemas"]["ProjectRole"][];
-            /** @description In the project. */
             role: components["schemas"]["Role"] | null;
             /**
              * User

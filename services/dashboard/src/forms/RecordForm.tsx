@@ -18,6 +18,8 @@ interface Props<T> {
   action: string;
   /** Fields that are not asked for here. */
   without?: readonly string[];
+  /** What fields begin with, of what is changed; what stays so is not sent. */
+  initial?: Values;
   suggestions?: (field: string) => readonly string[];
   send: (body: Values) => Promise<T>;
   onDone: (answer: T) => void;
@@ -36,11 +38,12 @@ interface FormProps<T> extends Omit<Props<T>, "schema"> {
   document: ApiDocument;
 }
 
-function Form<T>({ definition, action, without, suggestions, send, onDone }: FormProps<T>) {
+function Form<T>({ definition, action, without, initial, suggestions, send, onDone }: FormProps<T>) {
   const shape = useMemo((): Shape & { kind: "object" } => {
     if (definition.kind !== "object") throw new Error("a form is of an object");
-    return { ...definition, fields: definition.fields.filter((field) => !without?.includes(field.name)) };
-  }, [definition, without]);
+    const fields = definition.fields.filter((field) => !without?.includes(field.name));
+    return { ...definition, fields: fields.map((field) => (initial && field.name in initial ? { ...field, default: initial[field.name] } : field)) };
+  }, [definition, without, initial]);
   const [values, setValues] = useState<Values>(() => filled(shape, {}));
   const [touched, setTouched] = useState<ReadonlySet<string>>(new Set());
   const [pressed, setPressed] = useState(false);
