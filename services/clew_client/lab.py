@@ -50,7 +50,7 @@ from clew_spec.batches import changed
 from clew_spec.data_views import UploadDetail
 from clew_spec.errors import InvalidSpec, NotFound
 from clew_spec.graph import GraphDocument
-from clew_spec.jobs import JobKind, JobRequest, JobState, Visibility
+from clew_spec.jobs import JobKind, JobRequest, JobState, Requests, Visibility
 from clew_spec.patching import PatchDocument
 
 Priority = Literal["low", "normal", "high"]
@@ -107,16 +107,20 @@ class Lab:
         priority: Priority | None = None,
         max_retries: int | None = None,
         visibility: Visibility | None = None,
+        requests: Requests | Mapping[str, Any] | None = None,
         reuse: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Ask for a job: `spec` is a job spec or a `JobRequest`, as an object or a mapping.
 
-        It is checked here first (InvalidSpec). With the same `idempotency_key` the same job comes back; without one,
-        each call is a new job, and a request that is repeated because an answer was lost is still one job. An analysis
-        that the project has made before comes back as it was, unless `reuse` is False.
+        The other fields of a request replace those it has. It is checked here first (InvalidSpec). With the same
+        `idempotency_key` the same job comes back; without one, each call is a new job, and a request that is repeated
+        because an answer was lost is still one job. An analysis that the project has made before comes back as it was,
+        unless `reuse` is False.
         """
-        request = job_request(spec, priority=priority, max_retries=max_retries, visibility=visibility, reuse=reuse)
+        request = job_request(
+            spec, priority=priority, max_retries=max_retries, visibility=visibility, requests=requests, reuse=reuse
+        )
         response = self._transport.request(
             "POST",
             "jobs",
@@ -139,7 +143,7 @@ class Lab:
         """Ask for a job in many ways, up to 10,000, all of them or none: every combination of the values of `grid`, by
         field (`"optimizer.lr": [1e-3, 1e-4]`), with every one of the changes in `points`.
 
-        `options`: priority, max_retries, visibility. Raises as `submit`.
+        `options`: priority, max_retries, visibility, requests. Raises as `submit`.
         """
         return Batch(self, self.batches.submit(sweep_of(spec, grid, points, name, **options), idempotency_key))
 
@@ -153,7 +157,7 @@ class Lab:
     ) -> Batch:
         """Ask for jobs that refer to each other by `jobs/{name}`, all of them or none; each a spec or a `JobRequest`.
 
-        `options`, of all jobs: priority, max_retries, visibility. Raises as `submit`.
+        `options`, of all jobs: priority, max_retries, visibility, requests. Raises as `submit`.
         """
         return Batch(self, self.batches.submit(pipeline_of(jobs, name, **options), idempotency_key))
 
@@ -182,9 +186,8 @@ class Lab:
     def cloned(self, job_id: UUID | str, changes: Mapping[str, Any] = {}) -> JobRequest:
         """What `clone` submits. Raises InvalidSpec where the changes do not fit."""
         job = self.job(job_id).view
-        fields = ("priority", "max_retries", "visibility", "requests")
-        request = {name: getattr(job, name) for name in fields} | {"requests": job.requests.model_dump()}
-        return job_request({**request, "spec": changed(job.spec.model_dump(mode="json"), changes)})
+        request = job.model_dump(mode="json", include=set(JobRequest.model_fields))
+        return job_request({**request, "spec": changed(request["spec"], changes)})
 
     def estimate(self, spec: Spec | Mapping[str, Any]) -> EstimateView:
         """What a job would take, and which workers have that; checked as by `submit`, and not submitted."""
@@ -203,11 +206,8 @@ class Lab:
         limit: int | None = None,
     ) -> Iterator[JobSummary]:
         """Newest first; `limit` of them, or all. `batch`: of this sweep or pipeline."""
-        wanted: Params = {
-            "state": [str(s) for s in state],
-            "kind": list(kind),
-            "batch": None if batch is None else str(_uuid(batch)),
-        }
+        of = None if batch is None else str(_uuid(batch))
+        wanted: Params = {"state": [str(s) for s in state], "kind": list(kind), "batch": of}
         return self._pages(TypeAdapter(Page[JobSummary]), "jobs", wanted, limit)
 
     def job(self, job_id: UUID | str) -> Job:

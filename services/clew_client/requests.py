@@ -26,7 +26,7 @@ STDIN = Path("-")
 def job_request(asked: Spec | Mapping[str, Any], **options: Any) -> JobRequest:
     """`asked` as a request: a JobRequest or a bare spec, as an object or a mapping.
 
-    `options` (priority, max_retries, visibility, reuse) replace those of the request where they are not None.
+    `options` (priority, max_retries, visibility, requests, reuse) replace those of the request where they are not None.
     Raises InvalidSpec with a JSON pointer for each fault.
     """
     body: dict[str, Any] = asked.model_dump() if isinstance(asked, Spec) else dict(asked)

@@ -1,11 +1,18 @@
 """Forms that are made from the API's own schemas."""
 
 import re
+from typing import Any
+from uuid import UUID
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from clew_spec.jobs import JobRequest
+from tests.browser.analyses import analyses
 from tests.browser.conftest import Tab
+from tests.browser.documents import graph_document
 from tests.browser.scene import Scene
+from tests.browser.written import read
 
 REFUSED = "422 \\(Unprocessable"
 
@@ -104,3 +111,64 @@ def test_a_clone_has_the_values_of_its_origin(tab: Tab, scene: Scene) -> None:
     source.locator("summary").click()
     field(page, "/spec/source/kind").select_option("hf")
     expect(field(page, "/spec/source/repo")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"kind": "evaluate", "coders": "first", "tokens": 4096},
+        {
+            "kind": "steer",
+            "coders": "c",
+            "prompt": "a 'b'\n",
+            "edits": [{"layer": 1, "feature": 2, "operation": "ablate"}],
+        },
+    ],
+    ids=lambda spec: spec["kind"],
+)
+def test_a_clone_keeps_all_that_was_asked_and_is_written_so_that_others_read_it(
+    tab: Tab, scene: Scene, monkeypatch: pytest.MonkeyPatch, spec: dict[str, Any]
+) -> None:
+    tab.expected += [REFUSED]
+    fields: dict[str, Any] = {
+        "priority": "high",
+        "max_retries": 2,
+        "visibility": "lab",
+        "requests": {"gpus": 1, "cpus": 4, "memory_bytes": 2**30},
+    }
+    asked = JobRequest.model_validate({"spec": spec, **fields, "reuse": False})
+    assert asked.model_fields_set == set(JobRequest.model_fields), "a field that no test has written"
+    origin = scene.queue(spec, **fields)
+    tab.sign_in(scene.key, f"/submit?from={origin}")
+    page = tab.page
+    field(page, "/reuse").uncheck()
+    for language in ("CLI", "Python", "curl"):
+        page.get_by_role("radiogroup", name="Written as").get_by_text(language, exact=True).click()
+        text = page.get_by_role("region", name=f"As {language}").locator("pre").inner_text()
+        assert read(language, text, monkeypatch) == asked
+
+
+def test_what_was_made_before_is_said_to_be_and_run_again_is_made_anew(tab: Tab, scene: Scene) -> None:
+    model = scene.model()
+    scene.graph(scene.trained(scene.training(model, scene.dataset(model), layers=2), layers=2), graph_document())
+    paths = analyses(graph_document())["paths"]
+    tab.sign_in(scene.key)
+    page = tab.page
+    jobs = f"{tab.site.url}/api/v1/jobs"
+    made = page.request.post(jobs, data={"spec": paths.spec}, headers={"Origin": tab.site.url}).json()
+    tab.goto(f"/jobs/{made['id']}")
+    scene.take(UUID(made["id"]), "paths").succeed(paths.result, dict.fromkeys(paths.files, b"{}"))
+    expect(page.get_by_role("main")).to_contain_text("succeeded")
+    page.get_by_role("link", name="Clone").click()
+    page.get_by_role("button", name="Submit").click()
+    expect(page).to_have_url(re.compile(made["id"]))
+    expect(page.get_by_role("status").filter(has_text="Nothing was submitted")).to_be_visible()
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    page.get_by_role("button", name="paths").click()
+    page.get_by_role("checkbox", name="Choose all").check()
+    page.get_by_role("button", name="Run again").click()
+    page.get_by_role("button", name="Yes, run again").click()
+    expect(page.get_by_role("toolbar", name="Chosen jobs")).to_contain_text("1 submitted again.")
+    expect(page.locator("tbody tr[data-id]")).to_have_count(2)
+    page.get_by_role("link", name=made["name"]).last.click()
+    expect(page.get_by_role("main")).not_to_contain_text("Nothing was submitted")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -25,7 +26,7 @@ from clew_spec.errors import (
     Problem,
     Unavailable,
 )
-from clew_spec.jobs import JobState
+from clew_spec.jobs import JobRequest, JobState
 
 
 def test_a_lost_answer_is_asked_for_again_and_still_one_job(contract: Contract, client: Lab) -> None:
@@ -37,6 +38,22 @@ def test_a_lost_answer_is_asked_for_again_and_still_one_job(contract: Contract, 
     # A second call is a second job; the same idempotency key is the same job.
     assert client.submit(EVALUATE, idempotency_key="mine").id == client.submit(EVALUATE, idempotency_key="mine").id
     assert len(contract.jobs) == 2
+
+
+def test_submit_takes_every_field_of_a_request_and_a_clone_keeps_them(contract: Contract, client: Lab) -> None:
+    fields: dict[str, Any] = {
+        "priority": "high",
+        "max_retries": 2,
+        "visibility": "lab",
+        "requests": {"gpus": 1, "memory_bytes": 2**30},
+        "reuse": False,
+    }
+    assert {"spec", *fields} == set(JobRequest.model_fields)
+    asked = JobRequest.model_validate({"spec": EVALUATE.spec, **fields})
+    job = client.submit(EVALUATE.spec, **fields)
+    assert contract.requests[-1][2] == asked
+    # Whether an old answer would have done is not kept of a job: it is a matter of each request.
+    assert client.cloned(job.id) == asked.model_copy(update={"reuse": True})
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])

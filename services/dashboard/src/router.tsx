@@ -185,4 +185,8 @@ declare module "@tanstack/react-router" {
   interface Register {
     router: ReturnType<typeof makeRouter>;
   }
+  interface HistoryState {
+    /** The job of the page was made before, and is what a request for the same found. */
+    found?: boolean;
+  }
 }

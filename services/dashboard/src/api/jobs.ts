@@ -1,14 +1,35 @@
 /** What is done with jobs, beside reading them. */
 import { api, unwrap } from "./client";
 import { problemOf } from "./problem";
-import { isTerminal, type BatchView, type JobRequest, type JobView, type Problem } from "./types";
+import type { BatchView, JobRequest, JobView, Problem } from "./types";
 
-export function submitJob(body: JobRequest): Promise<JobView> {
-  return unwrap(api.POST("/api/v1/jobs", { body }));
+/** What was asked for, as far as a job keeps it. A field of requests that jobs come to have is missed by the compiler. */
+type Kept = Required<Pick<JobRequest, keyof JobRequest & keyof JobView>>;
+
+export function requestOf({ spec, priority, max_retries, visibility, requests }: JobView): Kept {
+  return { spec, priority, max_retries, visibility, requests };
 }
 
-export function cancelJob(id: string): Promise<JobView> {
-  return unwrap(api.POST("/api/v1/jobs/{job_id}/cancel", { params: { path: { job_id: id } } }));
+export interface Submitted {
+  job: JobView;
+  /** Whether it was made before, at exactly the same, and nothing was submitted. */
+  found: boolean;
+}
+
+export async function submitJob(body: JobRequest): Promise<Submitted> {
+  const answer = api.POST("/api/v1/jobs", { body });
+  const job = await unwrap(answer);
+  return { job, found: (await answer).response.status === 200 };
+}
+
+/** The page of a job that was just asked for, which says where nothing new was made. */
+export function pageOf({ job, found }: Submitted) {
+  return { to: "/jobs/$id", params: { id: job.id }, state: { found } } as const;
+}
+
+/** With its dependents: also what was made, or is to be made, of what it makes. */
+export function cancelJob(id: string, with_dependents = false): Promise<JobView> {
+  return unwrap(api.POST("/api/v1/jobs/{job_id}/cancel", { params: { path: { job_id: id }, query: { with_dependents } } }));
 }
 
 /** A new job that tries one again which ended without success, from its last checkpoint. */
@@ -24,12 +45,10 @@ export function retryBatch(id: string): Promise<BatchView> {
   return unwrap(api.POST("/api/v1/batches/{batch_id}/retry", { params: { path: { batch_id: id } } }));
 }
 
-/** A new job that is asked for the same as one that has ended. */
+/** A new job that is asked for the same as an old one, whatever that one came to. */
 export async function runAgain(id: string): Promise<JobView> {
-  const job = await unwrap(api.GET("/api/v1/jobs/{job_id}", { params: { path: { job_id: id } } }));
-  if (!isTerminal(job.state)) return job;
-  const { spec, priority, max_retries, visibility } = job;
-  return submitJob({ spec, priority, max_retries, visibility });
+  const old = await unwrap(api.GET("/api/v1/jobs/{job_id}", { params: { path: { job_id: id } } }));
+  return (await submitJob({ ...requestOf(old), reuse: false })).job;
 }
 
 export interface Outcome {

@@ -1,12 +1,8 @@
+import { requestOf } from "../api/jobs";
 import type { JobView } from "../api/types";
 import type { Asked } from "./commands";
 import { requestShape, type ApiDocument } from "./schema";
 import { told, type Values } from "./values";
-
-/** The fields of a request beside its spec, as a job keeps them. */
-export function requestOf(job: JobView): Values {
-  return { spec: job.spec, priority: job.priority, max_retries: job.max_retries, visibility: job.visibility };
-}
 
 /** The shortest way to ask for the same. */
 export function said(request: Values, document: ApiDocument): Asked {

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { getRouteApi } from "@tanstack/react-router";
+import { getRouteApi, useLocation } from "@tanstack/react-router";
 import { useCallback, useMemo } from "react";
 
 import { jobQuery } from "../api/queries";
@@ -32,6 +32,7 @@ export default function Job() {
   const navigate = route.useNavigate();
   const view = useMemo(() => chartView(search), [search]);
   const onView = useCallback((next: ChartView) => void navigate({ search: toSearch(next), replace: true, resetScroll: false }), [navigate]);
+  const found = useLocation({ select: ({ state }) => state.found });
   const query = useQuery(jobQuery(id));
   const { feed, onWhole } = useJobFeed(id, query.data?.last_seq);
   if (query.isPending) return <Loading />;
@@ -54,6 +55,13 @@ export default function Job() {
       </PageTitle>
       <div className={classes.grid}>
         <div className={classes.column}>
+          {found && (
+            <Card>
+              <p role="status" className={classes.note}>
+                Nothing was submitted: this job had succeeded at exactly the same before. Clone it and switch reuse off to have it made anew.
+              </p>
+            </Card>
+          )}
           {job.error && <ProblemBox problem={job.error} />}
           {job.state !== "succeeded" && (job.progress ?? !isTerminal(job.state)) && (
             <Card>

@@ -2,11 +2,11 @@ import { NativeSelect } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 
+import { requestOf } from "../api/jobs";
 import { documentQuery, jobQuery } from "../api/queries";
 import type { JobView } from "../api/types";
 import { PageTitle } from "../components/Card";
 import { Failed, Loading } from "../components/States";
-import { requestOf } from "../forms/requests";
 import { specShapes, type ApiDocument } from "../forms/schema";
 import type { Values } from "../forms/values";
 import { RequestForm } from "./submit/RequestForm";

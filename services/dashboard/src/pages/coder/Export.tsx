@@ -3,7 +3,7 @@ import { useMutation } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 
-import { submitJob } from "../../api/jobs";
+import { pageOf, submitJob } from "../../api/jobs";
 import { problemOf } from "../../api/problem";
 import type { CoderView, ExportFormat } from "../../api/types";
 import { Card } from "../../components/Card";
@@ -22,7 +22,7 @@ export function Export({ coder }: { coder: CoderView }) {
       submitJob({
         spec: { kind: "export-coders", coders: whole ? coder.job_id : coder.id, format, ...(model.trim() && { model_name: model.trim() }) },
       }),
-    onSuccess: (job) => void navigate({ to: "/jobs/$id", params: { id: job.id } }),
+    onSuccess: (submitted) => void navigate(pageOf(submitted)),
   });
   return (
     <Card title="Export">

@@ -41,7 +41,7 @@ export function Bulk({ chosen, onClear }: Props) {
       )}
       {ended.length > 0 && (
         <Confirm action="Run again" pending={act.isPending} onConfirm={() => act.mutate({ jobs: ended, one: runAgain, done: "submitted again" })}>
-          {ended.length === 1 ? "A new job is" : `${ended.length} new jobs are`} submitted with the same spec.
+          {ended.length === 1 ? "A new job is" : `${ended.length} new jobs are`} submitted that ask for the same.
         </Confirm>
       )}
       {runs.length > 1 && runs.length <= MOST_RUNS && runs.length === chosen.length && (

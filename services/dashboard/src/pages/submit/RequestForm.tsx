@@ -5,7 +5,7 @@ import { useNavigate } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
 import { api, unwrap } from "../../api/client";
-import { submitJob } from "../../api/jobs";
+import { pageOf, submitJob } from "../../api/jobs";
 import { problemOf } from "../../api/problem";
 import { jobQuery } from "../../api/queries";
 import type { JobRequest } from "../../api/types";
@@ -55,9 +55,9 @@ export function RequestForm({ document, shape, given }: Props) {
   });
   const submit = useMutation({
     mutationFn: (body: Values) => submitJob(body as unknown as JobRequest),
-    onSuccess: (job) => {
-      client.setQueryData(jobQuery(job.id).queryKey, job);
-      void navigate({ to: "/jobs/$id", params: { id: job.id } });
+    onSuccess: (submitted) => {
+      client.setQueryData(jobQuery(submitted.job.id).queryKey, submitted.job);
+      void navigate(pageOf(submitted));
     },
   });
   // What was refused says nothing of what has been written since.
