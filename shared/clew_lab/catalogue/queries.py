@@ -1,6 +1,6 @@
 """What may be read, through the scope, in the shapes of `clew_spec.api`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -54,6 +54,8 @@ LINKED = 100
 ANALYSES = 100
 """Jobs of a graph that are told with it."""
 EVENTS_AT_ONCE = 500
+CHANGES_AT_ONCE = 500
+"""Of more jobs that changed between two looks it is told only that they did."""
 WORKER_MEMORY = "1 hour"
 """A worker that has been silent for longer is no longer listed."""
 
@@ -216,18 +218,25 @@ def events_after(session: Session, actor: Actor, job_id: UUID, after: int) -> tu
     return found, final and reached >= last_seq
 
 
-def jobs_changed(session: Session, actor: Actor, window_s: float, limit: int = 500) -> list[JobSummary]:
-    """Visible jobs changed in the last seconds, oldest change first.
+def jobs_changed(
+    session: Session, actor: Actor, window_s: float, known: Mapping[UUID, datetime]
+) -> tuple[dict[UUID, datetime], list[JobSummary] | None]:
+    """When each visible job that changed in the last seconds did; and those that `known` does not have so, oldest
+    change first, or None where they are more than `CHANGES_AT_ONCE`.
 
-    `updated_at` is when a transaction began, so changes appear out of order: ask for an overlap and drop repeats.
+    `updated_at` is when a transaction began, so changes appear out of order: ask for an overlap, with what was told.
     """
-    statement = (
-        job_summaries(actor)
-        .where(Job.updated_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, window_s))
-        .order_by(Job.updated_at.desc())
-        .limit(limit)
-    )
-    return [_summary(row) for row in reversed(session.execute(statement).all())]
+    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, window_s)
+    lately = select(Job.id, Job.updated_at).where(may_read(actor, Job), Job.updated_at > since)
+    changed = dict(session.execute(lately).tuples().all())
+    fresh = [id for id, at in changed.items() if known.get(id) != at]
+    if len(fresh) > CHANGES_AT_ONCE:
+        return changed, None
+    if not fresh:
+        return changed, []
+    rows = session.execute(job_summaries(actor).where(Job.id.in_(fresh)).order_by(Job.updated_at)).all()
+    # Some may have changed again since the first statement.
+    return changed | {job.id: job.updated_at for job, *_ in rows}, [_summary(row) for row in rows]
 
 
 def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
