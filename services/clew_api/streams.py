@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -135,7 +134,7 @@ async def job_events(lab: Lab, caller: Caller, job_id: UUID, after: int) -> Asyn
 async def changes(lab: Lab, caller: Caller, job_id: UUID | None, after: int) -> AsyncIterator[bytes]:
     """`job` whenever a visible job changed, `refresh` where too many did at once, and `event` for the one job that is
     named."""
-    known: dict[UUID, datetime] = {}
+    told = queries.Told()
     watched = job_id
     looked_at = time.monotonic()
     with lab.bell.place(None) as ring:
@@ -144,10 +143,10 @@ async def changes(lab: Lab, caller: Caller, job_id: UUID | None, after: int) -> 
         while True:
             asked_at = time.monotonic()
             window_s = CHANGES_WINDOW_S + asked_at - looked_at  # longer after an outage, or where the reader is slow
-            found = await look(lab, _changes_after, caller.actor, watched, after, window_s, known)
+            found = await look(lab, _changes_after, caller.actor, watched, after, window_s, told)
             if found is not None:
                 looked_at = asked_at
-                known, fresh, events, ended = found
+                told, fresh, events, ended = found
                 watched = None if ended else watched
                 for event in events:
                     yield event_frame(event, "event")
@@ -164,10 +163,10 @@ async def changes(lab: Lab, caller: Caller, job_id: UUID | None, after: int) -> 
 
 
 def _changes_after(
-    session: Session, actor: Actor, job_id: UUID | None, after: int, window_s: float, known: Mapping[UUID, datetime]
-) -> tuple[dict[UUID, datetime], list[JobSummary] | None, list[EventView], bool]:
+    session: Session, actor: Actor, job_id: UUID | None, after: int, window_s: float, told: queries.Told
+) -> tuple[queries.Told, list[JobSummary] | None, list[EventView], bool]:
     """Both halves of `changes`, at one moment; and whether the one job has no more to tell."""
-    changed = queries.jobs_changed(session, actor, window_s, known)
+    changed = queries.jobs_changed(session, actor, window_s, told)
     if job_id is None:
         return *changed, [], True
     try:

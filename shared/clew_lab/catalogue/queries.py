@@ -1,11 +1,12 @@
 """What may be read, through the scope, in the shapes of `clew_spec.api`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, and_, extract, func, literal, select, text, union_all
+from sqlalchemy import TEXT, Select, and_, cast, extract, func, literal, select, text, union_all
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
 
@@ -218,25 +219,40 @@ def events_after(session: Session, actor: Actor, job_id: UUID, after: int) -> tu
     return found, final and reached >= last_seq
 
 
-def jobs_changed(
-    session: Session, actor: Actor, window_s: float, known: Mapping[UUID, datetime]
-) -> tuple[dict[UUID, datetime], list[JobSummary] | None]:
-    """When each visible job that changed in the last seconds did; and those that `known` does not have so, oldest
-    change first, or None where they are more than `CHANGES_AT_ONCE`.
+@dataclass(frozen=True)
+class Told:
+    """What a reader of changes knows."""
 
-    `updated_at` is when a transaction began, so changes appear out of order: ask for an overlap, with what was told.
+    before: str | None = None
+    """All transactions before this one had ended at the last look."""
+    changed: Mapping[UUID, datetime] = field(default_factory=dict)
+    """When the jobs that it found had changed."""
+
+
+def jobs_changed(session: Session, actor: Actor, window_s: float, told: Told) -> tuple[Told, list[JobSummary] | None]:
+    """Visible jobs changed in the last seconds that were not told, oldest change first; None where they are more than
+    `CHANGES_AT_ONCE`.
+
+    `updated_at` is when a transaction began, so changes appear out of order: ask for an overlap. Of that, only what
+    transactions wrote that might not have ended at the last look is read again.
     """
+    before = session.scalars(_ALL_ENDED).one()
     since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, window_s)
     lately = select(Job.id, Job.updated_at).where(may_read(actor, Job), Job.updated_at > since)
-    changed = dict(session.execute(lately).tuples().all())
-    fresh = [id for id, at in changed.items() if known.get(id) != at]
+    if told.before is not None:
+        lately = lately.where(_WRITTEN_SINCE.bindparams(before=told.before))
+    changed: dict[UUID, datetime] = dict(session.execute(lately).all())
+    fresh = [id for id, at in changed.items() if told.changed.get(id) != at]
     if len(fresh) > CHANGES_AT_ONCE:
-        return changed, None
-    if not fresh:
-        return changed, []
-    rows = session.execute(job_summaries(actor).where(Job.id.in_(fresh)).order_by(Job.updated_at)).all()
-    # Some may have changed again since the first statement.
-    return changed | {job.id: job.updated_at for job, *_ in rows}, [_summary(row) for row in rows]
+        return Told(before, changed), None
+    found = job_summaries(actor).where(Job.id.in_(fresh)).order_by(Job.updated_at)
+    rows = session.execute(found).all() if fresh else []
+    # Some may have changed again since they were looked for.
+    return Told(before, changed | {job.id: job.updated_at for job, *_ in rows}), [_summary(row) for row in rows]
+
+
+_ALL_ENDED = select(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), TEXT))
+_WRITTEN_SINCE = text("age(jobs.xmin) <= age(cast(cast(:before as xid8) as xid))")
 
 
 def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
