@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session, defer
 
 from clew_lab.catalogue import views
 from clew_lab.catalogue.engine import once
-from clew_lab.catalogue.newest import newest_jobs
+from clew_lab.catalogue.newest import newest_jobs, newest_of_person
 from clew_lab.catalogue.pages import decode_cursor, page
-from clew_lab.catalogue.scope import Actor, get, may_read, owned, readable
+from clew_lab.catalogue.scope import Actor, get, may_reach, may_read, owned, readable, submitted_by
 from clew_lab.catalogue.standings import standing_view
 from clew_lab.catalogue.tables import (
     Artifact,
@@ -30,6 +30,7 @@ from clew_lab.catalogue.tables import (
     Project,
     Queue,
     Standing,
+    User,
     Worker,
 )
 from clew_spec.api import (
@@ -67,18 +68,25 @@ def list_jobs(
     *,
     states: Sequence[JobState] = (),
     kinds: Sequence[JobKind] = (),
+    user: str | None = None,
     batch: UUID | None = None,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[JobSummary]:
+    """user: only what the person of this name submitted in the actor's project; `me` is the actor."""
     before = None if cursor is None else decode_cursor(cursor)
     statement = job_summaries(actor)
-    if batch is None:
-        listed = newest_jobs(actor, states=states, kinds=kinds, before=before, limit=limit + 1)
-        statement = statement.where(Job.id.in_(listed))
-    else:
+    if batch is not None:
         wanted = [Job.state.in_(states)] * bool(states) + [Job.kind.in_(kinds)] * bool(kinds)
         statement = statement.where(Job.project_id == actor.project_id, Job.batch_id == batch, *wanted)
+        if user is not None:
+            statement = statement.where(submitted_by(actor, Job, user))
+    elif user is not None:
+        of_person = newest_of_person(actor, user, states=states, kinds=kinds, before=before, limit=limit + 1)
+        statement = statement.where(Job.id.in_(of_person))
+    else:
+        listed = newest_jobs(actor, states=states, kinds=kinds, before=before, limit=limit + 1)
+        statement = statement.where(Job.id.in_(listed))
     return page(session, statement, Job, _summary, cursor=cursor, limit=limit)
 
 
@@ -90,10 +98,9 @@ def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
         .where(Attempt.job_id == job_id)
         .order_by(Attempt.fence)
     )
-    own = job.project_id == actor.project_id
     return views.job_view(
         job,
-        actor.project_name if own else _project_name(session, job.project_id),
+        *_names(session, actor, job),
         session.scalar(select(Worker.name).where(Worker.id == job.worker_id)) if job.worker_id else None,
         [views.attempt_view(*row) for row in session.execute(attempts)] if job.fence else [],
         standing_view(job, *_standing(session, job)),
@@ -104,7 +111,16 @@ def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
 def new_job(actor: Actor, job: Job) -> JobView:
     """As `get_job`, of one that this transaction has made and that waits for no other: nothing else is known of it."""
     nothing: dict[str, Any] = {"depends_on": [], "dependents": [], "retries": [], "retry_of": None}
-    return views.job_view(job, actor.project_name, None, [], None, batch=None, **nothing)
+    return views.job_view(job, actor.project_name, actor.user_name, None, [], None, batch=None, **nothing)
+
+
+def _names(session: Session, actor: Actor, job: Job) -> tuple[str, str | None]:
+    """The job's project's, and its submitter's where the actor may know it."""
+    if job.project_id == actor.project_id and job.user_id in (None, actor.user_id):
+        return actor.project_name, actor.user_name if job.user_id else None
+    found = select(Project.name, User.name).outerjoin(User, and_(User.id == job.user_id, may_reach(actor)))
+    project, user = session.execute(found.where(Project.id == job.project_id)).one()
+    return project, user
 
 
 def _linked(session: Session, actor: Actor, job: Job) -> dict[str, Any]:
@@ -288,7 +304,7 @@ def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
 
 
 def job_summaries(actor: Actor) -> Select[Any]:
-    """Visible jobs with their projects' names and where they stand, without the columns that can be long."""
+    """Visible jobs with whose they are and where they stand, without the columns that can be long."""
     long = (Job.spec, Job.inputs, Job.requests, Job.result, Job.checkpoint)
     return (
         readable(actor, Job)
@@ -296,14 +312,15 @@ def job_summaries(actor: Actor) -> Select[Any]:
         .outerjoin(Standing, and_(Standing.job_id == Job.id, Job.state == JobState.QUEUED.value))
         .outerjoin(Queue, Queue.pool == Job.pool)
         .outerjoin(Batch, and_(Batch.id == Job.batch_id, Batch.project_id == actor.project_id))
-        .add_columns(Project.name, Standing, Queue.at, Batch)
+        .outerjoin(User, and_(User.id == Job.user_id, may_reach(actor)))
+        .add_columns(Project.name, User.name, Standing, Queue.at, Batch)
         .options(*(defer(column, raiseload=True) for column in long))
     )
 
 
 def _summary(row: Any) -> JobSummary:
-    job, project, standing, looked_at, batch = row
-    return views.job_summary(job, project, standing_view(job, standing, looked_at), batch)
+    job, project, user, standing, looked_at, batch = row
+    return views.job_summary(job, project, user, standing_view(job, standing, looked_at), batch)
 
 
 def _list(

@@ -6,7 +6,7 @@ import { LiveCache, patchPages, type JobPages } from "./cache";
 
 function job(id: string, state: JobSummary["state"], minute: number): JobSummary {
   return {
-    id, state, project: "main", kind: "train", name: id, priority: "normal", visibility: "project", cancel_requested: false, batch: null,
+    id, state, project: "main", user: "ada", kind: "train", name: id, priority: "normal", visibility: "project", cancel_requested: false, batch: null,
     progress: null, standing: null, error: null, created_at: new Date(60_000 * minute).toISOString(), started_at: null, finished_at: null,
   };
 }
@@ -37,6 +37,8 @@ test("a job that the filter no longer admits leaves; one it never admitted chang
   const filter = { state: ["queued" as const], kind: [] };
   expect(ids(patchPages(listed, job("old", "running", 5), filter))).toEqual([["new"]]);
   expect(patchPages(listed, job("other", "running", 10), filter)).toBe(listed);
+  expect(patchPages(listed, job("hers", "queued", 10), { ...all, user: "bob" })).toBe(listed);
+  expect(ids(patchPages(listed, job("hers", "queued", 10), { ...all, user: "ada" }))).toEqual([["hers", "new", "old"]]);
 });
 
 test("an answer that was on its way when a job was told does not put an older row back", async () => {
@@ -45,10 +47,10 @@ test("an answer that was on its way when a job was told does not put an older ro
   const stop = cache.follow();
   const key = ["jobs", all];
   const asked = (answer: JobPages) => {
-    const { promise, resolve } = Promise.withResolvers<JobPages>();
-    const fetched = client.fetchQuery({ queryKey: key, queryFn: () => promise });
+    let arrive: ((answer: JobPages) => void) | undefined;
+    const fetched = client.query({ queryKey: key, queryFn: () => new Promise<JobPages>((resolve) => (arrive = resolve)) });
     return () => {
-      resolve(answer);
+      arrive?.(answer);
       return fetched;
     };
   };

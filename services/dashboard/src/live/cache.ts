@@ -11,6 +11,7 @@ export function patchPages(pages: JobPages, job: JobSummary, filter: JobFilter):
   const belongs =
     (filter.state.length === 0 || filter.state.includes(job.state)) &&
     (filter.kind.length === 0 || filter.kind.includes(job.kind)) &&
+    (filter.user === undefined || filter.user === job.user) &&
     (filter.batch === undefined || filter.batch === job.batch?.id);
   if (!listed) return belongs ? inserted(pages, job) : pages;
   const patched = (items: JobSummary[]) =>
@@ -72,10 +73,10 @@ export class LiveCache {
     return this.client.getQueryCache().subscribe((event) => {
       if (event.type !== "updated" || !["fetch", "success", "error"].includes(event.action.type)) return;
       if (event.action.type === "success" && event.action.manual) return;
-      const { queryHash, queryKey } = event.query;
+      const { queryHash } = event.query;
       const told = this.told.get(queryHash);
       this.told.delete(queryHash);
-      if (event.action.type === "success") for (const job of told?.values() ?? []) patchQuery(this.client, queryKey, job);
+      if (event.action.type === "success") for (const job of told?.values() ?? []) patchQuery(this.client, event.query.queryKey as QueryKey, job);
     });
   }
 
