@@ -132,8 +132,9 @@ async def job_events(lab: Lab, caller: Caller, job_id: UUID, after: int) -> Asyn
 
 
 async def changes(lab: Lab, caller: Caller, job_id: UUID | None, after: int) -> AsyncIterator[bytes]:
-    """`job` whenever a visible job changed, and `event` for the one job that is named."""
-    known: dict[UUID, JobSummary] = {}
+    """`job` whenever a visible job changed, `refresh` where too many did at once, and `event` for the one job that is
+    named."""
+    told = queries.Told()
     watched = job_id
     looked_at = time.monotonic()
     with lab.bell.place(None) as ring:
@@ -142,38 +143,33 @@ async def changes(lab: Lab, caller: Caller, job_id: UUID | None, after: int) -> 
         while True:
             asked_at = time.monotonic()
             window_s = CHANGES_WINDOW_S + asked_at - looked_at  # longer after an outage, or where the reader is slow
-            found = await look(lab, _changes_after, caller.actor, watched, after, window_s)
+            found = await look(lab, _changes_after, caller.actor, watched, after, window_s, told)
             if found is not None:
                 looked_at = asked_at
-                changed, events, ended = found
+                told, fresh, events, ended = found
                 watched = None if ended else watched
-                fresh = [job for job in changed if known.get(job.id) != _lasting(job)]
-                known = {job.id: _lasting(job) for job in changed}
                 for event in events:
                     yield event_frame(event, "event")
                     after = event.seq
-                for job in fresh:
+                if fresh is None:
+                    yield frame("refresh", "{}")
+                for job in fresh or ():
                     yield frame("job", job)
-                if events or fresh:
+                if events or fresh != []:
                     rhythm.said(more=len(events) == queries.EVENTS_AT_ONCE)
             if (sign := await rhythm.wait()) is None:
                 return
             yield sign
 
 
-def _lasting(job: JobSummary) -> JobSummary:
-    """Without its standing, which grows older by itself: that is no change of the job."""
-    return job.model_copy(update={"standing": None})
-
-
 def _changes_after(
-    session: Session, actor: Actor, job_id: UUID | None, after: int, window_s: float
-) -> tuple[list[JobSummary], list[EventView], bool]:
+    session: Session, actor: Actor, job_id: UUID | None, after: int, window_s: float, told: queries.Told
+) -> tuple[queries.Told, list[JobSummary] | None, list[EventView], bool]:
     """Both halves of `changes`, at one moment; and whether the one job has no more to tell."""
-    changed = queries.jobs_changed(session, actor, window_s)
+    changed = queries.jobs_changed(session, actor, window_s, told)
     if job_id is None:
-        return changed, [], True
+        return *changed, [], True
     try:
-        return changed, *queries.events_after(session, actor, job_id, after)
+        return *changed, *queries.events_after(session, actor, job_id, after)
     except NotFound:  # no longer shown to us
-        return changed, [], True
+        return *changed, [], True

@@ -1,6 +1,7 @@
 """Sweeps and pipelines, as Python sees them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID, uuid4
 
@@ -17,6 +18,15 @@ from clew_spec.jobs import JobState
 
 if TYPE_CHECKING:
     from clew_client.lab import Job, Lab
+
+
+POLL_S = 2.0
+"""How often a batch that is waited for is looked at."""
+SHOWN = 100
+"""Running jobs that are told at a look, and failed ones in all."""
+
+OnLook = Callable[[BatchView, list[JobSummary], list[JobSummary]], None]
+"""Given the batch as it is, those of its jobs that run, and those whose failure was not told yet."""
 
 
 class Batch:
@@ -49,14 +59,34 @@ class Batch:
                 return self._lab.job(job.id)
         raise KeyError(step)
 
-    def wait(self, *, check: bool = False) -> Self:
-        """Return when all jobs have ended. Raises JobFailed, for the first that did not succeed, if `check`."""
-        last = {job.batch.step: job for job in reversed(list(self.jobs())) if job.batch}
-        ended = [self._lab.wait(job.id) for job in last.values()]
-        for job in ended:
-            if check and job.state is not JobState.SUCCEEDED:
-                raise JobFailed(job)
-        return self.refresh()
+    def wait(self, on_look: OnLook | None = None, *, check: bool = False) -> Self:
+        """Return when all jobs have ended, looked at together every `POLL_S`; `on_look` is told each time.
+
+        Raises JobFailed, for the first that did not succeed, if `check`.
+        """
+        told: set[UUID] = set()
+        while True:
+            self.refresh()
+            if on_look:
+                running, failed = self._newest(JobState.RUNNING), self._newest(JobState.FAILED, told)
+                on_look(self.view, running, failed)
+                told |= {job.id for job in failed}
+            if all(state.terminal for state in self.view.states):
+                break
+            time.sleep(POLL_S)
+        if check and set(self.view.states) != {JobState.SUCCEEDED}:
+            last = {job.batch.step: job for job in reversed(list(self.jobs())) if job.batch}
+            for job in last.values():
+                if job.state is not JobState.SUCCEEDED:
+                    raise JobFailed(self._lab.job(job.id).view)
+        return self
+
+    def _newest(self, state: JobState, told: Set[UUID] = frozenset()) -> list[JobSummary]:
+        """Of the batch's jobs in that state; nothing is asked where there are none but those that were told."""
+        if len(told) >= min(self.view.states.get(state, 0), SHOWN):
+            return []
+        found = self._lab.jobs(batch=self.id, state=[state], limit=SHOWN)
+        return [job for job in found if job.id not in told]
 
     def cancel(self) -> Self:
         """Ask all jobs that have not ended to stop."""

@@ -16,12 +16,13 @@ from clew_spec.jobs import JobState
 
 def jobs_table(jobs: Iterable[JobSummary]) -> Table:
     return table(
-        ["id", "kind", "name", "state", "progress", "age>", "took>"],
+        ["id", "kind", "name", "by", "state", "progress", "age>", "took>"],
         [
             (
                 short_id(job.id),
                 job.kind,
                 job.name,
+                job.user or "",
                 state(job.state, cancel_requested=job.cancel_requested),
                 _how_far(job),
                 since(job.created_at),
@@ -115,7 +116,8 @@ def event_line(event: EventView) -> str:
 
 
 def _times(job: JobView) -> str:
-    parts = [f"submitted {job.created_at:%Y-%m-%d %H:%M:%S %Z}"]
+    by = f" by {job.user}" if job.user else ""
+    parts = [f"submitted {job.created_at:%Y-%m-%d %H:%M:%S %Z}{by}"]
     if job.started_at:
         parts.append(f"waited {since(job.created_at, job.started_at)}")
         parts.append(f"{'ran' if job.finished_at else 'runs since'} {since(job.started_at, job.finished_at)}")

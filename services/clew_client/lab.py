@@ -202,12 +202,14 @@ class Lab:
         *,
         state: Iterable[JobState | str] = (),
         kind: Iterable[JobKind | str] = (),
+        user: str | None = None,
         batch: UUID | str | None = None,
         limit: int | None = None,
     ) -> Iterator[JobSummary]:
-        """Newest first; `limit` of them, or all. `batch`: of this sweep or pipeline."""
+        """Newest first; `limit` of them, or all. `user`: submitted by this person of the project, `me`: by you;
+        `batch`: of this sweep or pipeline."""
         of = None if batch is None else str(_uuid(batch))
-        wanted: Params = {"state": [str(s) for s in state], "kind": list(kind), "batch": of}
+        wanted: Params = {"state": [str(s) for s in state], "kind": list(kind), "user": user, "batch": of}
         return self._pages(TypeAdapter(Page[JobSummary]), "jobs", wanted, limit)
 
     def job(self, job_id: UUID | str) -> Job:

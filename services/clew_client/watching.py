@@ -14,11 +14,15 @@ from clew_client.display import Bar, clean, console, note, number, print_json, r
 from clew_client.job_display import jobs_table, progress_line
 from clew_client.lab import Lab
 from clew_client.result_display import result_parts
-from clew_spec.api import EventView, JobView, ProgressView
+from clew_spec.api import EventView, JobSummary, JobView, ProgressView
+from clew_spec.batch_views import BatchView
 from clew_spec.jobs import JobState
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+
+LINES = 10
+"""Running jobs of a batch that are shown at once."""
 
 Parts = Callable[[JobView], Iterable[RenderableType]]
 """What is shown of a job that has ended."""
@@ -49,12 +53,16 @@ def watch(lab: Lab, job: JobView, *, as_json: bool, parts: Parts = _result) -> i
 
 
 def watch_batch(batch: Batch, *, as_json: bool) -> int:
-    """Wait until all jobs of a sweep or pipeline have ended, and say of each how.
+    """Show how far a sweep or pipeline is until all its jobs have ended, and say of each how.
 
     Returns the exit code: 0 if all succeeded, 1 if not.
     """
     try:
-        batch.wait()
+        if as_json:
+            batch.wait()
+        else:
+            with BatchBoard(batch.view.size) as board:
+                batch.wait(board.look)
     except KeyboardInterrupt:
         note(f"The jobs go on. See them: clew jobs --{batch.view.kind} {batch.id}")
         raise typer.Exit(INTERRUPTED) from None
@@ -127,6 +135,40 @@ class Board(Bar):
 
     def _line(self, event: EventView, text: str) -> None:
         self.console.print(f"{event.at.astimezone():%H:%M:%S} {clean(text)}", soft_wrap=True)
+
+
+class BatchBoard(Bar):
+    """A bar of the jobs that have ended and a line for each that runs; plain lines where there is no terminal."""
+
+    def __init__(self, size: int) -> None:
+        self._running: list[JobSummary] = []
+        self._counts = ""
+        super().__init__("jobs")
+        self.update(self.bar, total=size)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for job in self._running[:LINES]:
+            yield Text(clean(running_line(job)), no_wrap=True, overflow="ellipsis")
+        if len(self._running) > LINES:
+            yield Text("...")
+
+    def look(self, batch: BatchView, running: list[JobSummary], failed: list[JobSummary]) -> None:
+        for job in failed:
+            why = f": {job.error.detail}" if job.error else ""
+            self.console.print(clean(f"{job.kind} {job.name} ({job.id}) has failed{why}"), soft_wrap=True)
+        counts = ", ".join(f"{count:,} {state}" for state, count in batch.states.items())
+        if self.disable and counts != self._counts:
+            what = "; ".join(map(running_line, running[:LINES]))
+            self.console.print(clean(f"{counts}{': ' if what else ''}{what}"), soft_wrap=True)
+        self._running, self._counts = running, counts
+        ended = sum(count for state, count in batch.states.items() if state.terminal)
+        self.update(self.bar, completed=ended, total=sum(batch.states.values()), line=counts)
+
+
+def running_line(job: JobSummary) -> str:
+    """`train first-3: train 40/200 steps, 4 min 05 s left`."""
+    return f"{job.kind} {job.name}" + (f": {progress_line(job.progress)}" if job.progress else "")
 
 
 def metrics_line(step: Any, values: dict[str, float]) -> str:

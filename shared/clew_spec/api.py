@@ -60,8 +60,7 @@ class Standing(View):
     position: int
     """Among the waiting jobs of its pool, from 1, in the order in which they would be given to workers."""
     eta_s: float | None
-    """Seconds from now until it starts, judged by what runs and by what jobs of these kinds took; null where that
-    cannot be told."""
+    """Seconds until it starts, by what runs and by what jobs of these kinds took; null where that cannot be told."""
     cause: Cause
     reason: str
     """Why it waits, in a sentence."""
@@ -82,6 +81,8 @@ class BatchPlace(View):
 class JobSummary(View):
     id: UUID
     project: str
+    user: str | None
+    """Who submitted it; null where a key of the project's own did, and of projects whose members you do not see."""
     kind: JobKind
     name: str
     state: JobState
@@ -205,8 +206,7 @@ class CoderView(RecordView):
     """Of the newest evaluation."""
     fvu_first: float | None
     fvu_last: float | None
-    """Held-out FVU before the first step and after the last; null where it was not a finite number, and of coders that
-    were imported."""
+    """Held-out FVU before the first step and after the last; null where it was not finite, and of imported coders."""
 
 
 class GraphView(RecordView):
@@ -216,8 +216,7 @@ class GraphView(RecordView):
 
 class GraphDetail(GraphView):
     analyses: list[JobSummary]
-    """Jobs that succeeded with the graph as it is, such as `faithfulness`, `paths` and `steer`, as far as they are
-    visible: the newest 100, newest first."""
+    """Jobs that succeeded with the graph as it is, such as `paths` and `steer`: the newest 100 that are visible."""
 
 
 class ComponentHealth(View):

@@ -1,7 +1,8 @@
 """A lab as its users would have left it: every row written by the queue's own moves, every file in the object store."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import count
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from clew_lab.catalogue.bootstrap import bootstrap
 from clew_lab.catalogue.identity import actor_of_key
 from clew_lab.catalogue.publish import Uploaded
-from clew_lab.catalogue.tables import Coder, Dataset, Graph, Model, Upload, UploadedFile
+from clew_lab.catalogue.tables import Coder, Dataset, Graph, Membership, Model, Upload, UploadedFile, User
 from clew_lab.jobs import accept, claim, dispatch, finalise, report, workers
 from clew_lab.jobs.events import EventType
 from clew_lab.settings import Settings
@@ -123,6 +124,17 @@ class Scene:
             assert key is not None
             self.key = key
             self._actor = actor_of_key(session, key, secret_key=settings.secret_key)
+
+    def of_another(self, name: str) -> "Scene":
+        """The same lab, in which a new member of the project submits."""
+        other = copy(self)
+        with self.sessions.begin() as session:
+            user = User(name=name, display_name=name)
+            session.add(user)
+            session.flush()
+            session.add(Membership(project_id=self._actor.project_id, user_id=user.id, role="member"))
+            other._actor = replace(self._actor, key_id=None, key_name=None, user_id=user.id, user_name=name)
+        return other
 
     def queue(self, spec: Mapping[str, Any], inputs: Mapping[str, Any] | None = None, **fields: Any) -> UUID:
         """A job that waits."""

@@ -76,6 +76,32 @@ def test_filters_live_in_the_url_and_pages_are_loaded_on_demand(tab: Tab, scene:
     expect(page.get_by_role("main")).to_contain_text("No job matches these filters")
 
 
+def test_whose_a_job_is_is_shown_and_chosen_by(tab: Tab, scene: Scene) -> None:
+    mine = scene.queue({"kind": "import-model", "name": "mine", "path": "/models/m"})
+    hers = scene.of_another("ada").queue({"kind": "import-model", "name": "hers", "path": "/models/m"})
+    tab.sign_in(scene.key)
+    page = tab.page
+    expect(row(page, mine)).to_contain_text("admin")
+    expect(row(page, hers)).to_contain_text("ada")
+
+    page.get_by_role("button", name="Mine").click()
+    expect(page).to_have_url(re.compile(r"\?user=me$"))
+    expect(row(page, hers)).to_be_hidden()
+    page.reload()
+    expect(page.get_by_role("button", name="Mine")).to_have_attribute("aria-pressed", "true")
+    scene.of_another("bob").queue({"kind": "import-model", "name": "his", "path": "/models/m"})
+    next_of_mine = scene.queue({"kind": "import-model", "name": "mine-too", "path": "/models/m"})
+    expect(row(page, next_of_mine)).to_be_visible()
+    expect(page.locator("tbody tr[data-id]")).to_have_count(2)
+
+    page.get_by_role("button", name="Mine").click()
+    row(page, hers).get_by_role("link", name="ada").click()
+    expect(page).to_have_url(re.compile(r"\?user=ada$"))
+    expect(page.locator("tbody tr[data-id]")).to_have_count(1)
+    row_of(page, "hers").click()
+    expect(page.get_by_role("main")).to_contain_text(re.compile("submitted by\\s*ada"))
+
+
 def test_a_view_is_saved_under_a_name(tab: Tab, scene: Scene) -> None:
     scene.queue({"kind": "import-model", "name": "m", "path": "/models/m"})
     tab.sign_in(scene.key, "/?state=failed&kind=train")

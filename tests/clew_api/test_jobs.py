@@ -13,6 +13,7 @@ from tests.clew_api.seeds import Tenant, World
 from clew_lab.catalogue.tables import Audit, Job
 from clew_spec.api import JobView
 from clew_spec.jobs import JobRequest
+from clew_spec.people import Permission, Role
 
 JOBS = "/api/v1/jobs"
 
@@ -152,3 +153,43 @@ def test_a_bad_question_is_told_where(api: TestClient) -> None:
     for params, where in questions:
         answer = api.get(JOBS, params=params)
         assert (answer.status_code, answer.json()["where"]) == (422, where)
+
+
+def test_a_job_says_who_submitted_it_to_those_who_see_that_person(
+    anyone: TestClient, world: World, alice: Tenant, bob: Tenant
+) -> None:
+    world.model(alice)
+    carol = world.member(alice.project, "carol", Role.MEMBER)
+    _, key = world.key(alice.project, None, "nightly", scopes=[Permission.JOB_SUBMIT, Permission.JOB_READ])
+    root = world.member(bob.project, "root", Role.VIEWER, admin=True)
+    robot = {"Authorization": f"Bearer {key}"}
+    submitted = {}
+    for who, headers in (("alice", alice.auth), ("carol", carol.auth), (None, robot)):
+        answer = anyone.post(JOBS, json={**build(), "visibility": "lab"}, headers=headers).json()
+        assert answer["user"] == who
+        submitted[answer["id"]] = who
+
+    def told(headers: dict[str, str], **params: str) -> dict[str, str | None]:
+        listed = anyone.get(JOBS, params={"kind": "build-dataset", **params}, headers=headers).json()["items"]
+        shown = {job["id"]: job["user"] for job in listed}
+        for id, user in shown.items():
+            assert anyone.get(f"{JOBS}/{id}", headers=headers).json()["user"] == user
+        return shown
+
+    assert told(alice.auth) == told(carol.auth) == told(robot) == told(root.auth) == submitted
+    assert told(bob.auth) == dict.fromkeys(submitted), "whose project this is not sees the jobs, and no names"
+    ids = {who: id for id, who in submitted.items()}
+    assert told(alice.auth, user="carol") == told(carol.auth, user="me") == {ids["carol"]: "carol"}
+    assert told(alice.auth, user="me", state="queued") == {ids["alice"]: "alice"}
+    assert told(robot, user="me") == {ids[None]: None}
+    assert told(alice.auth, user="bob") == told(bob.auth, user="carol") == told(bob.auth, user="me") == {}
+    assert anyone.get(JOBS, params={"user": "a\0"}, headers=alice.auth).status_code == 422
+
+
+def test_jobs_of_a_sweep_are_listed_by_person(api: TestClient, world: World, alice: Tenant) -> None:
+    carol = world.member(alice.project, "carol", Role.MEMBER)
+    job = world.job(alice, user_id=carol.user_id)
+    batch = world.batch(alice, job)
+    for user, found in (("carol", 1), ("me", 0)):
+        params = {"batch": str(batch.id), "user": user, "kind": "import-model", "state": "queued"}
+        assert len(api.get(JOBS, params=params).json()["items"]) == found

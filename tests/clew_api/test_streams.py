@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -18,10 +19,11 @@ from tests.support.servers import Lab as LabServers
 from clew_api import streams
 from clew_api.app import create_app
 from clew_api.lab import Lab
+from clew_lab.catalogue import queries
 from clew_lab.catalogue.tables import Job
 from clew_lab.jobs.accept import Asked, accept
 from clew_lab.jobs.cancel import cancel
-from clew_spec.api import EventView, JobSummary
+from clew_spec.api import EventView, JobSummary, Page
 from clew_spec.jobs import JobRequest
 
 Frame = dict[str, str]
@@ -222,6 +224,58 @@ def test_a_tab_hears_of_its_projects_jobs_and_of_the_one_it_shows(
         frame = next(frame for frame in events if frame["event"] == "event")
         assert (frame["id"], EventView.model_validate_json(frame["data"]).seq) == ("4", 4)
     eventually(lambda: places(running) == 0)
+
+
+def test_after_a_wave_of_changes_a_reader_has_the_state_of_the_database(
+    running: Running, world: World, alice: Tenant
+) -> None:
+    jobs = [world.job(alice) for _ in range(queries.CHANGES_AT_ONCE + 100)]
+    marker = world.job(alice, visibility="lab")
+
+    def change(some: list[Job], **fields: Any) -> None:
+        of_them = update(Job).where(Job.id.in_([job.id for job in some]))
+        with world.sessions.begin() as session:
+            session.execute(of_them.values(updated_at=func.now(), **fields))
+
+    def wave() -> None:
+        with world.sessions.begin() as slow:  # began before all others, and is committed behind them
+            slow.execute(update(Job).where(Job.id == jobs[0].id).values(updated_at=func.now(), priority=1))
+            for job in jobs[1:40]:
+                change([job], priority=-1)
+            change(jobs[1:], cancel_requested=True)
+            for job in jobs[100:140]:
+                change([job], priority=1)
+        time.sleep(1)
+        world.touch(marker, visibility="project")
+
+    def listed() -> dict[UUID, JobSummary]:
+        found: dict[UUID, JobSummary] = {}
+        cursor: str | None = None
+        while not found or cursor:
+            params = {"limit": "200"} | ({"cursor": cursor} if cursor else {})
+            answer = httpx2.get(f"{running.url}/jobs", params=params, headers=alice.auth, timeout=30)
+            page = Page[JobSummary].model_validate_json(answer.content)
+            found |= {job.id: job for job in page.items}
+            cursor = page.next_cursor
+        return found
+
+    heard: set[str] = set()
+    with stream(running, "/stream", alice) as tab:
+        next(tab)
+        shown = listed()
+        writer = threading.Thread(target=wave)
+        writer.start()
+        while shown[marker.id].visibility == "lab":
+            frame = next(frame for frame in tab if "event" in frame)
+            heard.add(frame["event"])
+            if frame["event"] == "refresh":
+                shown = listed()
+            else:
+                job = JobSummary.model_validate_json(frame["data"])
+                shown[job.id] = job
+        writer.join()
+    assert shown == listed()
+    assert heard == {"job", "refresh"}
 
 
 def test_streams_survive_a_database_that_drops_them(running: Running, world: World, alice: Tenant) -> None:

@@ -79,6 +79,7 @@ class Contract:
         view = JobView(
             id=job_id or uuid4(),
             project="lab",
+            user="admin",
             kind=request.spec.kind,
             name=getattr(request.spec, "name", "evaluate"),
             state=JobState.QUEUED,

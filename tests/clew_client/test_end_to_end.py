@@ -18,11 +18,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from tests.support.servers import Lab
 
 import clew_client
-from clew_client import Retry
+from clew_client import JobFailed, Retry
 from clew_client.credentials import Credentials, credentials_path, store
 from clew_lab.catalogue.bootstrap import bootstrap
 from clew_lab.catalogue.engine import make_engine, session_factory
-from clew_lab.jobs import claim, dispatch, events, finalise, moves, workers
+from clew_lab.jobs import claim, dispatch, events, finalise, moves, report, workers
 from clew_spec.errors import Conflict, DataError, InvalidSpec, NotFound
 from clew_spec.jobs import JobState
 
@@ -171,6 +171,52 @@ def test_watching_survives_a_killed_server(lab: Lab, clew: Clew, records: Record
         assert "failed" in clew("cancel", str(job_id), code=1)
         with clew_client.Lab() as client:
             assert client.wait(job_id).state is JobState.FAILED
+
+
+def test_watching_a_pipeline_tells_what_runs_and_what_failed(
+    lab: Lab, clew: Clew, records: Records, tmp_path: Path
+) -> None:
+    specs = {name: {"kind": "import-model", "name": name, "path": _path(lab)} for name in ("one", "two")}
+    (tmp_path / "both.json").write_text(json.dumps({"name": "both", "jobs": specs}))
+    words = [sys.executable, "-m", "clew_client", "submit", str(tmp_path / "both.json"), "--watch"]
+    with serving(lab), subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+
+        def hear(pattern: str) -> str:
+            said = []
+            for line in watch.stderr or ():
+                said.append(line)
+                if re.search(pattern, line):
+                    return line
+            pytest.fail(f"{pattern} is not in {said}")
+
+        hear("^2 queued$")
+        with records.begin() as session:
+            worker = workers.register(session, "w", "train", device="cpu", memory_bytes=1)
+        with records.begin() as session:
+            [bell] = dispatch.dispatch(session, lease_s=30, alive_s=30)
+        progress = {"phase": "copy", "done": 3, "total": 9, "unit": "files", "at": "2026-01-01T00:00:00Z"}
+        with records.begin() as session:
+            assert claim.claim(session, bell.job_id, bell.fence, worker, lease_s=600)
+            report.report(session, bell.job_id, bell.fence, [], number=1, progress=progress)
+        assert re.search("import-model (one|two): copy 3/9 files", hear("1 running"))
+        gone = DataError("the model is truncated").problem()
+        with records.begin() as session:
+            finalise.fail(session, bell.job_id, bell.fence, gone, retryable=False)
+        assert str(bell.job_id) in hear("has failed: the model is truncated")
+        assert watch.poll() is None, "another job still waits"
+        with clew_client.Lab() as client:
+            [other] = client.jobs(state=["queued"])
+            assert other.batch is not None
+            client.cancel(other.id)
+            looks = []
+            batch = client.batch(other.batch.id)
+            with pytest.raises(JobFailed, match="truncated"):
+                batch.wait(lambda *look: looks.append(look), check=True)
+            assert [[job.id for job in failed] for _, _, failed in looks] == [[bell.job_id]]
+        shown = watch.communicate(timeout=60)[0]
+        assert watch.returncode == 1
+        assert "failed" in shown
+        assert "cancelled" in shown
 
 
 def _path(lab: Lab) -> str:

@@ -39,7 +39,9 @@ def stream_job_events(
     status_code=200,
     response_class=EventStream,
     responses={
-        **declared_stream("`event: job`, data = JobSummary; `id: <seq>`, `event: event`, data = EventView"),
+        **declared_stream(
+            "`event: job`, data = JobSummary; `event: refresh`; `id: <seq>`, `event: event`, data = EventView"
+        ),
         **declared(401, 404, 422, 503),
     },
 )
@@ -52,7 +54,8 @@ def stream_changes(
 ) -> EventStream:
     """Server-sent events for one browser tab: changes of all visible jobs, and the events of the one that is named.
 
-    Changes are not replayed: fetch the lists again whenever the stream opens.
+    Changes are not replayed: fetch the lists again whenever the stream opens. Where more jobs changed at once than are
+    told one by one, `refresh` stands for all of them: fetch the lists then, too.
     """
     if job is not None:
         _must_see(lab, caller.actor, job)

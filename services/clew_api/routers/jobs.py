@@ -16,6 +16,7 @@ from clew_lab.catalogue import queries
 from clew_lab.jobs.cancel import cancel, cancel_with_dependents
 from clew_lab.jobs.retry import retry
 from clew_spec.api import JobSummary, JobView, Page
+from clew_spec.base import Name
 from clew_spec.jobs import JobKind, JobRequest, JobState
 from clew_spec.people import Permission
 
@@ -63,6 +64,7 @@ def list_jobs(
     actor: ActorDep,
     state: Annotated[list[JobState] | None, Query(description="any of these states")] = None,
     kind: Annotated[list[JobKind] | None, Query(description="any of these kinds")] = None,
+    user: Annotated[Name | None, Query(description="submitted by this person of the project; `me`: by you")] = None,
     batch: Annotated[UUID | None, Query(description="of this sweep or pipeline of the project")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
@@ -70,7 +72,7 @@ def list_jobs(
     """Visible jobs, newest first."""
     with lab.transaction() as session:
         return queries.list_jobs(
-            session, actor, states=state or (), kinds=kind or (), batch=batch, cursor=cursor, limit=limit
+            session, actor, states=state or (), kinds=kind or (), user=user, batch=batch, cursor=cursor, limit=limit
         )
 
 

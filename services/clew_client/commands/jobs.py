@@ -44,12 +44,20 @@ def jobs(
         str | None,
         typer.Option("--batch", "--sweep", "--pipeline", metavar="ID", help="Only jobs of this sweep or pipeline."),
     ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="NAME", help="Only what this person of the project submitted.")
+    ] = None,
+    mine: Annotated[bool, typer.Option("--mine", help="Only what you submitted.")] = False,
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
+    if mine and user is not None:
+        raise typer.BadParameter("is for others than --mine", param_hint="--user")
     with Lab() as lab:
-        found = list(lab.jobs(state=state or [], kind=kind or [], batch=batch, limit=limit))
+        found = list(
+            lab.jobs(state=state or [], kind=kind or [], user="me" if mine else user, batch=batch, limit=limit)
+        )
     if as_json:
         print_json(found)
     elif found:

@@ -62,9 +62,10 @@ function list(value: unknown, known: readonly string[]): string | undefined {
 const jobs = createRoute({
   getParentRoute: () => lab,
   path: "/",
-  validateSearch: (search: Record<string, unknown>): { state?: string; kind?: string; batch?: string } => ({
+  validateSearch: (search: Record<string, unknown>): { state?: string; kind?: string; user?: string; batch?: string } => ({
     state: list(search.state, JOB_STATES),
     kind: list(search.kind, JOB_KINDS),
+    user: typeof search.user === "string" ? search.user : undefined,
     batch: typeof search.batch === "string" ? search.batch : undefined,
   }),
   component: Jobs, // the front page: with what every page loads

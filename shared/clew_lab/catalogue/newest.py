@@ -8,13 +8,18 @@ from sqlalchemy import ARRAY, TEXT, ColumnElement, Select, cast, func, literal_c
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.selectable import TableValuedAlias
 
-from clew_lab.catalogue.scope import Actor
+from clew_lab.catalogue.scope import Actor, submitted_by
 from clew_lab.catalogue.tables import Job
 from clew_spec.jobs import JobKind, JobState
 
 
 def newest_jobs(
-    actor: Actor, *, states: Sequence[JobState], kinds: Sequence[JobKind], before: UUID | None, limit: int
+    actor: Actor,
+    *,
+    states: Sequence[JobState],
+    kinds: Sequence[JobKind],
+    before: UUID | None,
+    limit: int,
 ) -> Select[Any]:
     """Ids of the newest `limit` jobs that the actor may see, and of some older ones. before: only older than this.
 
@@ -24,6 +29,27 @@ def newest_jobs(
     mine = _newest(job.project_id == actor.project_id, job, states, kinds, before, limit)
     shown = _newest(job.visibility == literal_column("'lab'"), job, states, kinds, before, limit)
     return select(union(mine, shown).subquery().c.id)
+
+
+def newest_of_person(
+    actor: Actor,
+    user: str,
+    *,
+    states: Sequence[JobState],
+    kinds: Sequence[JobKind],
+    before: UUID | None,
+    limit: int,
+) -> Select[Any]:
+    """Ids of the newest `limit` jobs that a person submitted in the actor's project. user: as `submitted_by`."""
+    job = aliased(Job)
+    found = select(job.id).where(submitted_by(actor, job, user))
+    if states:
+        found = found.where(job.state.in_(states))
+    if kinds:
+        found = found.where(job.kind.in_(kinds))
+    if before is not None:
+        found = found.where(job.id < before)
+    return found.order_by(job.id.desc()).limit(limit)
 
 
 def _newest(

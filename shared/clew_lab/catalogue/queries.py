@@ -1,19 +1,20 @@
 """What may be read, through the scope, in the shapes of `clew_spec.api`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Select, and_, extract, func, literal, select, text, union_all
+from sqlalchemy import TEXT, Select, and_, cast, extract, func, literal, select, text, union_all
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, defer
 
 from clew_lab.catalogue import views
 from clew_lab.catalogue.engine import once
-from clew_lab.catalogue.newest import newest_jobs
+from clew_lab.catalogue.newest import newest_jobs, newest_of_person
 from clew_lab.catalogue.pages import decode_cursor, page
-from clew_lab.catalogue.scope import Actor, get, may_read, owned, readable
+from clew_lab.catalogue.scope import Actor, get, may_reach, may_read, owned, readable, submitted_by
 from clew_lab.catalogue.standings import standing_view
 from clew_lab.catalogue.tables import (
     Artifact,
@@ -29,6 +30,7 @@ from clew_lab.catalogue.tables import (
     Project,
     Queue,
     Standing,
+    User,
     Worker,
 )
 from clew_spec.api import (
@@ -54,6 +56,8 @@ LINKED = 100
 ANALYSES = 100
 """Jobs of a graph that are told with it."""
 EVENTS_AT_ONCE = 500
+CHANGES_AT_ONCE = 500
+"""Of more jobs that changed between two looks it is told only that they did."""
 WORKER_MEMORY = "1 hour"
 """A worker that has been silent for longer is no longer listed."""
 
@@ -64,18 +68,25 @@ def list_jobs(
     *,
     states: Sequence[JobState] = (),
     kinds: Sequence[JobKind] = (),
+    user: str | None = None,
     batch: UUID | None = None,
     cursor: str | None = None,
     limit: int = 50,
 ) -> Page[JobSummary]:
+    """user: only what the person of this name submitted in the actor's project; `me` is the actor."""
     before = None if cursor is None else decode_cursor(cursor)
     statement = job_summaries(actor)
-    if batch is None:
-        listed = newest_jobs(actor, states=states, kinds=kinds, before=before, limit=limit + 1)
-        statement = statement.where(Job.id.in_(listed))
-    else:
+    if batch is not None:
         wanted = [Job.state.in_(states)] * bool(states) + [Job.kind.in_(kinds)] * bool(kinds)
         statement = statement.where(Job.project_id == actor.project_id, Job.batch_id == batch, *wanted)
+        if user is not None:
+            statement = statement.where(submitted_by(actor, Job, user))
+    elif user is not None:
+        of_person = newest_of_person(actor, user, states=states, kinds=kinds, before=before, limit=limit + 1)
+        statement = statement.where(Job.id.in_(of_person))
+    else:
+        listed = newest_jobs(actor, states=states, kinds=kinds, before=before, limit=limit + 1)
+        statement = statement.where(Job.id.in_(listed))
     return page(session, statement, Job, _summary, cursor=cursor, limit=limit)
 
 
@@ -87,10 +98,9 @@ def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
         .where(Attempt.job_id == job_id)
         .order_by(Attempt.fence)
     )
-    own = job.project_id == actor.project_id
     return views.job_view(
         job,
-        actor.project_name if own else _project_name(session, job.project_id),
+        *_names(session, actor, job),
         session.scalar(select(Worker.name).where(Worker.id == job.worker_id)) if job.worker_id else None,
         [views.attempt_view(*row) for row in session.execute(attempts)] if job.fence else [],
         standing_view(job, *_standing(session, job)),
@@ -101,7 +111,16 @@ def get_job(session: Session, actor: Actor, job_id: UUID) -> JobView:
 def new_job(actor: Actor, job: Job) -> JobView:
     """As `get_job`, of one that this transaction has made and that waits for no other: nothing else is known of it."""
     nothing: dict[str, Any] = {"depends_on": [], "dependents": [], "retries": [], "retry_of": None}
-    return views.job_view(job, actor.project_name, None, [], None, batch=None, **nothing)
+    return views.job_view(job, actor.project_name, actor.user_name, None, [], None, batch=None, **nothing)
+
+
+def _names(session: Session, actor: Actor, job: Job) -> tuple[str, str | None]:
+    """The job's project's, and its submitter's where the actor may know it."""
+    if job.project_id == actor.project_id and job.user_id in (None, actor.user_id):
+        return actor.project_name, actor.user_name if job.user_id else None
+    found = select(Project.name, User.name).outerjoin(User, and_(User.id == job.user_id, may_reach(actor)))
+    project, user = session.execute(found.where(Project.id == job.project_id)).one()
+    return project, user
 
 
 def _linked(session: Session, actor: Actor, job: Job) -> dict[str, Any]:
@@ -216,18 +235,40 @@ def events_after(session: Session, actor: Actor, job_id: UUID, after: int) -> tu
     return found, final and reached >= last_seq
 
 
-def jobs_changed(session: Session, actor: Actor, window_s: float, limit: int = 500) -> list[JobSummary]:
-    """Visible jobs changed in the last seconds, oldest change first.
+@dataclass(frozen=True)
+class Told:
+    """What a reader of changes knows."""
 
-    `updated_at` is when a transaction began, so changes appear out of order: ask for an overlap and drop repeats.
+    before: str | None = None
+    """All transactions before this one had ended at the last look."""
+    changed: Mapping[UUID, datetime] = field(default_factory=dict)
+    """When the jobs that it found had changed."""
+
+
+def jobs_changed(session: Session, actor: Actor, window_s: float, told: Told) -> tuple[Told, list[JobSummary] | None]:
+    """Visible jobs changed in the last seconds that were not told, oldest change first; None where they are more than
+    `CHANGES_AT_ONCE`.
+
+    `updated_at` is when a transaction began, so changes appear out of order: ask for an overlap. Of that, only what
+    transactions wrote that might not have ended at the last look is read again.
     """
-    statement = (
-        job_summaries(actor)
-        .where(Job.updated_at > func.now() - func.make_interval(0, 0, 0, 0, 0, 0, window_s))
-        .order_by(Job.updated_at.desc())
-        .limit(limit)
-    )
-    return [_summary(row) for row in reversed(session.execute(statement).all())]
+    before = session.scalars(_ALL_ENDED).one()
+    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, window_s)
+    lately = select(Job.id, Job.updated_at).where(may_read(actor, Job), Job.updated_at > since)
+    if told.before is not None:
+        lately = lately.where(_WRITTEN_SINCE.bindparams(before=told.before))
+    changed: dict[UUID, datetime] = dict(session.execute(lately).all())
+    fresh = [id for id, at in changed.items() if told.changed.get(id) != at]
+    if len(fresh) > CHANGES_AT_ONCE:
+        return Told(before, changed), None
+    found = job_summaries(actor).where(Job.id.in_(fresh)).order_by(Job.updated_at)
+    rows = session.execute(found).all() if fresh else []
+    # Some may have changed again since they were looked for.
+    return Told(before, changed | {job.id: job.updated_at for job, *_ in rows}), [_summary(row) for row in rows]
+
+
+_ALL_ENDED = select(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), TEXT))
+_WRITTEN_SINCE = text("age(jobs.xmin) <= age(cast(cast(:before as xid8) as xid))")
 
 
 def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
@@ -263,7 +304,7 @@ def list_workers(session: Session, actor: Actor) -> list[WorkerView]:
 
 
 def job_summaries(actor: Actor) -> Select[Any]:
-    """Visible jobs with their projects' names and where they stand, without the columns that can be long."""
+    """Visible jobs with whose they are and where they stand, without the columns that can be long."""
     long = (Job.spec, Job.inputs, Job.requests, Job.result, Job.checkpoint)
     return (
         readable(actor, Job)
@@ -271,14 +312,15 @@ def job_summaries(actor: Actor) -> Select[Any]:
         .outerjoin(Standing, and_(Standing.job_id == Job.id, Job.state == JobState.QUEUED.value))
         .outerjoin(Queue, Queue.pool == Job.pool)
         .outerjoin(Batch, and_(Batch.id == Job.batch_id, Batch.project_id == actor.project_id))
-        .add_columns(Project.name, Standing, Queue.at, Batch)
+        .outerjoin(User, and_(User.id == Job.user_id, may_reach(actor)))
+        .add_columns(Project.name, User.name, Standing, Queue.at, Batch)
         .options(*(defer(column, raiseload=True) for column in long))
     )
 
 
 def _summary(row: Any) -> JobSummary:
-    job, project, standing, looked_at, batch = row
-    return views.job_summary(job, project, standing_view(job, standing, looked_at), batch)
+    job, project, user, standing, looked_at, batch = row
+    return views.job_summary(job, project, user, standing_view(job, standing, looked_at), batch)
 
 
 def _list(

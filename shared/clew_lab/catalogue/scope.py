@@ -7,11 +7,14 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
-from clew_lab.catalogue.tables import ApiKey, Audit, Batch, Coder, Dataset, Graph, Job, Model, Project, Upload
+from clew_lab.catalogue.tables import ApiKey, Audit, Batch, Coder, Dataset, Graph, Job, Model, Project, Upload, User
 from clew_spec.errors import Forbidden, NotFound
 from clew_spec.people import Permission, Role
 
 Visible = TypeVar("Visible", Job, Model, Dataset, Coder, Graph)
+
+ME = "me"
+"""Stands for the actor where the name of a person is asked for."""
 
 NOWHERE = UUID(int=0)
 """The project of who acts in none: nothing belongs to it."""
@@ -71,6 +74,16 @@ def readable(actor: Actor, table: type[Visible]) -> Select[Visible]:
 def owned(actor: Actor, table: type[Visible]) -> Select[Visible]:
     """Rows the actor may change: those of its own project alone."""
     return select(table).where(table.project_id == actor.project_id)
+
+
+def submitted_by(actor: Actor, job: Any, user: str) -> ColumnElement[bool]:
+    """Jobs of the actor's project that the person of this name submitted; `me`: as `Actor.submitted`."""
+    own = job.project_id == actor.project_id
+    if user != ME:
+        return and_(own, job.user_id == select(User.id).where(User.name == user).scalar_subquery())
+    if actor.user_id is not None:
+        return and_(own, job.user_id == actor.user_id)
+    return and_(own, job.user_id.is_(None), job.created_by == actor.key_id)
 
 
 def get(session: Session, actor: Actor, table: type[Visible], id: UUID, *, write: bool = False) -> Visible:

@@ -28,13 +28,14 @@ PRIORITIES = {-1: "low", 0: "normal", 1: "high"}
 _spec: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
 
 
-def job_summary(job: Job, project: str, standing: Standing | None, batch: Batch | None) -> JobSummary:
-    return JobSummary.model_validate({**_summary(job, project, batch), "standing": standing})
+def job_summary(job: Job, project: str, user: str | None, standing: Standing | None, batch: Batch | None) -> JobSummary:
+    return JobSummary.model_validate({**_summary(job, project, user, batch), "standing": standing})
 
 
 def job_view(
     job: Job,
     project: str,
+    user: str | None,
     worker: str | None,
     attempts: list[AttemptView],
     standing: Standing | None,
@@ -45,7 +46,7 @@ def job_view(
     """linked: `depends_on`, `dependents`, `retry_of` and `retries`."""
     return JobView.model_validate(
         {
-            **_summary(job, project, batch),
+            **_summary(job, project, user, batch),
             **linked,
             "standing": standing,
             "requests": job.requests,
@@ -149,12 +150,13 @@ def batch_view(batch: Batch, project: str, states: dict[JobState, int]) -> Batch
     )
 
 
-def _summary(job: Job, project: str, batch: Batch | None) -> dict[str, Any]:
+def _summary(job: Job, project: str, user: str | None, batch: Batch | None) -> dict[str, Any]:
     place = batch and {"id": batch.id, "kind": batch.kind, "name": batch.name, "step": job.step}
     return {
         "id": job.id,
         "batch": place,
         "project": project,
+        "user": user,
         "kind": job.kind,
         "name": job.name,
         "state": job.state,

@@ -25,6 +25,8 @@ export interface StepRange {
 export interface JobFilter {
   state: JobState[];
   kind: JobKind[];
+  /** Submitted by the person of this name. */
+  user?: string;
   /** Of this sweep or pipeline. */
   batch?: string;
 }
@@ -60,7 +62,7 @@ export function jobsQuery(filter: JobFilter) {
     queryFn: ({ pageParam, signal }) =>
       unwrap(
         api.GET("/api/v1/jobs", {
-          params: { query: { state: filter.state, kind: filter.kind, batch: filter.batch, limit: pageParam ? NEXT_PAGE : PAGE, cursor: pageParam } },
+          params: { query: { state: filter.state, kind: filter.kind, user: filter.user, batch: filter.batch, limit: pageParam ? NEXT_PAGE : PAGE, cursor: pageParam } },
           signal,
         }),
       ),

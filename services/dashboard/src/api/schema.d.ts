@@ -839,7 +839,8 @@ export interface paths {
          * Stream Changes
          * @description Server-sent events for one browser tab: changes of all visible jobs, and the events of the one that is named.
          *
-         *     Changes are not replayed: fetch the lists again whenever the stream opens.
+         *     Changes are not replayed: fetch the lists again whenever the stream opens. Where more jobs changed at once than are
+         *     told one by one, `refresh` stands for all of them: fetch the lists then, too.
          */
         get: operations["stream_changes"];
         put?: never;
@@ -1995,8 +1996,7 @@ export interface components {
             fvu_first: number | null;
             /**
              * Fvu Last
-             * @description Held-out FVU before the first step and after the last; null where it was not a finite number, and of coders that
-             *     were imported.
+             * @description Held-out FVU before the first step and after the last; null where it was not finite, and of imported coders.
              */
             fvu_last: number | null;
             /**
@@ -2761,8 +2761,7 @@ export interface components {
         GraphDetail: {
             /**
              * Analyses
-             * @description Jobs that succeeded with the graph as it is, such as `faithfulness`, `paths` and `steer`, as far as they are
-             *     visible: the newest 100, newest first.
+             * @description Jobs that succeeded with the graph as it is, such as `paths` and `steer`: the newest 100 that are visible.
              */
             analyses: components["schemas"]["JobSummary"][];
             /**
@@ -3386,6 +3385,11 @@ export interface components {
             started_at: string | null;
             state: components["schemas"]["JobState"];
             /**
+             * User
+             * @description Who submitted it; null where a key of the project's own did, and of projects whose members you do not see.
+             */
+            user: string | null;
+            /**
              * Visibility
              * @enum {string}
              */
@@ -3479,6 +3483,11 @@ export interface components {
             /** Started At */
             started_at: string | null;
             state: components["schemas"]["JobState"];
+            /**
+             * User
+             * @description Who submitted it; null where a key of the project's own did, and of projects whose members you do not see.
+             */
+            user: string | null;
             /**
              * Visibility
              * @enum {string}
@@ -5446,8 +5455,7 @@ export interface components {
             cause: "no-worker" | "too-large" | "quota" | "kept" | "share" | "room" | "unanswered" | "busy" | "next";
             /**
              * Eta S
-             * @description Seconds from now until it starts, judged by what runs and by what jobs of these kinds took; null where that
-             *     cannot be told.
+             * @description Seconds until it starts, by what runs and by what jobs of these kinds took; null where that cannot be told.
              */
             eta_s: number | null;
             /**
@@ -7335,6 +7343,8 @@ export interface operations {
                 limit?: number;
                 /** @description any of these states */
                 state?: components["schemas"]["JobState"][] | null;
+                /** @description submitted by this person of the project; `me`: by you */
+                user?: string | null;
             };
             header?: never;
             path?: never;
@@ -9758,7 +9768,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description `event: job`, data = JobSummary; `id: <seq>`, `event: event`, data = EventView */
+            /** @description `event: job`, data = JobSummary; `event: refresh`; `id: <seq>`, `event: event`, data = EventView */
             200: {
                 headers: {
                     [name: string]: unknown;

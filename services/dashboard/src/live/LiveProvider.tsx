@@ -1,22 +1,24 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { createContext, useContext, useEffect, useMemo, useSyncExternalStore, type ReactNode } from "react";
 
-import { applyJob, refetchAfterGap } from "./cache";
+import { LiveCache } from "./cache";
 import { LiveStream, type LiveStatus } from "./stream";
 
 const LiveContext = createContext<LiveStream | null>(null);
 
 export function LiveProvider({ children }: { children: ReactNode }) {
   const client = useQueryClient();
-  const stream = useMemo(
-    () =>
-      new LiveStream({
-        onOpen: () => refetchAfterGap(client),
-        onJob: (job) => applyJob(client, job),
-        onRefused: () => void client.invalidateQueries({ queryKey: ["session"] }),
-      }),
-    [client],
-  );
+  const [cache, stream] = useMemo(() => {
+    const cache = new LiveCache(client);
+    const stream = new LiveStream({
+      onOpen: () => cache.refetch(),
+      onJob: (job) => cache.apply(job),
+      onRefresh: () => cache.refetch(),
+      onRefused: () => void client.invalidateQueries({ queryKey: ["session"] }),
+    });
+    return [cache, stream];
+  }, [client]);
+  useEffect(() => cache.follow(), [cache]);
   useEffect(() => {
     stream.start();
     return () => stream.stop();

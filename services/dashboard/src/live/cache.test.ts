@@ -1,11 +1,12 @@
+import { QueryClient } from "@tanstack/react-query";
 import { expect, test } from "vitest";
 
 import type { JobSummary } from "../api/types";
-import { patchPages, type JobPages } from "./cache";
+import { LiveCache, patchPages, type JobPages } from "./cache";
 
 function job(id: string, state: JobSummary["state"], minute: number): JobSummary {
   return {
-    id, state, project: "main", kind: "train", name: id, priority: "normal", visibility: "project", cancel_requested: false, batch: null,
+    id, state, project: "main", user: "ada", kind: "train", name: id, priority: "normal", visibility: "project", cancel_requested: false, batch: null,
     progress: null, standing: null, error: null, created_at: new Date(60_000 * minute).toISOString(), started_at: null, finished_at: null,
   };
 }
@@ -36,4 +37,38 @@ test("a job that the filter no longer admits leaves; one it never admitted chang
   const filter = { state: ["queued" as const], kind: [] };
   expect(ids(patchPages(listed, job("old", "running", 5), filter))).toEqual([["new"]]);
   expect(patchPages(listed, job("other", "running", 10), filter)).toBe(listed);
+  expect(patchPages(listed, job("hers", "queued", 10), { ...all, user: "bob" })).toBe(listed);
+  expect(ids(patchPages(listed, job("hers", "queued", 10), { ...all, user: "ada" }))).toEqual([["hers", "new", "old"]]);
+});
+
+test("an answer that was on its way when a job was told does not put an older row back", async () => {
+  const client = new QueryClient();
+  const cache = new LiveCache(client);
+  const stop = cache.follow();
+  const key = ["jobs", all];
+  const asked = (answer: JobPages) => {
+    let arrive: ((answer: JobPages) => void) | undefined;
+    const fetched = client.query({ queryKey: key, queryFn: () => new Promise<JobPages>((resolve) => (arrive = resolve)) });
+    return () => {
+      arrive?.(answer);
+      return fetched;
+    };
+  };
+  const state = () => client.getQueryData<JobPages>(key)?.pages[0]?.items.map((item) => [item.id, item.state]);
+
+  const first = asked(listed);
+  cache.apply(job("old", "running", 5));
+  cache.apply(job("newer", "queued", 10));
+  await first();
+  expect(state()).toEqual([["newer", "queued"], ["new", "queued"], ["old", "running"]]);
+
+  const second = asked(pages("more", job("newer", "queued", 10), job("old", "running", 5)));
+  cache.apply(job("old", "failed", 5));
+  await second();
+  expect(state()).toEqual([["newer", "queued"], ["old", "failed"]]);
+
+  const third = asked(pages("more", job("old", "succeeded", 5)));
+  await third();
+  expect(state()).toEqual([["old", "succeeded"]]);
+  stop();
 });

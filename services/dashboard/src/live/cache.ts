@@ -1,4 +1,4 @@
-import type { InfiniteData, QueryClient } from "@tanstack/react-query";
+import type { InfiniteData, QueryClient, QueryKey } from "@tanstack/react-query";
 
 import type { JobFilter } from "../api/queries";
 import { isTerminal, type JobSummary, type JobView, type Page } from "../api/types";
@@ -11,6 +11,7 @@ export function patchPages(pages: JobPages, job: JobSummary, filter: JobFilter):
   const belongs =
     (filter.state.length === 0 || filter.state.includes(job.state)) &&
     (filter.kind.length === 0 || filter.kind.includes(job.kind)) &&
+    (filter.user === undefined || filter.user === job.user) &&
     (filter.batch === undefined || filter.batch === job.batch?.id);
   if (!listed) return belongs ? inserted(pages, job) : pages;
   const patched = (items: JobSummary[]) =>
@@ -39,22 +40,63 @@ function inserted(pages: JobPages, job: JobSummary): JobPages {
 
 /** A job changed somewhere in the lab: show it wherever it is on the screen. */
 export function applyJob(client: QueryClient, job: JobSummary): void {
-  for (const [key, pages] of client.getQueriesData<JobPages>({ queryKey: ["jobs"] })) {
-    if (pages) client.setQueryData(key, patchPages(pages, job, key[1] as JobFilter));
-  }
+  for (const [key] of client.getQueriesData<JobPages>({ queryKey: ["jobs"] })) patchQuery(client, key, job);
   const before = client.getQueryData<JobView>(["job", job.id]);
-  if (before) {
-    client.setQueryData<JobView>(["job", job.id], { ...before, ...job });
-    // Attempts, worker and result are in the full view alone.
-    if (before.state !== job.state) void client.invalidateQueries({ queryKey: ["job", job.id] });
-  }
+  patchQuery(client, ["job", job.id], job);
+  // Attempts, worker and result are in the full view alone.
+  if (before && before.state !== job.state) void client.invalidateQueries({ queryKey: ["job", job.id] });
   if (isTerminal(job.state)) void client.invalidateQueries({ queryKey: ["records"] });
   if (before?.state !== job.state) void client.invalidateQueries({ queryKey: ["workers"] });
 }
 
-/** The stream was away: whatever changed meanwhile was not told, so ask. */
-export function refetchAfterGap(client: QueryClient): void {
-  for (const key of ["jobs", "job", "workers", "health", "records"]) {
-    void client.invalidateQueries({ queryKey: [key] });
+/** Put a job into one list, or into the page that is its own, if that has come already. */
+function patchQuery(client: QueryClient, key: QueryKey, job: JobSummary): void {
+  if (key[0] === "jobs") {
+    client.setQueryData<JobPages>(key, (pages) => pages && patchPages(pages, job, key[1] as JobFilter));
+  } else {
+    client.setQueryData<JobView>(key, (before) => before && { ...before, ...job });
   }
+}
+
+/**
+ * What the stream told, put into what was fetched. An answer that was on its way when a job was told may be older than
+ * that, so it is put in once more when the answer has come.
+ */
+export class LiveCache {
+  /** Jobs that were told while a query was fetched, by the query's hash. */
+  private readonly told = new Map<string, Map<string, JobSummary>>();
+
+  constructor(private readonly client: QueryClient) {}
+
+  /** Look at what is fetched, until the function that is returned is called. */
+  follow(): () => void {
+    return this.client.getQueryCache().subscribe((event) => {
+      if (event.type !== "updated" || !["fetch", "success", "error"].includes(event.action.type)) return;
+      if (event.action.type === "success" && event.action.manual) return;
+      const { queryHash } = event.query;
+      const told = this.told.get(queryHash);
+      this.told.delete(queryHash);
+      if (event.action.type === "success") for (const job of told?.values() ?? []) patchQuery(this.client, event.query.queryKey as QueryKey, job);
+    });
+  }
+
+  apply(job: JobSummary): void {
+    for (const query of this.client.getQueryCache().findAll({ fetchStatus: "fetching", predicate: ({ queryKey }) => shows(queryKey, job) })) {
+      const told = this.told.get(query.queryHash) ?? new Map<string, JobSummary>();
+      this.told.set(query.queryHash, told.set(job.id, job));
+    }
+    applyJob(this.client, job);
+  }
+
+  /** Changes were not told, or not one by one: ask for all that may have changed. What was told is older than the answers. */
+  refetch(): void {
+    this.told.clear();
+    for (const key of ["jobs", "job", "workers", "health", "records"]) {
+      void this.client.invalidateQueries({ queryKey: [key] });
+    }
+  }
+}
+
+function shows(key: QueryKey, job: JobSummary): boolean {
+  return key[0] === "jobs" || (key.length === 2 && key[0] === "job" && key[1] === job.id);
 }

@@ -12,6 +12,8 @@ export interface Watch {
 interface Listeners {
   onOpen: () => void;
   onJob: (job: JobSummary) => void;
+  /** More jobs changed at once than are told one by one. */
+  onRefresh: () => void;
   onRefused: () => void;
 }
 
@@ -80,6 +82,7 @@ export class LiveStream {
     source.addEventListener("job", (message: MessageEvent<string>) => {
       this.listeners.onJob(JSON.parse(message.data) as JobSummary);
     });
+    source.addEventListener("refresh", () => this.listeners.onRefresh());
     source.addEventListener("event", (message: MessageEvent<string>) => {
       const event = JSON.parse(message.data) as EventView;
       const watch = this.watched;

@@ -97,6 +97,7 @@ function About({ job }: { job: JobView }) {
         rows={[
           ["id", <span key="id" className="mono">{job.id}</span>],
           ["project", `${job.project}, seen by the ${job.visibility}`],
+          ["submitted by", job.user ?? "–"],
           ["priority", job.priority],
           ["pool", job.pool],
           ["worker", job.worker ?? "–"],

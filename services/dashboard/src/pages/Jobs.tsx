@@ -1,9 +1,9 @@
 import { Button, Checkbox } from "@mantine/core";
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
-import { jobsQuery, type JobFilter } from "../api/queries";
+import { jobsQuery, sessionQuery, type JobFilter } from "../api/queries";
 import { JOB_KINDS, JOB_STATES, type JobKind, type JobState, type JobSummary } from "../api/types";
 import { Card, PageTitle } from "../components/Card";
 import type { Column } from "../components/DataTable";
@@ -19,6 +19,9 @@ import { SavedViews } from "./jobs/SavedViews";
 import classes from "./Jobs.module.css";
 
 const route = getRouteApi("/lab/");
+
+/** Stands for the reader in the URL, so that a view that is passed on shows everyone their own. */
+const ME = "me";
 
 const COLUMNS: Column<JobSummary>[] = [
   { title: "State", cell: (job) => <StateChip state={job.state} cancelling={job.cancel_requested && job.state === "running"} /> },
@@ -51,6 +54,15 @@ const COLUMNS: Column<JobSummary>[] = [
         <ProgressBar progress={job.progress} state={job.state} label={job.name} />
       ),
   },
+  {
+    title: "By",
+    cell: (job) =>
+      job.user !== null && (
+        <Link to="/" search={(now) => ({ ...now, user: job.user ?? undefined })} className="dim nowrap">
+          {job.user}
+        </Link>
+      ),
+  },
   { title: "Priority", cell: (job) => <span className="dim">{job.priority}</span> },
   { title: "Created", align: "right", cell: (job) => <Ago at={job.created_at} /> },
   {
@@ -63,9 +75,11 @@ const COLUMNS: Column<JobSummary>[] = [
 export default function Jobs() {
   const search = route.useSearch();
   const navigate = route.useNavigate();
+  const { data: session } = useQuery(sessionQuery);
   const filter: JobFilter = {
     state: (search.state?.split(",") ?? []) as JobState[],
     kind: (search.kind?.split(",") ?? []) as JobKind[],
+    user: search.user === ME ? (session?.user ?? ME) : search.user,
     batch: search.batch,
   };
   const query = useInfiniteQuery(jobsQuery(filter));
@@ -87,6 +101,13 @@ export default function Jobs() {
       <div className={classes.bar} role="toolbar" aria-label="Filters">
         <Filters all={JOB_STATES} chosen={filter.state} onToggle={(value) => toggle("state", value)} label="State" />
         <Filters all={JOB_KINDS} chosen={filter.kind} onToggle={(value) => toggle("kind", value)} label="Kind" />
+        <Filters
+          all={[ME, search.user ?? ME].filter((user, i, all) => all.indexOf(user) === i)}
+          chosen={search.user === undefined ? [] : [search.user]}
+          onToggle={(user) => void navigate({ search: { ...search, user: user === search.user ? undefined : user }, replace: true })}
+          label="By"
+          shown={(user) => (user === ME ? "Mine" : user)}
+        />
       </div>
       {filter.batch !== undefined && <BatchBar id={filter.batch} />}
       <Bulk chosen={rows.filter((job) => chosen.has(job.id))} onClear={() => setChosen(new Set())} />
@@ -98,7 +119,7 @@ export default function Jobs() {
           <Failed error={query.error} retry={() => void query.refetch()} />
         ) : rows.length > 0 ? (
           <LongTable label="Jobs" query={query} columns={[choice(rows, chosen, setChosen), ...COLUMNS]} />
-        ) : filter.state.length + filter.kind.length > 0 || filter.batch !== undefined ? (
+        ) : filter.state.length + filter.kind.length > 0 || (filter.user ?? filter.batch) !== undefined ? (
           <Empty title="No job matches these filters">Take a filter away to see more.</Empty>
         ) : (
           <Empty title="No jobs yet" command="clew submit job.yaml --watch">
@@ -148,9 +169,10 @@ interface FiltersProps {
   all: readonly string[];
   chosen: readonly string[];
   onToggle: (value: string) => void;
+  shown?: (value: string) => string;
 }
 
-function Filters({ label, all, chosen, onToggle }: FiltersProps) {
+function Filters({ label, all, chosen, onToggle, shown = (value) => value }: FiltersProps) {
   return (
     <div className={classes.group} role="group" aria-label={label}>
       {all.map((value) => (
@@ -161,7 +183,7 @@ function Filters({ label, all, chosen, onToggle }: FiltersProps) {
           aria-pressed={chosen.includes(value)}
           onClick={() => onToggle(value)}
         >
-          {value}
+          {shown(value)}
         </button>
       ))}
     </div>
