@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from clew_api.bell import Bell
+from clew_lab.catalogue import passwords
 from clew_lab.catalogue.engine import make_engine, session_factory
 from clew_lab.catalogue.tokenizing import Tokenizers
 from clew_lab.settings import Settings
@@ -35,6 +36,8 @@ class Lab:
     bell: Bell = field(default_factory=Bell)
     parsing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
     """Of threads that parse a large body: several would only take the interpreter from each other."""
+    hashing: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(passwords.AT_ONCE))
+    """Of threads that hash passwords. Who waits for one holds none, so that others are answered meanwhile."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

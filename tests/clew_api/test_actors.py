@@ -118,9 +118,7 @@ def make_lab(world: World) -> Lab:
     chief = world.member(tenants[2].project, "chief", Role.VIEWER, admin=True)
     lab.ask("the lab's admin", chief.key, lab_admin=True)
     for name, user in (("red's admin by password", tenants[0].user_id), ("the lab's admin by password", chief.user_id)):
-        with world.sessions.begin() as session:
-            _, cookie = identity.open_session(session, user_id=user, secret_key=world.settings.secret_key)
-        headers = {"Cookie": f"clew_session={cookie}", "Sec-Fetch-Site": "same-origin"}
+        headers = {"Cookie": f"clew_session={world.sign_in(user)[1]}", "Sec-Fetch-Site": "same-origin"}
         lab.askers.append(Asker(name, headers, lab_admin=user == chief.user_id))
     return lab
 

@@ -198,9 +198,9 @@ def test_what_a_stream_was_opened_with_must_stay_good(world: World, ada: Tenant,
     from clew_spec.people import Permission
 
     secret_key = world.settings.secret_key
+    row, cookie = world.sign_in(ada.user_id)
     with world.sessions.begin() as session:
-        row, _ = identity.open_session(session, user_id=ada.user_id, secret_key=secret_key)
-        actor, _ = identity.actor_of_cookie(session, _, secret_key=secret_key)
+        actor, _ = identity.actor_of_cookie(session, cookie, secret_key=secret_key)
         digests = [row.digest, identity.digest(secret_key, ada.key)]
 
     def still() -> list[bool]:

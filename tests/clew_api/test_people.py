@@ -14,7 +14,7 @@ from tests.clew_api.seeds import Tenant, World
 from clew_api.app import PUBLIC
 from clew_api.auth import declared_permissions, refuse_undeclared, requires
 from clew_lab.catalogue import keys
-from clew_lab.catalogue.tables import ApiKey, Audit
+from clew_lab.catalogue.tables import ApiKey, Audit, Worker
 from clew_lab.jobs import dispatch, workers
 from clew_spec.people import PERMISSIONS, Permission, Role
 
@@ -160,6 +160,22 @@ def test_what_is_done_is_on_record_in_the_same_transaction(
     assert [row["id"] for row in pages["items"]] > [row["id"] for row in older["items"]]
     with world.sessions() as session:
         assert "ariadne" not in str([vars(row) for row in session.scalars(select(Audit))])
+
+
+def test_who_acts_in_no_project_is_on_the_labs_record(
+    anyone: TestClient, ask: Ask, world: World, alice: Tenant, chief: Tenant
+) -> None:
+    world.add(Worker(name="box", pool="train", device="cpu", memory_bytes=1))
+    ask(alice, "DELETE", f"/projects/{alice.project.id}/members/{chief.user_id}", status=204)
+    ask(chief, "POST", "/workers/box/drain", status=204)
+    own = {"Cookie": f"clew_session={world.sign_in(chief.user_id)[1]}", "Sec-Fetch-Site": "same-origin"}
+    assert [anyone.delete(f"{V1}/session", headers=own).status_code for _ in range(2)] == [204, 401]
+    rows = [(row["action"], row["target"], row["user"], row["project"]) for row in ask(chief, "GET", "/audit")["items"]]
+    assert rows == [
+        ("session.closed", str(chief.user_id), "chief", None),
+        ("worker.drain_requested", "box", "chief", None),
+    ]
+    assert "box" not in str(ask(alice, "GET", "/audit"))
 
 
 def test_a_key_is_shown_once_and_can_be_told_by_its_ending(ask: Ask, world: World, alice: Tenant) -> None:

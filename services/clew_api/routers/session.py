@@ -2,12 +2,13 @@
 
 from typing import Annotated
 from urllib.parse import quote
-from uuid import UUID
 
 import structlog
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request, Response, status
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from clew_api.auth import COOKIE, Caller, CallerDep, from_elsewhere, requires
 from clew_api.body import body_of, declared_body
@@ -15,6 +16,7 @@ from clew_api.context import request_id
 from clew_api.lab import Lab, LabDep
 from clew_api.problems import declared
 from clew_lab.catalogue import audit, identity, passwords, people
+from clew_lab.catalogue.identity import Shown
 from clew_lab.catalogue.scope import NOWHERE, Actor
 from clew_lab.catalogue.tables import User
 from clew_spec.api import SessionView
@@ -24,27 +26,36 @@ from clew_spec.people import PasswordChange, SessionChange, SessionRequest
 log = structlog.get_logger()
 router = APIRouter(prefix="/session", tags=["session"], responses=declared(403))
 
+SignIn = Annotated[SessionRequest, Depends(body_of(SessionRequest))]
+NewPassword = Annotated[PasswordChange, Depends(body_of(PasswordChange))]
+
+
+async def _signing_in(lab: LabDep, asked: SignIn, request: Request) -> Shown:
+    if from_elsewhere(request):
+        raise Forbidden("a page of another origin may not sign you in")
+    if asked.key is not None:
+        return await run_in_threadpool(_key, lab, asked.key)
+    name, password = asked.name or "", asked.password or SecretStr("")
+    return await run_sync(_password, lab, request, name, password, limiter=lab.hashing)
+
+
+async def _changing(lab: LabDep, found: CallerDep, asked: NewPassword, request: Request) -> tuple[Shown, str]:
+    """The present password, and the new one's hash."""
+    actor = found.actor
+    if actor.key_id is not None or actor.user_name is None:
+        raise Forbidden("a key changes no password", hint="sign in with your name and password")
+    shown = await run_sync(_password, lab, request, actor.user_name, asked.password, limiter=lab.hashing)
+    return shown, await run_sync(passwords.hashed, asked.new_password, limiter=lab.hashing)
+
 
 @router.post("", responses=declared(401, 413, 415, 422, 429, 503), openapi_extra=declared_body(SessionRequest))
 def open_session(
-    lab: LabDep,
-    asked: Annotated[SessionRequest, Depends(body_of(SessionRequest))],
-    request: Request,
-    response: Response,
+    lab: LabDep, shown: Annotated[Shown, Depends(_signing_in)], request: Request, response: Response
 ) -> SessionView:
     """Sign in. The session ends by itself after 30 days, and with its key or its person's leave."""
-    if from_elsewhere(request):
-        raise Forbidden("a page of another origin may not sign you in")
     secret_key = lab.settings.secret_key
-    if asked.key is not None:
-        with lab.transaction() as session:
-            opened_by = {"key_id": identity.actor_of_key(session, asked.key, secret_key=secret_key).key_id}
-    else:
-        opened_by = {"user_id": _checked(lab, request, asked.name or "", asked.password or SecretStr(""))}
     with lab.transaction() as session:
-        _, cookie = identity.open_session(
-            session, **opened_by, secret_key=secret_key, replaces=request.cookies.get(COOKIE)
-        )
+        _, cookie = identity.open_session(session, shown, secret_key=secret_key, replaces=request.cookies.get(COOKIE))
         actor, expires_at = identity.actor_of_cookie(session, cookie, secret_key=secret_key)
         audit.record(session, actor, "session.opened", actor.user_id or actor.key_id or "", request_id=request_id())
         view = _view(session, Caller(actor, "", expires_at))
@@ -90,40 +101,40 @@ def change_session(
     responses=declared(401, 413, 415, 422, 429, 503),
     openapi_extra=declared_body(PasswordChange),
 )
-def change_password(
-    lab: LabDep, found: CallerDep, asked: Annotated[PasswordChange, Depends(body_of(PasswordChange))], request: Request
-) -> None:
+def change_password(lab: LabDep, found: CallerDep, changing: Annotated[tuple[Shown, str], Depends(_changing)]) -> None:
     """Change your own, by the present one; your other sessions end."""
-    actor = found.actor
-    if actor.key_id is not None or actor.user_name is None:
-        raise Forbidden("a key changes no password", hint="sign in with your name and password")
-    _checked(lab, request, actor.user_name, asked.password)
-    stored = passwords.hashed(asked.new_password)
     with lab.transaction() as session:
-        people.change_password(session, actor, stored, keep=found.session_digest, request_id=request_id())
+        people.change_password(session, found.actor, *changing, keep=found.session_digest, request_id=request_id())
 
 
 @router.delete("", status_code=status.HTTP_204_NO_CONTENT, dependencies=[requires()], responses=declared(401, 503))
-def close_session(lab: LabDep, request: Request, response: Response) -> None:
+def close_session(lab: LabDep, found: CallerDep, request: Request, response: Response) -> None:
     """Sign out."""
+    actor, cookie = found.actor, request.cookies.get(COOKIE, "")
     with lab.transaction() as session:
-        identity.close_session(session, request.cookies.get(COOKIE, ""), secret_key=lab.settings.secret_key)
+        if identity.close_session(session, cookie, secret_key=lab.settings.secret_key):
+            audit.record(session, actor, "session.closed", actor.user_id or actor.key_id or "", request_id=request_id())
     response.delete_cookie(COOKIE, secure=request.url.scheme == "https", httponly=True, samesite="strict")
 
 
-def _checked(lab: Lab, request: Request, name: str, password: SecretStr) -> UUID:
-    """Whose password this is. Raises `NotAuthenticated`, without saying whether there is such a person."""
+def _key(lab: Lab, plain: str) -> Shown:
+    with lab.transaction() as session:
+        return identity.key_shown(session, plain, secret_key=lab.settings.secret_key)
+
+
+def _password(lab: Lab, request: Request, name: str, password: SecretStr) -> Shown:
+    """Raises `NotAuthenticated`, without saying whether there is such a person."""
     address = request.client.host if request.client else "unknown"
     with lab.transaction() as session:
         passwords.begin_attempt(session, name, address)
-        found = passwords.password_of(session, name)
+        found = identity.password_of(session, name)
     # Computed between transactions: it takes long on purpose.
-    if not passwords.right(password, found and found[1]) or found is None:
+    if not passwords.right(password, found and found.stored) or found is None:
         log.warning("session.refused", name=quote(name), address=address)
         raise NotAuthenticated("the name or the password is wrong", hint="an admin of the lab can set a new password")
     with lab.transaction() as session:
         passwords.forgive_attempts(session, name, address)
-    return found[0]
+    return found
 
 
 def _view(session: Session, found: Caller) -> SessionView:

@@ -3,6 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Response, status
 
 from clew_api.auth import ActorDep, requires
@@ -19,6 +20,17 @@ from clew_spec.people import Permission, UserChange, UserRequest
 router = APIRouter(
     prefix="/users", tags=["people"], dependencies=[requires(Permission.USER_MANAGE)], responses=declared(403)
 )
+
+NewUser = Annotated[UserRequest, Depends(body_of(UserRequest))]
+ChangedUser = Annotated[UserChange, Depends(body_of(UserChange))]
+
+
+async def _hashed_new(lab: LabDep, asked: NewUser) -> str | None:
+    return None if asked.password is None else await run_sync(passwords.hashed, asked.password, limiter=lab.hashing)
+
+
+async def _hashed_changed(lab: LabDep, asked: ChangedUser) -> str | None:
+    return None if asked.password is None else await run_sync(passwords.hashed, asked.password, limiter=lab.hashing)
 
 
 @router.get("", responses=declared(401, 422, 503))
@@ -40,10 +52,13 @@ def list_users(
     openapi_extra=declared_body(UserRequest),
 )
 def create_user(
-    lab: LabDep, actor: ActorDep, asked: Annotated[UserRequest, Depends(body_of(UserRequest))], response: Response
+    lab: LabDep,
+    actor: ActorDep,
+    asked: NewUser,
+    password: Annotated[str | None, Depends(_hashed_new)],
+    response: Response,
 ) -> UserView:
     """A new person, who is in no project yet."""
-    password = passwords.hashed(asked.password) if asked.password else None
     with lab.transaction() as session:
         view = people.create_user(session, actor, asked, password=password, request_id=request_id())
     response.headers["Location"] = f"/api/v1/users/{view.id}"
@@ -60,9 +75,12 @@ def get_user(lab: LabDep, user_id: UUID) -> UserView:
     "/{user_id}", responses=declared(401, 404, 409, 413, 415, 422, 503), openapi_extra=declared_body(UserChange)
 )
 def change_user(
-    lab: LabDep, actor: ActorDep, user_id: UUID, asked: Annotated[UserChange, Depends(body_of(UserChange))]
+    lab: LabDep,
+    actor: ActorDep,
+    user_id: UUID,
+    asked: ChangedUser,
+    password: Annotated[str | None, Depends(_hashed_changed)],
 ) -> UserView:
     """Rename, promote, disable, or set a password. Nobody is deleted: what they did stays theirs."""
-    password = passwords.hashed(asked.password) if asked.password else None
     with lab.transaction() as session:
         return people.change_user(session, actor, user_id, asked, password=password, request_id=request_id())

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from clew_lab.catalogue import audit, identity
 from clew_lab.catalogue.engine import make_engine, session_factory
 from clew_lab.catalogue.keys import create_key, live
 from clew_lab.catalogue.passwords import hashed
@@ -33,15 +34,22 @@ def bootstrap(
     password: SecretStr | None = None,
     if_missing: bool = True,
 ) -> str | None:
-    """Make what there is not yet of project and person, and a key of theirs in it.
+    """Make what there is not yet of project and person, and a key of theirs in it. A new password ends the sessions
+    that another opened.
 
     Returns the key in plain text; the caller commits.
     """
-    session.execute(insert(Project).values(name=project).on_conflict_do_nothing())
+    made = insert(Project).values(name=project).on_conflict_do_nothing().returning(Project.id)
+    if (id := session.scalar(made)) is not None:
+        audit.record(session, None, "project.created", id, name=project)
     # Its row lock makes a second starter wait, and then find the key.
     row = session.scalars(select(Project).where(Project.name == project).with_for_update()).one()
     if password is not None:
-        _admin(session, row, user).password = hashed(password)
+        admin = _admin(session, row, user)
+        admin.password = hashed(password)
+        session.flush()
+        identity.close_sessions(session, admin.id)
+        audit.record(session, None, "user.changed", admin.id, new_password=True)
     if if_missing and _has_live_key(session, row, key_name):
         return None
     return create_key(session, row, key_name, user=_admin(session, row, user), secret_key=secret_key)[1]
@@ -49,12 +57,23 @@ def bootstrap(
 
 def _admin(session: Session, project: Project, name: str) -> User:
     """The person, with all that an admin may, whatever was taken from them before."""
-    session.execute(insert(User).values(name=name, display_name=name).on_conflict_do_nothing())
+    made = insert(User).values(name=name, display_name=name, admin=True).on_conflict_do_nothing().returning(User.id)
+    new = session.scalar(made) is not None
     user = session.scalars(select(User).where(User.name == name).with_for_update()).one()
-    user.admin, user.disabled_at = True, None
-    admin = {"role": Role.ADMIN.value}
-    member = insert(Membership).values(project_id=project.id, user_id=user.id, **admin)
-    session.execute(member.on_conflict_do_update(index_elements=["project_id", "user_id"], set_=admin))
+    if new:
+        audit.record(session, None, "user.created", user.id, name=name, admin=True)
+    elif not user.admin or user.disabled_at is not None:
+        user.admin, user.disabled_at = True, None
+        audit.record(session, None, "user.changed", user.id, admin=True, disabled=False)
+    place, role = {"project_id": project.id, "user_id": user.id}, Role.ADMIN.value
+    membership = session.get(Membership, place, with_for_update=True)
+    if membership is None:
+        session.add(Membership(**place, role=role))
+        audit.record(session, None, "member.added", user.id, project_id=project.id, role=role)
+    elif membership.role != role:
+        membership.role = role
+        audit.record(session, None, "member.changed", user.id, project_id=project.id, role=role)
+    session.flush()
     return user
 
 

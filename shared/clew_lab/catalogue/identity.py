@@ -4,7 +4,7 @@ import hmac
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -22,6 +22,16 @@ from clew_spec.people import PERMISSIONS, PLATFORM, Permission, Role
 SESSION_LIFETIME = timedelta(days=30)
 USED_RESOLUTION = timedelta(minutes=1)
 """`last_used_at` is written at most this often, so that reading stays reading."""
+
+
+class Shown(NamedTuple):
+    """A secret that was right when it was shown: of a key, or a person's password."""
+
+    of: type[ApiKey] | type[User]
+    id: UUID
+    stored: str
+    """What stood there of it, digest or hash."""
+
 
 _REFUSED = "the key is not known, was revoked, or has expired"
 _HINT = "send `Authorization: Bearer clew_...` with a key of this lab"
@@ -58,19 +68,50 @@ def actor_now(session: Session, credential: str) -> Actor:
     return _of_key(session, key) if key is not None else _of_session(session, credential)[0]
 
 
+def key_shown(session: Session, plain: str, *, secret_key: SecretStr) -> Shown:
+    """Raises `NotAuthenticated` as `actor_of_key`."""
+    key_id = actor_of_key(session, plain, secret_key=secret_key).key_id
+    assert key_id is not None  # it is a key's actor
+    return Shown(ApiKey, key_id, digest(secret_key, plain))
+
+
+def password_of(session: Session, name: str) -> Shown | None:
+    """The password to be shown by the person of this name, if they have one and may come in."""
+    able = (User.password.is_not(None), User.disabled_at.is_(None))
+    found = session.execute(select(User.id, User.password).where(User.name == name, *able)).one_or_none()
+    return None if found is None else Shown(User, found.id, found.password)
+
+
+def hold(session: Session, shown: Shown) -> ApiKey | User:
+    """Whose secret it is, locked until the transaction ends, if what was shown still stands there.
+
+    Who changes it meanwhile waits until then, and so closes whatever session was opened with it. Raises
+    `NotAuthenticated`.
+    """
+    statement: Select[ApiKey] | Select[User]
+    if shown.of is ApiKey:
+        owner = select(ApiKey).outerjoin(User, User.id == ApiKey.user_id)
+        statement = owner.where(ApiKey.id == shown.id, ApiKey.digest == shown.stored, *live())
+    else:
+        same = (User.id == shown.id, User.password == shown.stored)
+        statement = select(User).where(*same, User.disabled_at.is_(None))
+    row: ApiKey | User | None = session.scalar(statement.with_for_update(key_share=True, of=shown.of))
+    if row is None:
+        raise NotAuthenticated("the key or the password was changed just now", hint="sign in with the new one")
+    return row
+
+
 def open_session(
-    session: Session,
-    *,
-    secret_key: SecretStr,
-    key_id: UUID | None = None,
-    user_id: UUID | None = None,
-    replaces: str | None = None,
+    session: Session, shown: Shown, *, secret_key: SecretStr, replaces: str | None = None
 ) -> tuple[BrowserSession, str]:
     """A browser session of a key or of a person, who begins in the project that they joined first.
 
     Returns the row and the cookie's value, always a fresh one: a cookie that was planted beforehand opens nothing.
-    `replaces` is the cookie that came with the request; its session ends. The caller commits.
+    `replaces` is the cookie that came with the request; its session ends. The caller commits. Raises
+    `NotAuthenticated` where what was shown is no longer right.
     """
+    hold(session, shown)
+    key_id, user_id = (shown.id, None) if shown.of is ApiKey else (None, shown.id)
     session.execute(delete(BrowserSession).where(BrowserSession.expires_at < func.now()))
     if replaces is not None:
         close_session(session, replaces, secret_key=secret_key)
@@ -88,9 +129,10 @@ def open_session(
     return row, cookie
 
 
-def close_session(session: Session, cookie: str, *, secret_key: SecretStr) -> None:
-    """Ends the session, if there is one. The caller commits."""
-    session.execute(delete(BrowserSession).where(BrowserSession.digest == digest(secret_key, cookie)))
+def close_session(session: Session, cookie: str, *, secret_key: SecretStr) -> bool:
+    """Ends the session; returns whether there was one. The caller commits."""
+    ended = delete(BrowserSession).where(BrowserSession.digest == digest(secret_key, cookie))
+    return session.scalar(ended.returning(BrowserSession.id)) is not None
 
 
 def close_sessions(session: Session, user_id: UUID, *, keep: str | None = None) -> None:

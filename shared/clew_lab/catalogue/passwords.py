@@ -1,15 +1,13 @@
 """Passwords: stored as Argon2id, and tried only so often."""
 
 from functools import cache
-from threading import BoundedSemaphore
-from uuid import UUID
 
 from pwdlib import PasswordHash
 from pydantic import SecretStr
 from sqlalchemy import ColumnElement, delete, func, select, text
 from sqlalchemy.orm import Session
 
-from clew_lab.catalogue.tables import SignInAttempt, User
+from clew_lab.catalogue.tables import SignInAttempt
 from clew_spec.errors import TooManyRequests
 
 WINDOW = "15 minutes"
@@ -17,22 +15,18 @@ PER_PAIR, PER_ADDRESS, PER_NAME = 10, 50, 100
 """Passwords that may be wrong within the window: for one name from one address, from one address, for one name. The
 last is so high that nobody keeps another out by guessing; it bounds a guess that comes from many addresses."""
 AT_ONCE = 2
-"""Hashes computed at the same time: each takes 64 MiB."""
+"""Hashes that the API computes at the same time: each takes 64 MiB."""
 _LOCK = 0x7369676E
 """Key of the advisory lock under which attempts are counted, so that many at once count as many."""
 
-_room = BoundedSemaphore(AT_ONCE)
-
 
 def hashed(password: SecretStr) -> str:
-    with _room:
-        return _hasher().hash(password.get_secret_value())
+    return _hasher().hash(password.get_secret_value())
 
 
 def right(password: SecretStr, stored: str | None) -> bool:
     """Takes as long where there is no such person, or one without a password."""
-    with _room:
-        same = _hasher().verify(password.get_secret_value(), stored or _of_nobody())
+    same = _hasher().verify(password.get_secret_value(), stored or _of_nobody())
     return same and stored is not None
 
 
@@ -62,13 +56,6 @@ def begin_attempt(session: Session, name: str, address: str) -> int:
 def forgive_attempts(session: Session, name: str, address: str) -> None:
     """The password was right: those before it, for this name from this address, are forgotten."""
     session.execute(delete(SignInAttempt).where(SignInAttempt.name == name, SignInAttempt.address == address))
-
-
-def password_of(session: Session, name: str) -> tuple[UUID, str | None] | None:
-    """Id and stored password of the person of this name who may come in."""
-    found = session.execute(select(User.id, User.password).where(User.name == name, User.disabled_at.is_(None)))
-    row = found.one_or_none()
-    return None if row is None else (row.id, row.password)
 
 
 @cache

@@ -89,11 +89,22 @@ def change_user(
 
 
 def change_password(
-    session: Session, actor: Actor, password: str, *, keep: str | None, request_id: str | None = None
+    session: Session,
+    actor: Actor,
+    shown: identity.Shown,
+    password: str,
+    *,
+    keep: str | None,
+    request_id: str | None = None,
 ) -> None:
-    """One's own; ends one's sessions but the one stored under `keep`."""
-    row = session.get_one(User, actor.user_id)
+    """One's own, by the present one that was shown; ends one's sessions but the one stored under `keep`.
+
+    Raises `NotAuthenticated` where that is no longer the present one.
+    """
+    row = identity.hold(session, shown)
+    assert isinstance(row, User)  # keys have no password
     row.password = password
+    session.flush()
     identity.close_sessions(session, row.id, keep=keep)
     audit.record(session, actor, "user.changed", row.id, request_id=request_id, new_password=True)
 

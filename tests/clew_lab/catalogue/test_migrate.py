@@ -17,11 +17,12 @@ from tests.support.servers import Lab
 
 from clew_lab.catalogue import migrate
 from clew_lab.catalogue.engine import make_engine, session_factory
-from clew_lab.catalogue.identity import actor_of_key, open_session
+from clew_lab.catalogue.identity import Shown, actor_of_key, open_session
 from clew_lab.catalogue.keys import create_key, digest, new_key
 from clew_lab.catalogue.migrations.versions.r0001_first import TABLES as TABLES_OF_THE_FIRST
 from clew_lab.catalogue.passwords import right
-from clew_lab.catalogue.tables import Base, Membership, Project, User
+from clew_lab.catalogue.tables import Audit, Base, Membership, Project, User
+from clew_lab.catalogue.tables import Session as BrowserSession
 from clew_spec.people import PERMISSIONS, PLATFORM, Permission, Role
 
 
@@ -119,7 +120,9 @@ def test_keys_from_before_people_keep_working_and_go_back_no_stronger(empty_data
         create_key(records, main, "viewer's", user=viewer, secret_key=secret_key)
         create_key(records, main, "scoped", user=user, scopes=[Permission.JOB_READ], secret_key=secret_key)
         create_key(records, main, "service", scopes=[Permission.JOB_READ], secret_key=secret_key)
-        open_session(records, user_id=user.id, secret_key=secret_key)
+        user.password = "no hash"
+        records.flush()
+        open_session(records, Shown(User, user.id, user.password), secret_key=secret_key)
     migrate.downgrade(empty_database_url, "0003")
     with engine.connect() as connection:
         keys = connection.execute(text("select name, admin, revoked_at is null from api_keys order by id")).all()
@@ -151,9 +154,27 @@ def test_the_first_admin_gets_a_password_and_a_way_back_in(lab: Lab) -> None:
     with session_factory(engine).begin() as records:
         ada = records.scalars(select(User)).one()
         assert (ada.name, ada.admin, right(SecretStr("thread of ariadne"), ada.password)) == ("ada", True, True)
+        open_session(records, Shown(User, ada.id, str(ada.password)), secret_key=lab.settings.secret_key)
         ada.admin, ada.disabled_at = False, datetime.now(UTC)
     assert json.loads(bootstrap("another thread\n").stdout) == {"key": None}
     with session_factory(engine).begin() as records:
         ada = records.scalars(select(User)).one()
         assert (ada.admin, ada.disabled_at, right(SecretStr("another thread"), ada.password)) == (True, None, True)
+        assert records.scalars(select(BrowserSession)).all() == [], "who came in by the old password is out"
+        done = [(row.action, row.data) for row in records.scalars(select(Audit).order_by(Audit.id))]
+        records.get_one(Membership, (records.scalars(select(Project.id)).one(), ada.id)).role = "viewer"
+    admin, password = {"admin": True}, {"new_password": True}
+    assert done == [
+        ("project.created", {"name": "main"}),
+        ("user.created", {"name": "ada"} | admin),
+        ("member.added", {"role": "admin"}),
+        ("user.changed", password),
+        ("key.created", {"name": "admin"}),
+        ("user.changed", {"disabled": False} | admin),
+        ("user.changed", password),
+    ]
+    assert json.loads(bootstrap("the third thread\n").stdout) == {"key": None}
+    with session_factory(engine).begin() as records:
+        more = records.scalars(select(Audit.action).order_by(Audit.id)).all()[len(done) :]
+        assert more == ["member.changed", "user.changed"], "what stood already is not told again"
     engine.dispose()
