@@ -1,7 +1,8 @@
+import { QueryClient } from "@tanstack/react-query";
 import { expect, test } from "vitest";
 
 import type { JobSummary } from "../api/types";
-import { patchPages, type JobPages } from "./cache";
+import { applyJob, patchPages, refetchAfterGap, type JobPages } from "./cache";
 
 function job(id: string, state: JobSummary["state"], minute: number): JobSummary {
   return {
@@ -36,4 +37,19 @@ test("a job that the filter no longer admits leaves; one it never admitted chang
   const filter = { state: ["queued" as const], kind: [] };
   expect(ids(patchPages(listed, job("old", "running", 5), filter))).toEqual([["new"]]);
   expect(patchPages(listed, job("other", "running", 10), filter)).toBe(listed);
+});
+
+test("what sums up a batch is asked for again when one of its jobs moves, and not for its progress", () => {
+  const client = new QueryClient();
+  const place = { id: "b", kind: "sweep" as const, name: "rates", step: "steps=5" };
+  const stale = () => client.getQueryState(["jobs-of", "b"])?.isInvalidated;
+  client.setQueryData(["jobs", all], pages(null, { ...job("one", "running", 5), batch: place }));
+  client.setQueryData(["jobs-of", "b"], {});
+  applyJob(client, { ...job("one", "running", 5), batch: place, progress: null });
+  expect(stale()).toBe(false);
+  applyJob(client, { ...job("one", "failed", 5), batch: place });
+  expect(stale()).toBe(true);
+  client.setQueryData(["jobs-of", "b"], {});
+  refetchAfterGap(client);
+  expect(stale()).toBe(true);
 });

@@ -39,22 +39,29 @@ function inserted(pages: JobPages, job: JobSummary): JobPages {
 
 /** A job changed somewhere in the lab: show it wherever it is on the screen. */
 export function applyJob(client: QueryClient, job: JobSummary): void {
-  for (const [key, pages] of client.getQueriesData<JobPages>({ queryKey: ["jobs"] })) {
-    if (pages) client.setQueryData(key, patchPages(pages, job, key[1] as JobFilter));
-  }
   const before = client.getQueryData<JobView>(["job", job.id]);
+  let known = before?.state;
+  for (const [key, pages] of client.getQueriesData<JobPages>({ queryKey: ["jobs"] })) {
+    if (!pages) continue;
+    known ??= pages.pages.flatMap((page) => page.items).find((item) => item.id === job.id)?.state;
+    client.setQueryData(key, patchPages(pages, job, key[1] as JobFilter));
+  }
+  if (known !== job.state && job.batch) {
+    // What is missed while an answer is on its way is met by the next: the bar asks again while its jobs live.
+    void client.invalidateQueries({ queryKey: ["jobs-of", job.batch.id] }, { cancelRefetch: false });
+  }
   if (before) {
     client.setQueryData<JobView>(["job", job.id], { ...before, ...job });
     // Attempts, worker and result are in the full view alone.
     if (before.state !== job.state) void client.invalidateQueries({ queryKey: ["job", job.id] });
   }
   if (isTerminal(job.state)) void client.invalidateQueries({ queryKey: ["records"] });
-  if (before?.state !== job.state) void client.invalidateQueries({ queryKey: ["workers"] });
+  if (known !== job.state) void client.invalidateQueries({ queryKey: ["workers"] });
 }
 
 /** The stream was away: whatever changed meanwhile was not told, so ask. */
 export function refetchAfterGap(client: QueryClient): void {
-  for (const key of ["jobs", "job", "workers", "health", "records"]) {
+  for (const key of ["jobs", "jobs-of", "job", "workers", "health", "records"]) {
     void client.invalidateQueries({ queryKey: [key] });
   }
 }
