@@ -206,7 +206,7 @@ class Lab:
         batch: UUID | str | None = None,
         limit: int | None = None,
     ) -> Iterator[JobSummary]:
-        """Newest first; `limit` of them, or all. `user`: who submitted it, `me` for you; `batch`: its sweep or pipeline."""
+        """Newest first; `limit` of them, or all. `user`: who submitted it, or `me`; `batch`: its sweep or pipeline."""
         of = None if batch is None else str(_uuid(batch))
         wanted: Params = {"state": [str(s) for s in state], "kind": list(kind), "user": user, "batch": of}
         return self._pages(TypeAdapter(Page[JobSummary]), "jobs", wanted, limit)

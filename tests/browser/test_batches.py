@@ -47,8 +47,12 @@ def test_a_sweep_is_followed_tried_again_and_stopped_as_a_whole(tab: Tab, scene:
     expect(rows).to_have_count(4)
     confirm(page, "Cancel all")
     expect(bar).to_contain_text("3 cancelled")
+    # Elsewhere, once all have ended: nothing but the stream tells of it.
+    retry = page.request.post(f"{tab.site.url}/api/v1/jobs/{first['id']}/retry", headers=origin)
+    assert retry.status == 202, retry.text()
+    expect(bar).to_contain_text("1 queued")
     bar.get_by_role("link", name="Show all jobs").click()
-    expect(rows).to_have_count(6)
+    expect(rows).to_have_count(7)
 
 
 def test_a_failed_job_is_tried_again_by_a_job_that_says_so(tab: Tab, scene: Scene) -> None:
@@ -70,3 +74,33 @@ def test_a_failed_job_is_tried_again_by_a_job_that_says_so(tab: Tab, scene: Scen
     belongs.get_by_role("link", name="build-dataset text").click()
     expect(page).to_have_url(re.compile(str(job.id)))
     expect(belongs).to_contain_text("tried again by")
+
+
+def test_a_job_that_others_wait_for_is_cancelled_with_them(tab: Tab, scene: Scene) -> None:
+    model = scene.model()
+    scene.dataset(model)
+    train = {"kind": "train", "name": "t", "model": "smollm2", "dataset": "pydoc", "layers": [0], "steps": 5}
+    pipeline = {"name": "p", "jobs": {"t": {"spec": train}, "e": {"spec": {"kind": "evaluate", "coders": "jobs/t"}}}}
+    tab.sign_in(scene.key)
+    page = tab.page
+    state = page.locator("h1 + *")
+    for finished in (False, True):
+        made = page.request.post(
+            f"{tab.site.url}/api/v1/pipelines", data=pipeline, headers={"Origin": tab.site.url}
+        ).json()
+        listed = page.request.get(f"{tab.site.url}/api/v1/jobs?batch={made['id']}").json()["items"]
+        first = next(job["id"] for job in listed if job["kind"] == "train")
+        tab.goto(f"/jobs/{first}")
+        expect(state).to_have_text("queued")
+        if finished:
+            scene.trained(scene.take(UUID(first), "train"), layers=1, name="t")
+            expect(state).to_have_text("succeeded")
+            confirm(page, "Cancel dependents")
+            belongs = page.get_by_role("region", name="Belongs to")
+            expect(belongs).to_contain_text(re.compile("evaluate .* cancelled"))
+        else:
+            page.get_by_role("button", name="Cancel", exact=True).click()
+            expect(page.get_by_role("dialog", name="Cancel")).to_contain_text("The job that waits for it ends with it.")
+            page.get_by_role("button", name="Yes, cancel").click()
+            expect(state).to_have_text("cancelled")
+        expect(page.get_by_role("button", name="Cancel dependents")).to_be_hidden()

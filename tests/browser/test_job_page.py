@@ -1,19 +1,13 @@
 """The page of a job: its curves, its log, where it came from, asking for the same, stopping it."""
 
-import ast
-import json
 import re
-import shlex
-from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from clew_client.cli import main
-from clew_client.commands import submit
-from clew_spec.jobs import JobRequest
 from tests.browser.conftest import Tab
 from tests.browser.scene import Running, Scene
+from tests.browser.written import read
 
 
 def training(scene: Scene, layers: int = 2) -> Running:
@@ -82,6 +76,7 @@ def test_the_log_is_searched_followed_and_read_from_its_start(tab: Tab, scene: S
     assert lines.count() < 100
     region = page.get_by_role("region", name="Log")
     expect(region).to_contain_text("the latest")
+    expect(region).to_contain_text("Earlier lines are not loaded")
 
     log.evaluate("log => log.scrollTo(0, 1000)")
     expect(page.get_by_role("button", name="Follow", exact=True)).to_be_visible()
@@ -93,6 +88,8 @@ def test_the_log_is_searched_followed_and_read_from_its_start(tab: Tab, scene: S
 
     page.get_by_role("button", name="From the start").click()
     expect(region).to_contain_text(re.compile(r"1,20\d lines"))
+    expect(region).not_to_contain_text("Earlier lines are not loaded")
+    expect(log).to_contain_text("line 0")
     search = page.get_by_label("Search the log")
     search.fill("LINE 7")
     expect(region).to_contain_text(re.compile(r"111 of 1,20\d lines"))
@@ -112,6 +109,63 @@ def test_the_log_is_searched_followed_and_read_from_its_start(tab: Tab, scene: S
     expect(log).to_contain_text("Something broke")
 
 
+def test_what_was_logged_early_is_seen_behind_hours_of_progress(tab: Tab, scene: Scene) -> None:
+    job = training(scene, layers=1)
+    job.log("the learning rate is high", "warning")
+    fields = {"phase": "train", "total": 9000, "unit": "steps", "rate": 1.0, "eta_s": None}
+    job.tell(*(("progress", {**fields, "done": n}) for n in range(2500)))
+    tab.sign_in(scene.key, f"/jobs/{job.id}")
+    page = tab.page
+    log = page.get_by_role("log")
+    expect(log).to_contain_text("the learning rate is high")
+    job.log("it broke", "error")
+    job.tell(*(("log", {"level": "info", "message": f"line {n}"}) for n in range(1500)))
+    # Told by the stream, or by the lab to who comes later and has only the last of it.
+    expect(page.get_by_role("region", name="Log")).to_contain_text(re.compile(r"1,50\d lines"))
+    page.reload()
+    expect(page.get_by_role("region", name="Log")).to_contain_text("1,000 lines, the latest")
+    expect(log).not_to_contain_text("it broke")
+    page.get_by_role("button", name="First error").click()
+    expect(log).to_contain_text("it broke")
+    expect(page.get_by_role("region", name="Log")).to_contain_text(re.compile(r"1,50\d lines"))
+    page.get_by_label("Level").select_option("warning")
+    expect(page.locator('[role="log"] [data-index]')).to_have_count(2)
+
+
+def test_a_page_misses_nothing_of_a_job_while_the_api_is_away(tab: Tab, scene: Scene) -> None:
+    tab.expected += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "503"]
+    job = training(scene, layers=1)
+
+    def tell(first: int, last: int) -> None:
+        for step in range(first, last):
+            job.metric(step, {"L00/fvu": 0.5 + step / 1000})
+            job.log(f"at step {step}")
+
+    tell(0, 5)
+    tab.sign_in(scene.key, f"/jobs/{job.id}")
+    page = tab.page
+    log = page.get_by_role("log")
+    legend = page.locator('[data-metric="fvu"] .u-legend')
+    expect(log).to_contain_text("at step 4")
+    tell(5, 10)
+    expect(log).to_contain_text("at step 9")
+    tab.site.stop()
+    expect(page.get_by_text("reconnecting")).to_be_visible()
+    tell(10, 15)
+    expect(log).not_to_contain_text("at step 10")
+    tab.site.start()
+    expect(log).to_contain_text("at step 14")
+    tell(15, 20)
+    expect(legend).to_contain_text("step 19 L0 0.519", use_inner_text=True)
+    expect(log).to_contain_text("at step 19")
+    assert re.findall(r"at step (\d+)", log.inner_text()) == [str(step) for step in range(20)]
+    chart = page.locator('[data-metric="fvu"] .u-over').bounding_box()
+    assert chart
+    for step in range(20):
+        page.mouse.move(chart["x"] + chart["width"] * step / 19, chart["y"] + 9)
+        expect(legend).to_contain_text(f"step {step} L0 {0.5 + step / 1000:.3f}", use_inner_text=True)
+
+
 def test_a_job_tells_what_it_was_made_from(tab: Tab, scene: Scene) -> None:
     job = training(scene)
     coders = scene.trained(job, layers=2)
@@ -129,27 +183,10 @@ def test_a_job_is_asked_for_again_from_elsewhere(tab: Tab, scene: Scene, monkeyp
     tab.sign_in(scene.key, f"/jobs/{job.id}")
     page = tab.page
     spec = page.request.get(f"{tab.site.url}/api/v1/jobs/{job.id}").json()["spec"]
-    asked: list[JobRequest] = []
-    monkeypatch.setattr(submit, "_submit", lambda request, _values: asked.append(request))
-
     for language in ("CLI", "Python", "curl"):
         page.get_by_role("radiogroup", name="Written as").get_by_text(language, exact=True).click()
         text = page.get_by_role("region", name=f"As {language}").locator("pre").inner_text()
-        match language:
-            case "CLI":
-                words = shlex.split(text.replace("\\\n", " "))
-                assert words[0] == "clew"
-                with pytest.raises(SystemExit) as ended:
-                    main(words[1:])
-                assert ended.value.code == 0
-                body: Any = {"spec": asked[0].spec.model_dump(mode="json")}
-            case "Python":
-                body = {
-                    "spec": ast.literal_eval(text[text.index("(", text.index("submit")) + 1 : text.rindex("}") + 1])
-                }
-            case _:
-                body = json.loads(shlex.split(text.replace("\\\n", " "))[-1])
-        assert JobRequest.model_validate_json(json.dumps(body)).spec.model_dump(mode="json") == spec
+        assert read(language, text, monkeypatch).spec.model_dump(mode="json") == spec
 
 
 def test_a_job_is_cancelled_when_one_has_said_yes(tab: Tab, scene: Scene) -> None:

@@ -1,18 +1,22 @@
 """What happens to a job, as it happens."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
-from clew_api.auth import CallerDep, requires
+from clew_api.auth import ActorDep, CallerDep, requires
 from clew_api.lab import Lab, LabDep
-from clew_api.params import LastEventId, Seq
+from clew_api.params import MAX_SEQ, LastEventId, Seq
 from clew_api.problems import declared
 from clew_api.streams import EventStream, changes, declared_stream, job_events
-from clew_lab.catalogue import scope
+from clew_lab.catalogue import queries, scope
 from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Job
+from clew_spec.api import EventView
 from clew_spec.people import Permission
+
+MAX_LINES = 1000
 
 router = APIRouter(tags=["events"], dependencies=[requires(Permission.JOB_READ)], responses=declared(403))
 
@@ -32,6 +36,19 @@ def stream_job_events(
     """Server-sent events of one job, resumed from `Last-Event-ID` (or `after`); ends when the job has."""
     _must_see(lab, caller.actor, job_id)
     return EventStream(job_events(lab, caller, job_id, _start(after, last_event_id)))
+
+
+@router.get("/jobs/{job_id}/log", responses=declared(401, 404, 422, 503))
+def get_log(
+    lab: LabDep,
+    actor: ActorDep,
+    job_id: UUID,
+    before: Annotated[int | None, Query(ge=0, le=MAX_SEQ, description="only events before this one")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LINES)] = 200,
+) -> list[EventView]:
+    """The last of a job's events but metrics and progress, in order. Fewer than `limit`: there are none before them."""
+    with lab.transaction() as session:
+        return queries.log_before(session, actor, job_id, before, limit)
 
 
 @router.get(

@@ -58,6 +58,8 @@ ANALYSES = 100
 EVENTS_AT_ONCE = 500
 CHANGES_AT_ONCE = 500
 """Of more jobs that changed between two looks it is told only that they did."""
+LOGGED = ("log", "state", "checkpoint", "artifact")
+"""What a log tells of: not the metrics and the progress, which come by the second and are shown elsewhere."""
 WORKER_MEMORY = "1 hour"
 """A worker that has been silent for longer is no longer listed."""
 
@@ -233,6 +235,20 @@ def events_after(session: Session, actor: Actor, job_id: UUID, after: int) -> tu
     found = [views.event_view(event) for event in events]
     reached = found[-1].seq if found else after
     return found, final and reached >= last_seq
+
+
+def log_before(session: Session, actor: Actor, job_id: UUID, before: int | None, limit: int) -> list[EventView]:
+    """The last `limit` events with `seq < before` that a log tells of, in order; fewer where there are no more.
+
+    Raises `NotFound`. They are found from the end, by the key of the table: how many metrics and moments of progress
+    lie between them is what it costs.
+    """
+    get(session, actor, Job, job_id)
+    events = select(Event).where(Event.job_id == job_id, Event.type.in_(LOGGED))
+    if before is not None:
+        events = events.where(Event.seq < before)
+    found = session.scalars(events.order_by(Event.seq.desc()).limit(limit)).all()
+    return [views.event_view(event) for event in reversed(found)]
 
 
 @dataclass(frozen=True)

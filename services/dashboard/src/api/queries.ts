@@ -1,6 +1,7 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 
 import type { ApiDocument } from "../forms/schema";
+import { logLines } from "../live/feed";
 import { api, unwrap } from "./client";
 import { ApiError, toProblem } from "./problem";
 import { isTerminal, JOB_STATES, type BatchView, type JobKind, type JobState } from "./types";
@@ -11,6 +12,7 @@ const NEXT_PAGE = 200;
 const METRIC_POINTS = 1000;
 /** Of a curve of fewer points nothing was left out: each run of a thinned one keeps two of three, and more are there. */
 export const WHOLE_CURVE = METRIC_POINTS / 2;
+const LOG_LINES = 1000;
 
 /** How often what the scheduler says of waiting jobs is asked for again: nothing tells when it changes. */
 const WAITING_MS = 5000;
@@ -73,7 +75,7 @@ export function jobsQuery(filter: JobFilter) {
   });
 }
 
-/** A sweep or pipeline; nothing tells when its jobs change, so it is asked for again while some have not ended. */
+/** A sweep or pipeline. The stream tells when one of its jobs changes, and leaves out some where many do. */
 export function batchQuery(id: string) {
   return queryOptions({
     queryKey: ["jobs-of", id],
@@ -122,6 +124,22 @@ export function stepTimesQuery(id: string) {
   return queryOptions({
     queryKey: ["job", id, "steps"],
     queryFn: ({ signal }) => unwrap(api.GET("/api/v1/jobs/{job_id}/steps", { params: { path: { job_id: id } }, signal })),
+  });
+}
+
+/** What was logged up to an event, a page of lines at a time from the end on; what comes after it is told by the stream. It never changes. */
+export function logQuery(id: string, upTo: number) {
+  return infiniteQueryOptions({
+    queryKey: ["log", id, upTo],
+    queryFn: async ({ pageParam, signal }) =>
+      logLines(
+        await unwrap(api.GET("/api/v1/jobs/{job_id}/log", { params: { path: { job_id: id }, query: { before: pageParam, limit: LOG_LINES } }, signal })),
+      ),
+    initialPageParam: upTo + 1,
+    getNextPageParam: (page) => (page.length < LOG_LINES ? undefined : page[0]?.seq),
+    staleTime: Infinity,
+    // To hold all lines against themselves at each page costs more than to read them.
+    structuralSharing: false,
   });
 }
 

@@ -2,7 +2,7 @@ import { QueryClient } from "@tanstack/react-query";
 import { expect, test } from "vitest";
 
 import type { JobSummary } from "../api/types";
-import { LiveCache, patchPages, type JobPages } from "./cache";
+import { applyJob, LiveCache, patchPages, type JobPages } from "./cache";
 
 function job(id: string, state: JobSummary["state"], minute: number): JobSummary {
   return {
@@ -71,4 +71,19 @@ test("an answer that was on its way when a job was told does not put an older ro
   await third();
   expect(state()).toEqual([["old", "succeeded"]]);
   stop();
+});
+
+test("what sums up a batch is asked for again when one of its jobs moves, and not for its progress", () => {
+  const client = new QueryClient();
+  const place = { id: "b", kind: "sweep" as const, name: "rates", step: "steps=5" };
+  const stale = () => client.getQueryState(["jobs-of", "b"])?.isInvalidated;
+  client.setQueryData(["jobs", all], pages(null, { ...job("one", "running", 5), batch: place }));
+  client.setQueryData(["jobs-of", "b"], {});
+  applyJob(client, { ...job("one", "running", 5), batch: place, progress: null });
+  expect(stale()).toBe(false);
+  applyJob(client, { ...job("one", "failed", 5), batch: place });
+  expect(stale()).toBe(true);
+  client.setQueryData(["jobs-of", "b"], {});
+  new LiveCache(client).refetch();
+  expect(stale()).toBe(true);
 });

@@ -40,13 +40,21 @@ function inserted(pages: JobPages, job: JobSummary): JobPages {
 
 /** A job changed somewhere in the lab: show it wherever it is on the screen. */
 export function applyJob(client: QueryClient, job: JobSummary): void {
-  for (const [key] of client.getQueriesData<JobPages>({ queryKey: ["jobs"] })) patchQuery(client, key, job);
   const before = client.getQueryData<JobView>(["job", job.id]);
+  let known = before?.state;
+  for (const [key, pages] of client.getQueriesData<JobPages>({ queryKey: ["jobs"] })) {
+    known ??= pages?.pages.flatMap((page) => page.items).find((item) => item.id === job.id)?.state;
+    patchQuery(client, key, job);
+  }
+  if (known !== job.state && job.batch) {
+    // What is missed while an answer is on its way is met by the next: the bar asks again while its jobs live.
+    void client.invalidateQueries({ queryKey: ["jobs-of", job.batch.id] }, { cancelRefetch: false });
+  }
   patchQuery(client, ["job", job.id], job);
   // Attempts, worker and result are in the full view alone.
   if (before && before.state !== job.state) void client.invalidateQueries({ queryKey: ["job", job.id] });
   if (isTerminal(job.state)) void client.invalidateQueries({ queryKey: ["records"] });
-  if (before?.state !== job.state) void client.invalidateQueries({ queryKey: ["workers"] });
+  if (known !== job.state) void client.invalidateQueries({ queryKey: ["workers"] });
 }
 
 /** Put a job into one list, or into the page that is its own, if that has come already. */
@@ -91,7 +99,7 @@ export class LiveCache {
   /** Changes were not told, or not one by one: ask for all that may have changed. What was told is older than the answers. */
   refetch(): void {
     this.told.clear();
-    for (const key of ["jobs", "job", "workers", "health", "records"]) {
+    for (const key of ["jobs", "jobs-of", "job", "workers", "health", "records"]) {
       void this.client.invalidateQueries({ queryKey: [key] });
     }
   }

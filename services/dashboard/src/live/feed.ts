@@ -28,18 +28,15 @@ export interface Moment {
 }
 
 export const EMPTY_FEED: Feed = { log: [], points: new Map(), moments: [], fence: 0 };
-const LOG_LINES = 100_000;
 const ANSI = /\u001b\[[0-9;?]*[A-Za-z]/g;
 
 export function foldEvents(feed: Feed, events: readonly EventView[]): Feed {
-  const log = feed.log.slice();
+  const fresh = logLines(events);
   const points = new Map(feed.points);
   let fence = feed.fence;
   const touched = new Set<string>();
   let moments = feed.moments;
   for (const event of events) {
-    const line = logLine(event);
-    if (line) log.push(line);
     if (event.type !== "metric") continue;
     if (event.fence > fence) {
       // A later attempt: what the former one measured past its checkpoint no longer counts.
@@ -59,7 +56,12 @@ export function foldEvents(feed: Feed, events: readonly EventView[]): Feed {
       points.set(name, series);
     }
   }
-  return { log: log.slice(-LOG_LINES), points, moments, fence };
+  return { log: fresh.length > 0 ? [...feed.log, ...fresh] : feed.log, points, moments, fence };
+}
+
+/** The lines of a log that events are told by. */
+export function logLines(events: readonly EventView[]): LogLine[] {
+  return events.flatMap((event) => logLine(event) ?? []);
 }
 
 function logLine(event: EventView): LogLine | null {

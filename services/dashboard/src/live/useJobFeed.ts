@@ -5,31 +5,23 @@ import type { EventView, JobView, ProgressView } from "../api/types";
 import { EMPTY_FEED, foldEvents, type Feed } from "./feed";
 import { useLive } from "./LiveProvider";
 
-const TAIL = 1000;
 const FLUSH_MS = 80;
 
 interface Start {
   id: string;
   /** Where the job was when the page first saw it. */
   seq: number;
-  after: number;
 }
 
-interface Followed {
-  feed: Feed;
-  /** Reads the events from the first one on; null where that is done. */
-  onWhole: (() => void) | null;
-}
-
-/** Events of a job from its last thousand on, folded into what the page shows; bursts cost one render. */
-export function useJobFeed(id: string, lastSeq: number | undefined): Followed {
+/** What happens to a job from when the page first saw it (`since`) on, folded into what the page shows; bursts cost one render. */
+export function useJobFeed(id: string, lastSeq: number | undefined): { feed: Feed; since: number | undefined } {
   const live = useLive();
   const client = useQueryClient();
   const [feed, setFeed] = useState<Feed>(EMPTY_FEED);
   const [from, setFrom] = useState<Start>();
   // The first answer says where to begin; later ones must not restart the stream.
   if (lastSeq !== undefined && from?.id !== id) {
-    setFrom({ id, seq: lastSeq, after: Math.max(0, lastSeq - TAIL) });
+    setFrom({ id, seq: lastSeq });
     setFeed(EMPTY_FEED);
   }
 
@@ -42,21 +34,20 @@ export function useJobFeed(id: string, lastSeq: number | undefined): Followed {
       const events = pending;
       pending = [];
       setFeed((before) => foldEvents(before, events));
-      const progress = events.findLast((event) => event.type === "progress" && event.seq > from.seq);
+      const progress = events.findLast((event) => event.type === "progress");
       if (progress) {
         client.setQueryData<JobView>(["job", id], (job) =>
           job && { ...job, progress: { ...(progress.data as unknown as ProgressView), at: progress.at } },
         );
       }
-      const fresh = events.filter((event) => event.seq > from.seq);
-      if (fresh.some((event) => event.type === "state")) void client.invalidateQueries({ queryKey: ["job", id] });
-      else if (fresh.some((event) => event.type === "artifact")) {
+      if (events.some((event) => event.type === "state")) void client.invalidateQueries({ queryKey: ["job", id] });
+      else if (events.some((event) => event.type === "artifact")) {
         void client.invalidateQueries({ queryKey: ["job", id, "artifacts"] });
       }
     };
     const stopWatching = live.watch({
       job: id,
-      after: from.after,
+      after: from.seq,
       onEvent: (event) => {
         pending.push(event);
         timer ??= setTimeout(flush, FLUSH_MS);
@@ -67,12 +58,5 @@ export function useJobFeed(id: string, lastSeq: number | undefined): Followed {
       stopWatching();
     };
   }, [id, from, live, client]);
-  const onWhole =
-    from && from.after > 0
-      ? () => {
-          setFrom({ ...from, after: 0 });
-          setFeed(EMPTY_FEED);
-        }
-      : null;
-  return { feed, onWhole };
+  return { feed, since: from?.id === id ? from.seq : undefined };
 }

@@ -34,7 +34,7 @@ export default function Job() {
   const onView = useCallback((next: ChartView) => void navigate({ search: toSearch(next), replace: true, resetScroll: false }), [navigate]);
   const found = useLocation({ select: ({ state }) => state.found });
   const query = useQuery(jobQuery(id));
-  const { feed, onWhole } = useJobFeed(id, query.data?.last_seq);
+  const { feed, since } = useJobFeed(id, query.data?.last_seq);
   if (query.isPending) return <Loading />;
   if (!query.data) return <Failed error={query.error} retry={() => void query.refetch()} />;
   const job = query.data;
@@ -74,7 +74,7 @@ export default function Job() {
           )}
           <Found job={job} />
           <Metrics id={id} feed={feed} startedAt={job.started_at} view={view} onView={onView} />
-          <Log name={job.name} lines={feed.log} running={!isTerminal(job.state)} onWhole={onWhole} />
+          {since !== undefined && <Log key={id} job={job} since={since} feed={feed} />}
           <Artifacts id={id} />
         </div>
         <div className={classes.column}>

@@ -14,7 +14,7 @@ export function Actions({ job }: { job: JobView }) {
   const client = useQueryClient();
   const navigate = useNavigate();
   const cancel = useMutation({
-    mutationFn: () => cancelJob(job.id),
+    mutationFn: () => cancelJob(job.id, isTerminal(job.state)),
     onSuccess: (after) => client.setQueryData(jobQuery(job.id).queryKey, after),
     // It may have ended in between; what it is now says more than the refusal.
     onError: () => client.invalidateQueries({ queryKey: jobQuery(job.id).queryKey }),
@@ -23,6 +23,7 @@ export function Actions({ job }: { job: JobView }) {
     mutationFn: () => retryJob(job.id, job.dependents.length > 0),
     onSuccess: (again) => navigate({ to: "/jobs/$id", params: { id: again.id } }),
   });
+  const behind = job.dependents.filter((each) => !isTerminal(each.state)).length;
   const failure = cancel.error ?? retry.error;
   return (
     <div className={classes.actions}>
@@ -46,6 +47,13 @@ export function Actions({ job }: { job: JobView }) {
           {job.state === "running"
             ? "The job stops at its next step. What it has made so far is not published."
             : "The job has not begun and will not."}
+          {behind === 1 && " The job that waits for it ends with it."}
+          {behind > 1 && " The jobs that wait for it end with it."}
+        </Confirm>
+      )}
+      {job.state === "succeeded" && behind > 0 && (
+        <Confirm action="Cancel dependents" pending={cancel.isPending} onConfirm={() => cancel.mutate()}>
+          What was to be made of this job&apos;s results is not: the jobs behind it stop, at their next step where they run.
         </Confirm>
       )}
     </div>

@@ -2,25 +2,31 @@ import { Button, NativeSelect, TextInput } from "@mantine/core";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 
+import { isTerminal, type JobView } from "../../api/types";
 import { Card } from "../../components/Card";
+import { Failed } from "../../components/States";
 import { count } from "../../format";
-import type { LogLine } from "../../live/feed";
+import type { Feed } from "../../live/feed";
+import { useJobLog } from "../../live/useJobLog";
 import classes from "./Log.module.css";
 import { asText, chosen, LEVELS, marked, type Level } from "./logLines";
 
 interface Props {
-  name: string;
-  lines: readonly LogLine[];
-  running: boolean;
-  /** Reads the log from its first line on; null where all of it is here. */
-  onWhole: (() => void) | null;
+  job: JobView;
+  /** The event from which on `feed` tells. */
+  since: number;
+  feed: Feed;
 }
+
+type Place = "start" | "error";
 
 const NEAR_END = 24;
 const LINE_HEIGHT = 19;
 
 /** The log, of which only the lines on the screen are drawn. It follows new lines until one scrolls up, and again from the end on. */
-export function Log({ name, lines, running, onWhole }: Props) {
+export function Log({ job, since, feed }: Props) {
+  const { lines, onEarlier, reading, error, onRetry } = useJobLog(job.id, since, feed);
+  const running = !isTerminal(job.state);
   const [level, setLevel] = useState<Level>("debug");
   const [text, setText] = useState("");
   const wanted = useDeferredValue(text);
@@ -45,14 +51,25 @@ export function Log({ name, lines, running, onWhole }: Props) {
     if (at.scrollHeight - at.scrollTop - at.clientHeight < NEAR_END) setFollowing(true);
     else if (up) setFollowing(false);
   };
-  const goTo = (index: number) => {
-    setFollowing(false);
-    rows.scrollToIndex(index, { align: "start" });
-  };
   const firstError = shown.findIndex((line) => line.level === "error");
+  const sought = useRef<Place>(null);
+  const show = (place: Place) => rows.scrollToIndex(place === "error" ? Math.max(firstError, 0) : 0, { align: "start" });
+  useEffect(() => {
+    if (reading || sought.current === null) return;
+    show(sought.current);
+    sought.current = null;
+  });
+  const goTo = (place: Place) => {
+    setFollowing(false);
+    // The first of them may be among what is still to be read.
+    if (onEarlier) {
+      sought.current = place;
+      onEarlier();
+    } else show(place);
+  };
   const some = shown.length === lines.length ? count(lines.length) : `${count(shown.length)} of ${count(lines.length)}`;
   return (
-    <Card title="Log" aside={`${some} ${lines.length === 1 ? "line" : "lines"}${onWhole ? ", the latest" : ""}`} flush>
+    <Card title="Log" aside={`${some} ${lines.length === 1 ? "line" : "lines"}${onEarlier ? ", the latest" : ""}`} flush>
       <div className={classes.bar} role="toolbar" aria-label="Log">
         <TextInput
           className={classes.search}
@@ -70,17 +87,17 @@ export function Log({ name, lines, running, onWhole }: Props) {
           value={level}
           onChange={(event) => setLevel(LEVELS.find((each) => each === event.currentTarget.value) ?? "debug")}
         />
-        {firstError >= 0 && (
-          <Button variant="default" size="compact-xs" onClick={() => goTo(firstError)}>
+        {(firstError >= 0 || onEarlier) && (
+          <Button variant="default" size="compact-xs" onClick={() => goTo("error")}>
             First error
           </Button>
         )}
-        {onWhole && (
-          <Button variant="default" size="compact-xs" onClick={onWhole}>
+        {onEarlier && (
+          <Button variant="default" size="compact-xs" loading={reading} onClick={() => goTo("start")}>
             From the start
           </Button>
         )}
-        <Button variant="default" size="compact-xs" disabled={shown.length === 0} onClick={() => save(`${name}.log`, asText(shown))}>
+        <Button variant="default" size="compact-xs" disabled={shown.length === 0} onClick={() => save(`${job.name}.log`, asText(shown))}>
           Download
         </Button>
         {running && (
@@ -89,6 +106,8 @@ export function Log({ name, lines, running, onWhole }: Props) {
           </Button>
         )}
       </div>
+      {error && <Failed error={error} retry={onRetry} />}
+      {onEarlier && !reading && <p className={classes.note}>Earlier lines are not loaded: neither searched, nor in the download.</p>}
       <div
         ref={box}
         className={`${classes.log} ${shown.length < 12 ? classes.short : ""} mono`}
@@ -97,7 +116,7 @@ export function Log({ name, lines, running, onWhole }: Props) {
         tabIndex={0}
         onScroll={onScroll}
       >
-        {shown.length === 0 && <span className="dim">{absence(lines.length > 0, running)}</span>}
+        {shown.length === 0 && !reading && <span className="dim">{absence(lines.length > 0, onEarlier === null, running)}</span>}
         <div className={classes.lines} style={{ height: rows.getTotalSize() }}>
           {rows.getVirtualItems().map((row) => {
             const line = shown[row.index];
@@ -123,8 +142,8 @@ export function Log({ name, lines, running, onWhole }: Props) {
   );
 }
 
-function absence(some: boolean, running: boolean): string {
-  if (some) return "No line is like that.";
+function absence(some: boolean, whole: boolean, running: boolean): string {
+  if (some) return whole ? "No line is like that." : "No line of those that are loaded is like that.";
   return running ? "Nothing logged yet." : "Nothing was logged.";
 }
 
