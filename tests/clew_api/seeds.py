@@ -314,10 +314,10 @@ class World:
         self.add(*rows)
         return rows
 
-    def graph(self, owner: Tenant, model: Model, *, visibility: str = "project") -> Graph:
+    def graph(self, owner: Tenant, model: Model, name: str = "g", *, visibility: str = "project") -> Graph:
         job = self.job(owner, visibility=visibility)
         self.file(job, "graph/graph.json", graph_document().model_dump_json().encode())
-        record = self._record(owner, "g", visibility, job, ["graph/graph.json"])
+        record = self._record(owner, name, visibility, job, ["graph/graph.json"])
         row = Graph(**record, model_id=model.id, summary=GraphSummary.model_validate(SUMMARY).model_dump())
         self.add(row)
         return row

@@ -7,11 +7,13 @@ A cross-layer transcoder has a `params_layer_{i}.safetensors` a layer, whose `w_
 of the model; those below its own are of no use. What is written is what is added to the residual stream.
 """
 
+import math
 import re
+import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 import torch
@@ -29,6 +31,7 @@ from clew.coders.formats.parts import (
     only,
     read_json,
     read_tensors,
+    unpacks,
 )
 from clew_spec.coders import Kind
 from clew_spec.errors import DataError
@@ -52,6 +55,7 @@ MODULES = {
     "post_feedforward_layernorm.output": "mlp.out",
     "output": "resid",
 }
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _MODULE = re.compile(r"^model\.(?:language_model\.)?layers\.(\d+)\.(.+)$")
 SITES: dict[str, tuple[Kind, str, str]] = {
     "transcoders": ("transcoder", "mlp.normed", "mlp.out"),
@@ -86,9 +90,13 @@ def read(path: Path, given: Given) -> list[Coder]:
 def _first(folder: Path, given: Given) -> Coder:
     path = folder / FIRST
     try:
+        unpacks(path)
+        with ZipFile(path) as archive:
+            for entry in archive.infolist():
+                _no_larger(archive, entry)
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error) as error:
         raise DataError(f"{path.name} cannot be read: {error}", expected="arrays without objects") from error
     scale = found.pop("scaling_factor", None)
     if scale is not None and not bool((scale == 1).all()):
@@ -96,6 +104,17 @@ def _first(folder: Path, given: Given) -> Coder:
     exactly(found, ("W_enc", "b_enc", "W_dec", "b_dec", "threshold"), path=path)
     kind, place = _site(folder, given)
     return _coder(found, kind, place, given, path)
+
+
+def _no_larger(archive: ZipFile, entry: ZipInfo) -> None:
+    """Raises ValueError where an array says that it is larger than its entry: room is made for it before it is read."""
+    with archive.open(entry) as file:
+        header = HEADERS.get(np.lib.format.read_magic(file))
+        if header is None:
+            raise ValueError(f"{entry.filename} is of a version that no such file has")
+        shape, _, dtype = header(file)
+    if math.prod(shape) * dtype.itemsize > entry.file_size:
+        raise ValueError(f"{entry.filename} says that it is larger than it is")
 
 
 def _site(folder: Path, given: Given) -> tuple[Kind, Place]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from torch import Tensor
 from clew.coders.coder import Coder
 from clew.coders.folding import fold_centre
 from clew.coders.formats.hooks import read_hooks
-from clew.coders.formats.parts import NOWHERE, Form, Given, coder, exactly
+from clew.coders.formats.parts import NOWHERE, Form, Given, coder, exactly, unpacks
 from clew_spec.coders import ReLU
 from clew_spec.errors import DataError
 from clew_spec.losses import LossSpec
@@ -28,6 +29,9 @@ NOT_CODERS = re.compile(r"log_feature_sparsity\.pt$|^(trainer_|rank_\d+_)?state\
 """What this code, SAELens and sparsify put beside coders."""
 CONFIG_CLASS = "sae_training.config.LanguageModelSAERunnerConfig"
 """The only class besides torch's own that such a pickle may name. It is given the one below instead."""
+
+UNREADABLE = (UnpicklingError, BadZipFile, OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError)
+"""What a file that is not of `torch.save` makes its reader raise."""
 
 
 class RunnerConfig:
@@ -78,9 +82,10 @@ def _read(path: Path, given: Given) -> Coder:
 
 def _load(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     try:
+        unpacks(path)
         with torch.serialization.safe_globals([RunnerConfig]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{path.name} cannot be read: {str(error).splitlines()[0]}",
             expected=f"a pickle of tensors and {CONFIG_CLASS}, which is all that may be in it",
@@ -90,6 +95,10 @@ def _load(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     tensors = isinstance(weights, dict) and all(isinstance(weight, Tensor) for weight in weights.values())
     if not isinstance(cfg, RunnerConfig) or not isinstance(weights, dict) or not tensors:
         raise DataError(f"{path.name} holds something else", expected="a cfg and a state_dict of tensors")
+    for name, weight in weights.items():
+        # One number can be read as a tensor of any size.
+        if weight.layout != torch.strided or weight.nbytes > weight.untyped_storage().nbytes():
+            raise DataError(f"{path.name} holds less than {name} says", expected="whole tensors")
     return vars(cfg), dict(weights)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from safetensors import SafetensorError
@@ -15,6 +16,8 @@ from clew.coders.coder import Coder
 from clew_spec.coders import Activation, BatchTopK, CoderConfig, JumpReLU, Kind
 from clew_spec.errors import DataError
 from clew_spec.losses import LossSpec
+
+UNPACKED_TIMES = 4
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path.name} cannot be read: {error}", expected="a safetensors file") from error
+
+
+def unpacks(path: Path) -> None:
+    """Raises DataError where the entries of a zip file are, by what they say, much larger than the file: it was made to
+    fill memory. Readers take no more of an entry than it says."""
+    with ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > UNPACKED_TIMES * path.stat().st_size:
+        raise DataError(
+            f"{path.name} unpacks to more than {UNPACKED_TIMES} times its size",
+            expected="weights, which compression hardly makes smaller",
+        )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,8 +1,11 @@
 """Gemma Scope's coders, in files as they are published, compute what their formula says."""
 
+import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -144,3 +147,25 @@ def test_a_finetuned_scale_and_pickled_arrays_are_refused(tmp_path: Path) -> Non
     np.savez(folder / "params.npz", W_enc=np.array([object()], dtype=object))
     with pytest.raises(DataError, match="cannot be read"):
         read_coders(tmp_path / "b", UNSAID)
+
+
+@pytest.mark.parametrize("trick", ["packed", "header"])
+def test_a_small_file_of_large_arrays_is_refused_before_it_is_unpacked(trick: str, tmp_path: Path) -> None:
+    folder = tmp_path / "layer_1-res"
+    folder.mkdir()
+    if trick == "packed":
+        np.savez_compressed(folder / "params.npz", W_enc=np.zeros((2**11, 2**13)))
+    else:
+        header = io.BytesIO()
+        shape = {"descr": "<f8", "fortran_order": False, "shape": (2**12, 2**12)}
+        np.lib.format.write_array_header_1_0(header, shape)
+        with ZipFile(folder / "params.npz", "w") as archive:
+            archive.writestr("W_enc.npy", header.getvalue() + bytes(8))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"unpacks to more than|says that it is larger than it is"):
+            read_coders(tmp_path, UNSAID)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**22, "of 128 MB"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -112,6 +113,20 @@ def test_other_content_is_refused(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "coder.pt")
     with pytest.raises(DataError, match="holds something else"):
         read_coders(tmp_path, GIVEN)
+
+
+@pytest.mark.parametrize("trick", ["packed", "one number"])
+def test_a_small_file_of_large_tensors_is_refused(trick: str, their_config: type, tmp_path: Path) -> None:
+    size = (1024, 4096) if trick == "packed" else (10**7, 10**7)
+    large = torch.zeros(size) if trick == "packed" else torch.zeros(1).expand(size)
+    path = save(tmp_path / "coder.pt", their_config, weights(transcoder=False) | {"W_enc": large}, is_transcoder=False)
+    if trick == "packed":
+        with ZipFile(path) as stored, ZipFile(tmp_path / "packed.pt", "w", ZIP_DEFLATED) as packed:
+            for name in stored.namelist():
+                packed.writestr(name, stored.read(name))
+        path = tmp_path / "packed.pt"
+    with pytest.raises(DataError, match=r"unpacks to more than|holds less than W_enc says"):
+        read_coders(path, GIVEN, "paper")
 
 
 def test_a_stated_place_comes_before_the_files(their_config: type, tmp_path: Path) -> None:

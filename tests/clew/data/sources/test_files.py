@@ -270,14 +270,18 @@ def test_memory_is_bounded_by_the_buffer(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_small_file_without_end_is_told_and_fills_no_memory(tmp_path: Path) -> None:
     """Blanks, fields that are no document's, one value repeated: whatever a bomb is made of, reading it stops."""
     blanks = (b" " * 2**15 + b"\n") * 2**5
-    with gzip.open(tmp_path / "a.txt.gz", "wb") as file:
-        file.writelines([blanks] * 100)
-    with gzip.open(tmp_path / "a.jsonl.gz", "wb") as file:
-        file.writelines([b'{"text": "", "other": "' + b"x" * 2**20 + b'"}\n'] * 100)
+    empty = b'{"text": "", "other": "' + b"x" * 2**20 + b'"}\n'
+    for name, part in (("a.txt", blanks), ("a.jsonl", empty)):
+        with gzip.open(tmp_path / f"{name}.gz", "wb") as file:
+            file.writelines([part] * 100)
+        with pa.CompressedOutputStream(str(tmp_path / f"{name}.zst"), "zstd") as packed:
+            for _ in range(100):
+                packed.write(part)
     one = pa.table({"text": pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), ["y" * 2**14])})
     pq.write_table(one, tmp_path / "a.parquet")
-    for source in (TextSource, JsonlSource, ParquetSource):
-        path = next(tmp_path.glob("*" + source.endings[0] + "*"))
+    sources = {".txt": TextSource, ".jsonl": JsonlSource, ".parquet": ParquetSource}
+    for path in sorted(tmp_path.iterdir()):
+        source = sources[path.suffixes[0]]
         assert path.stat().st_size < 2**18
         tracemalloc.start()
         try:
