@@ -191,9 +191,8 @@ class Lab:
 
     def estimate(self, spec: Spec | Mapping[str, Any]) -> EstimateView:
         """What a job would take, and which workers have that; checked as by `submit`, and not submitted."""
-        response = self._transport.request(
-            "POST", "estimates", content=job_request(spec).model_dump_json(), idempotent=True
-        )
+        content = job_request(spec).model_dump_json()
+        response = self._transport.request("POST", "estimates", content=content, idempotent=True)
         answer: EstimateView = parse(EstimateView, response)
         return answer
 
