@@ -31,6 +31,9 @@ from clew_lab.catalogue.people_tables import Membership as Membership
 from clew_lab.catalogue.people_tables import Session as Session
 from clew_lab.catalogue.people_tables import SignInAttempt as SignInAttempt
 from clew_lab.catalogue.people_tables import User as User
+from clew_lab.catalogue.queue_tables import Queue as Queue
+from clew_lab.catalogue.queue_tables import Standing as Standing
+from clew_lab.catalogue.queue_tables import Usage as Usage
 from clew_spec.jobs import JobState
 
 
@@ -121,6 +124,11 @@ class Job(Base):
             *("pool", "project_id", text("priority desc"), "created_at", "id"),
             postgresql_where=text("state = 'queued'"),
         ),
+        Index(
+            "ix_jobs_shapes",
+            *("pool", "priority", "needs_gpus", "needs_cpus", "needs_gpu_memory", "needs_ram", "needs_ram_alone"),
+            postgresql_where=text("state = 'queued'"),
+        ),
         Index("ix_jobs_held", "lease_expires_at", postgresql_where=text("state in ('dispatched', 'running')")),
         Index("ix_jobs_listing", "project_id", text("id desc")),
         Index("ix_jobs_newest", "project_id", "state", "kind", "id"),
@@ -202,41 +210,6 @@ class Job(Base):
     dispatched_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-
-
-class Usage(Base):
-    """What ended attempts of a project used. Halves are due since `at`; see `jobs.share`."""
-
-    __tablename__ = "usage"
-
-    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), primary_key=True)
-    seconds: Mapped[float] = mapped_column(Float(53))
-    at: Mapped[datetime] = _now()
-
-
-class Standing(Base):
-    """Where a waiting job stands; written by the scheduler alone, and made anew where a crash has emptied it."""
-
-    __tablename__ = "standings"
-    # Rewritten again and again: room on each page for the next version of a row, and no log.
-    __table_args__ = ({"prefixes": ["UNLOGGED"], "postgresql_with": {"fillfactor": 50}},)
-
-    job_id: Mapped[UUID] = mapped_column(primary_key=True)
-    position: Mapped[int] = mapped_column(Integer)
-    starts_at: Mapped[datetime | None]
-    cause: Mapped[str]
-    data: Mapped[Json | None]
-
-
-class Queue(Base):
-    """What the scheduler saw of a pool when it looked last: `standings` are of then."""
-
-    __tablename__ = "queues"
-
-    pool: Mapped[str] = mapped_column(primary_key=True)
-    waiting: Mapped[Json]
-    """Jobs by project."""
-    at: Mapped[datetime]
 
 
 class OfJob:

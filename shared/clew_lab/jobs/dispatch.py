@@ -26,6 +26,27 @@ LOCK = 0x636C6578
 """Key of the advisory lock under which it is decided who runs."""
 RESERVE_AFTER_S = 600.0
 BANDS = (1, 0, -1)
+SORT = f"priority, {COLUMNS}"
+SHAPE = ", ".join(f"shapes.{column}" for column in COLUMNS.split(", "))
+
+_USEFUL = text(f"""
+    -- One step of the index for each sort of need, however many jobs there are of it.
+    with recursive shapes as (
+        select least.* from unnest(cast(:bands as int[])) as band (priority) cross join lateral (
+            select {SORT} from jobs where state = 'queued' and pool = :pool and priority = band.priority
+            order by {COLUMNS} limit 1
+        ) least
+        union all
+        select next.* from shapes cross join lateral (
+            select {SORT} from jobs
+            where state = 'queued' and pool = :pool and priority = shapes.priority and ({COLUMNS}) > ({SHAPE})
+            order by {COLUMNS} limit 1
+        ) next
+    )
+    select distinct workers.id, workers.priority
+    from {OFFERS} join shapes jobs on jobs.priority = workers.priority and {FITS}
+    where workers.open
+""")  # noqa: S608  # fixed texts
 
 _WAITING = text(f"""
     -- Columns as `Candidate` has them.
@@ -49,8 +70,11 @@ _WAITING = text(f"""
             (
                 select id, project_id, priority, created_at, {COLUMNS} from jobs
                 where state = 'queued' and pool = :pool and project_id = of_project.id and priority = band.priority
-                  and exists (select from able as workers where workers.priority = band.priority and {FITS})
-                order by created_at, id limit :most
+                  and exists (
+                      select from able as workers where workers.open and workers.priority = band.priority and {FITS}
+                  )
+                order by created_at, id
+                limit (select count(*) from able where able.open and able.priority = band.priority)
             )
         ) as given
         union all
@@ -151,15 +175,18 @@ class _Turn:
         if not workers:
             return []
         offers = [
-            {**offer(holder, self._holders, priority, gone), "place": place}
+            {**offer(holder, self._holders, priority, gone), "place": place, "open": holder.open_to(priority)}
             for priority in bands
             for place, holder in enumerate(workers)
         ]
+        asked = {"offers": json.dumps(offers), "bands": list(bands), "pool": self._pool}
+        useful = {(str(row.id), row.priority) for row in self._session.execute(_USEFUL, asked)}
+        for row in offers:  # for one that nothing fits, all that wait would be looked at
+            row["open"] = (row["id"], row["priority"]) in useful
         rows = self._session.execute(
             _WAITING,
             {
                 "offers": json.dumps(offers),
-                "most": len(workers),
                 "kept": [holder.kept.id for holder in workers if holder.kept is not None],
                 "projects": [id for id, account in self._accounts.items() if not account.full],
                 "bands": list(bands),

@@ -82,6 +82,10 @@ class Holder:
         """Whether it can be given a job."""
         return self.live and self.job_id is None and self.rests_s <= 0
 
+    def open_to(self, priority: int) -> bool:
+        """Whether it is kept for no job that one of this priority may not overtake."""
+        return self.kept is None or self.kept.priority < priority
+
     @property
     def makes_room(self) -> bool:
         """Whether it runs a job that gives way to high ones."""

@@ -24,7 +24,7 @@ FITS = """(
 """Whether there is room for a job, in SQL, of rows of `OFFERS` and rows named `jobs`: the one place that decides it."""
 
 OFFERS = """jsonb_to_recordset(cast(:offers as jsonb)) as workers (
-    id uuid, place int, priority int, on_gpu bool, gpus int, cpus int, ram_bytes bigint, memory_bytes bigint
+    id uuid, place int, priority int, open bool, on_gpu bool, gpus int, cpus int, ram_bytes bigint, memory_bytes bigint
 )"""
 """Workers with what they have to give, as `whole` and `clew_lab.jobs.floor` say it."""
 

@@ -16,7 +16,9 @@ from clew_lab.jobs.floor import Holder, beside, offer
 from clew_lab.jobs.needs import COLUMNS, FITS, OFFERS, Needs
 
 _ABLE = text(f"""
-    select workers.id, {COLUMNS} from {OFFERS} join jobs on jobs.id = :job_id where {FITS} order by workers.place
+    select workers.id, jobs.id as job_id, {COLUMNS}
+    from {OFFERS} join jobs on jobs.id = any(:jobs) and jobs.priority = workers.priority
+    where {FITS} order by workers.place
 """)  # noqa: S608  # fixed texts
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
@@ -28,16 +30,26 @@ def reserve(session: Session, passed: Sequence[Candidate], pool: Sequence[Holder
     """
     reserved = {holder.kept.id for holder in pool if holder.kept is not None}
     held = frozenset(holder.job_id for holder in holders if holder.job_id is not None)
-    for job in passed:
-        open_ = [holder for holder in pool if holder.live and holder.kept is None]
-        if job.id in reserved or not open_:
-            continue
-        open_.sort(key=lambda holder: _soon(holder, holders))
-        offers = [{**offer(holder, holders, job.priority, held), "place": place} for place, holder in enumerate(open_)]
-        found = session.execute(_ABLE, {"job_id": job.id, "offers": json.dumps(offers)}).first()
-        if found is not None:
-            session.execute(update(Worker).where(Worker.id == found.id).values(reserved_for=job.id))
-            next(holder for holder in open_ if holder.id == found.id).keep(job, Needs.of(found))
+    waiting = [job for job in passed if job.id not in reserved]
+    open_ = [holder for holder in pool if holder.live and holder.kept is None]
+    open_.sort(key=lambda holder: _soon(holder, holders))
+    while waiting and open_:
+        offers = [
+            {**offer(holder, holders, priority, held), "place": place}
+            for priority in {job.priority for job in waiting}
+            for place, holder in enumerate(open_)
+        ]
+        asked = {"jobs": [job.id for job in waiting], "offers": json.dumps(offers)}
+        able = {row.job_id: row for row in reversed(session.execute(_ABLE, asked).all())}
+        first = next((place for place, job in enumerate(waiting) if job.id in able), None)
+        if first is None:
+            return
+        job, found = waiting[first], able[waiting[first].id]
+        session.execute(update(Worker).where(Worker.id == found.id).values(reserved_for=job.id))
+        chosen = next(holder for holder in open_ if holder.id == found.id)
+        chosen.keep(job, Needs.of(found))
+        open_.remove(chosen)
+        waiting = waiting[first + 1 :]
 
 
 def _soon(holder: Holder, holders: Sequence[Holder]) -> tuple[bool, float, datetime]:
@@ -84,7 +96,7 @@ def _in_the_way(
     others = [each for each in beside(holder, low) if each.job_id not in gone]
     for other in sorted(others, key=lambda each: each.started_at or _LATEST, reverse=True):
         offers = json.dumps([offer(holder, holders, job.priority, gone)])
-        if other.job_id is None or session.execute(_ABLE, {"job_id": job.id, "offers": offers}).first():
+        if other.job_id is None or session.execute(_ABLE, {"jobs": [job.id], "offers": offers}).first():
             return
         gone.add(other.job_id)
         yield other.job_id

@@ -14,6 +14,11 @@ COLUMNS = ("machine", "gpu_uuid", "unanswered", "rests_until")
 INDEXES: dict[str, tuple[str, list[Any], str | None]] = {
     "ix_attempts_left": ("attempts", ["job_id"], "not collected"),
     "ix_attempts_ended": ("attempts", ["outcome"], "outcome is not null"),
+    "ix_jobs_shapes": (
+        "jobs",
+        ["pool", "priority", "needs_gpus", "needs_cpus", "needs_gpu_memory", "needs_ram", "needs_ram_alone"],
+        "state = 'queued'",
+    ),
     "ix_jobs_upload": ("jobs", [sa.text("(inputs ->> 'upload')")], "inputs ->> 'upload' is not null"),
     "ix_jobs_graph": ("jobs", [sa.text("(inputs ->> 'graph')")], "inputs ->> 'graph' is not null"),
     "ix_sessions_key_id": ("sessions", ["key_id"], None),
