@@ -29,9 +29,10 @@ BANDS = (1, 0, -1)
 SORT = f"priority, {COLUMNS}"
 SHAPE = ", ".join(f"shapes.{column}" for column in COLUMNS.split(", "))
 
-_USEFUL = text(f"""
-    -- One step of the index for each sort of need, however many jobs there are of it.
+_WAITING = text(f"""
+    -- Columns as `Candidate` has them.
     with recursive shapes as (
+        -- One step of the index for each sort of need, however many jobs there are of it.
         select least.* from unnest(cast(:bands as int[])) as band (priority) cross join lateral (
             select {SORT} from jobs where state = 'queued' and pool = :pool and priority = band.priority
             order by {COLUMNS} limit 1
@@ -42,15 +43,14 @@ _USEFUL = text(f"""
             where state = 'queued' and pool = :pool and priority = shapes.priority and ({COLUMNS}) > ({SHAPE})
             order by {COLUMNS} limit 1
         ) next
+    ), able as materialized (
+        -- For a worker that none of them fits, all that wait would be looked at.
+        select id, place, priority, on_gpu, gpus, cpus, ram_bytes, memory_bytes,
+               open and exists (
+                   select from shapes as jobs where jobs.priority = workers.priority and {FITS}
+               ) as open
+        from {OFFERS}
     )
-    select distinct workers.id, workers.priority
-    from {OFFERS} join shapes jobs on jobs.priority = workers.priority and {FITS}
-    where workers.open
-""")  # noqa: S608  # fixed texts
-
-_WAITING = text(f"""
-    -- Columns as `Candidate` has them.
-    with able as materialized (select * from {OFFERS})
     select jobs.id, jobs.project_id, jobs.priority, jobs.created_at,
            array(
                select workers.id from able as workers where workers.priority = jobs.priority and {FITS}
@@ -179,10 +179,6 @@ class _Turn:
             for priority in bands
             for place, holder in enumerate(workers)
         ]
-        asked = {"offers": json.dumps(offers), "bands": list(bands), "pool": self._pool}
-        useful = {(str(row.id), row.priority) for row in self._session.execute(_USEFUL, asked)}
-        for row in offers:  # for one that nothing fits, all that wait would be looked at
-            row["open"] = (row["id"], row["priority"]) in useful
         rows = self._session.execute(
             _WAITING,
             {
