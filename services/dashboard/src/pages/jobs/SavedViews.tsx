@@ -9,6 +9,7 @@ import classes from "../Jobs.module.css";
 export interface JobSearch {
   state?: string;
   kind?: string;
+  batch?: string;
 }
 
 interface SavedView extends JobSearch {
@@ -22,18 +23,18 @@ export function SavedViews({ search }: { search: JobSearch }) {
   const [views, setViews] = useLocalStorage<SavedView[]>({ key: KEY, defaultValue: [], getInitialValueInEffect: false });
   const [open, setOpen] = useState(false);
   const [name, setName] = useState("");
-  const filtered = search.state !== undefined || search.kind !== undefined;
+  const filtered = search.state !== undefined || search.kind !== undefined || search.batch !== undefined;
   const trimmed = name.trim();
   const save = () => {
-    setViews([...views.filter((view) => view.name !== trimmed), { name: trimmed, state: search.state, kind: search.kind }]);
+    setViews([...views.filter((view) => view.name !== trimmed), { name: trimmed, state: search.state, kind: search.kind, batch: search.batch }]);
     setName("");
     setOpen(false);
   };
   return (
     <div className={classes.group} role="group" aria-label="Saved views">
-      {views.map(({ name: title, state, kind }) => (
-        <span key={title} className={classes.view} data-shown={(state === search.state && kind === search.kind) || undefined}>
-          <Link to="/" search={{ state, kind }}>
+      {views.map(({ name: title, state, kind, batch }) => (
+        <span key={title} className={classes.view} data-shown={(state === search.state && kind === search.kind && batch === search.batch) || undefined}>
+          <Link to="/" search={{ state, kind, batch }}>
             {title}
           </Link>
           <ActionIcon size="xs" variant="transparent" color="gray" aria-label={`Forget ${title}`} onClick={() => setViews(views.filter((view) => view.name !== title))}>
