@@ -86,3 +86,9 @@ def test_a_coder_without_an_evaluation_offers_one(tab: Tab, scene: Scene) -> Non
     tab.page.get_by_role("link", name="Evaluate it").click()
     expect(tab.page.locator('[data-pointer="/spec/coders"]')).to_have_value(str(coders[0]))
     expect(tab.page.get_by_role("status", name="Estimate")).to_contain_text("time")
+
+
+def test_runs_beyond_those_that_are_compared_are_told_of(tab: Tab, scene: Scene) -> None:
+    tab.expected += [r"404 \(Not Found\)"]
+    tab.sign_in(scene.key, f"/compare?runs={','.join(str(UUID(int=n)) for n in range(52))}")
+    expect(tab.page.get_by_role("status").filter(has_text="the first 50 of 52 runs")).to_be_visible()

@@ -1,4 +1,5 @@
 import re
+from uuid import UUID
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -116,6 +117,16 @@ def test_a_view_is_saved_under_a_name(tab: Tab, scene: Scene) -> None:
     expect(page.get_by_role("button", name="failed")).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="Forget what broke").click()
     expect(page.get_by_role("link", name="what broke")).to_be_hidden()
+
+    batch = UUID(int=1)
+    tab.expected += [r"404 \(Not Found\)"]
+    tab.goto(f"/?batch={batch}")
+    page.get_by_role("button", name="Save this view").click()
+    page.get_by_label("Name of the view").fill("a sweep")
+    page.keyboard.press("Enter")
+    tab.goto("/")
+    page.get_by_role("link", name="a sweep").click()
+    expect(page).to_have_url(re.compile(str(batch)))
 
 
 def test_many_jobs_are_cancelled_and_run_again_at_once(tab: Tab, scene: Scene) -> None:

@@ -5,8 +5,9 @@ import { ApiError } from "./api/problem";
 import { sessionQuery } from "./api/queries";
 import { JOB_KINDS, JOB_STATES } from "./api/types";
 import { chartSearch, type ChartSearch } from "./charts/view";
+import { PageTitle } from "./components/Card";
 import { Shell } from "./components/Shell";
-import { Empty, Failed, Loading } from "./components/States";
+import { Failed, Loading } from "./components/States";
 import { isValues } from "./forms/values";
 import { graphSearch } from "./graph/search";
 import Jobs from "./pages/Jobs";
@@ -165,9 +166,10 @@ const nowhere = createRoute({ getParentRoute: () => lab, path: "$", component: N
 
 function NotFound() {
   return (
-    <Empty title="No such page">
+    <>
+      <PageTitle title="No such page" />
       The address may be mistyped. <Link to="/">Go to the jobs</Link>
-    </Empty>
+    </>
   );
 }
 

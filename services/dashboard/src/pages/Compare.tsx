@@ -5,7 +5,7 @@ import { useMemo } from "react";
 import { jobQuery, metricsQuery } from "../api/queries";
 import { isTerminal } from "../api/types";
 import { labelsOf, MOST_RUNS, type Run } from "../charts/runs";
-import { PageTitle } from "../components/Card";
+import { Card, PageTitle } from "../components/Card";
 import { Empty, Failed } from "../components/States";
 import classes from "./compare/compare.module.css";
 import { Curves } from "./compare/Curves";
@@ -21,7 +21,8 @@ const REFRESH_MS = 5000;
 export default function Compare() {
   const search = route.useSearch();
   const navigate = route.useNavigate();
-  const ids = useMemo(() => [...new Set(search.runs?.split(",").filter(Boolean))].slice(0, MOST_RUNS), [search.runs]);
+  const named = useMemo(() => [...new Set(search.runs?.split(",").filter(Boolean))], [search.runs]);
+  const ids = useMemo(() => named.slice(0, MOST_RUNS), [named]);
   const jobs = useQueries({ queries: ids.map((id) => jobQuery(id)) });
   const metrics = useQueries({
     queries: ids.map((id, i) => ({
@@ -46,6 +47,13 @@ export default function Compare() {
       </PageTitle>
       <div className={classes.stack}>
         {error && <Failed error={error} />}
+        {named.length > ids.length && (
+          <Card>
+            <p role="status" className={classes.note}>
+              These are the first {MOST_RUNS} of {named.length} runs; more are not compared at once.
+            </p>
+          </Card>
+        )}
         <RunPicker chosen={ids} onChoose={choose} />
         {ids.length < 2 ? (
           <Empty title="Choose at least two runs">

@@ -10,31 +10,37 @@ export interface JobSearch {
   state?: string;
   kind?: string;
   user?: string;
+  batch?: string;
 }
 
 interface SavedView extends JobSearch {
   name: string;
 }
 
+const FILTERS = ["state", "kind", "user", "batch"] as const satisfies readonly (keyof JobSearch)[];
 const KEY = "clew.job-views";
+
+function filter({ state, kind, user, batch }: JobSearch): JobSearch {
+  return { state, kind, user, batch };
+}
 
 /** Filters under a name of the reader's own, kept in this browser. */
 export function SavedViews({ search }: { search: JobSearch }) {
   const [views, setViews] = useLocalStorage<SavedView[]>({ key: KEY, defaultValue: [], getInitialValueInEffect: false });
   const [open, setOpen] = useState(false);
   const [name, setName] = useState("");
-  const filtered = search.state !== undefined || search.kind !== undefined || search.user !== undefined;
+  const filtered = FILTERS.some((key) => search[key] !== undefined);
   const trimmed = name.trim();
   const save = () => {
-    setViews([...views.filter((view) => view.name !== trimmed), { name: trimmed, state: search.state, kind: search.kind, user: search.user }]);
+    setViews([...views.filter((view) => view.name !== trimmed), { name: trimmed, ...filter(search) }]);
     setName("");
     setOpen(false);
   };
   return (
     <div className={classes.group} role="group" aria-label="Saved views">
-      {views.map(({ name: title, state, kind, user }) => (
-        <span key={title} className={classes.view} data-shown={(state === search.state && kind === search.kind && user === search.user) || undefined}>
-          <Link to="/" search={{ state, kind, user }}>
+      {views.map(({ name: title, ...view }) => (
+        <span key={title} className={classes.view} data-shown={FILTERS.every((key) => view[key] === search[key]) || undefined}>
+          <Link to="/" search={filter(view)}>
             {title}
           </Link>
           <ActionIcon size="xs" variant="transparent" color="gray" aria-label={`Forget ${title}`} onClick={() => setViews(views.filter((view) => view.name !== title))}>

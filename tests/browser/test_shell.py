@@ -1,0 +1,45 @@
+"""What frames every page."""
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Tab
+from tests.browser.scene import Scene
+from tests.browser.test_accessibility import AXE
+
+
+def violations(tab: Tab) -> list[str]:
+    tab.page.evaluate(AXE.read_text())
+    found = tab.page.evaluate("axe.run().then(result => result.violations)")
+    return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
+
+
+def test_an_address_that_is_none_says_so_and_leads_on(tab: Tab, scene: Scene) -> None:
+    tab.sign_in(scene.key, "/no/such/place")
+    page = tab.page
+    expect(page.get_by_role("main")).to_contain_text("No such page")
+    assert violations(tab) == []
+    page.get_by_role("link", name="Go to the jobs").click()
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    expect(page.get_by_role("main")).to_contain_text("No jobs yet")
+    assert violations(tab) == []
+
+
+def test_a_question_before_it_is_done_is_accessible(tab: Tab, scene: Scene) -> None:
+    id = scene.queue({"kind": "import-model", "name": "m", "path": "/models/m"})
+    tab.sign_in(scene.key, f"/jobs/{id}")
+    page = tab.page
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    expect(page.get_by_role("button", name="Yes, cancel")).to_be_visible()
+    assert violations(tab) == []
+
+
+def test_the_colours_that_were_chosen_stay(tab: Tab, scene: Scene) -> None:
+    tab.sign_in(scene.key)
+    page = tab.page
+    html = page.locator("html")
+    expect(html).to_have_attribute("data-mantine-color-scheme", "light")
+    page.get_by_role("button", name="Use dark colours").click()
+    expect(html).to_have_attribute("data-mantine-color-scheme", "dark")
+    page.reload()
+    page.get_by_role("button", name="Use light colours").click()
+    expect(html).to_have_attribute("data-mantine-color-scheme", "light")
