@@ -21,14 +21,15 @@ def newest_jobs(
     before: UUID | None,
     limit: int,
 ) -> Select[Any]:
-    """Ids of the newest `limit` jobs that the actor may see, and of some older ones. before: only older than this.
+    """Ids of the newest `limit` jobs that the actor may see. before: only older than this.
 
     What is one's own and what is shown to the lab are looked for apart: no index has both in one order.
     """
     job = aliased(Job)
     mine = _newest(job.project_id == actor.project_id, job, states, kinds, before, limit)
     shown = _newest(job.visibility == literal_column("'lab'"), job, states, kinds, before, limit)
-    return select(union(mine, shown).subquery().c.id)
+    found = union(mine, shown).subquery().c.id
+    return select(found).order_by(found.desc()).limit(limit)
 
 
 def newest_of_person(
@@ -47,9 +48,7 @@ def newest_of_person(
         found = found.where(job.state.in_(states))
     if kinds:
         found = found.where(job.kind.in_(kinds))
-    if before is not None:
-        found = found.where(job.id < before)
-    return found.order_by(job.id.desc()).limit(limit)
+    return _first(found, job, before, limit)
 
 
 def _newest(
@@ -63,10 +62,16 @@ def _newest(
     of_states = _values("state", [state.value for state in states or JobState])
     of_kinds = _values("kind", kinds or get_args(JobKind))
     of_pair = select(job.id).where(visible, job.state == of_states.c.state, job.kind == of_kinds.c.kind)
-    if before is not None:
-        of_pair = of_pair.where(job.id < before)
-    newest = of_pair.order_by(job.id.desc()).limit(limit).lateral()
+    newest = _first(of_pair, job, before, limit).lateral()
     return select(newest.c.id).select_from(of_states).join(of_kinds, true()).join(newest, true())
+
+
+def _first(found: Select[Any], job: Any, before: UUID | None, limit: int) -> Select[Any]:
+    """The newest of them, in the order of the indexes that are made for this."""
+    age = func.uuid_send(job.id)
+    if before is not None:
+        found = found.where(age < func.uuid_send(before))
+    return found.order_by(age.desc()).limit(limit)
 
 
 def _values(name: str, values: Sequence[str]) -> TableValuedAlias:
