@@ -22,6 +22,7 @@ from clew_spec.jobs import JobRequest, JobState, Pool
 from clew_spec.people import PLATFORM, ProjectChange
 from clew_spec.results import DatasetResult, Lineage
 
+GIB = 2**30
 OOPS = Problem(type="urn:clew:data-error", title="The dataset cannot be used", status=422, detail="no text")
 
 
@@ -167,3 +168,11 @@ def queue(database_url: str) -> Iterator[Queue]:
     sessions = session_factory(engine)
     yield Queue(sessions, make_actor(sessions, "main"))
     engine.dispose()
+
+
+def dispatched(queue: Queue) -> list[UUID]:
+    return [bell.job_id for bell in queue.dispatch()]
+
+
+def needing(gib: float) -> Needs:
+    return Needs(gpu_memory=int(gib * GIB), ram_alone=int(gib * GIB))
