@@ -78,16 +78,17 @@ lint: python ## Style, types and the directions between packages.
 unit: dashboard ## The dashboard's own checks and tests.
 	@if [ -f $(DASHBOARD)/package.json ]; then cd $(DASHBOARD) && npm run lint --silent && npm run check --silent && npm test --silent; fi
 
-# Two of the groups wait for nobody's clock, so each of a few processes runs a part of them, with servers of its own.
+# Three of the groups wait for nobody's clock, so each of a few processes runs a part of them, with servers of its own.
 PYTEST := $(PY) -m pytest --durations=10
 SIDE_BY_SIDE := -n auto --maxprocesses 4
 
 test: setup chromium lint unit ## Set up and run every test; ONLY=science, lab, chaos or browser for one group.
 ifeq ($(ONLY),)
 	$(PYTEST) $(SIDE_BY_SIDE) -m "science or lab" $(ARGS)
-	$(PYTEST) -m "chaos or browser" $(ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) -m browser $(ARGS)
+	$(PYTEST) -m chaos $(ARGS)
 else
-	$(PYTEST) $(if $(filter science lab,$(ONLY)),$(SIDE_BY_SIDE)) -m "$(ONLY)" $(ARGS)
+	$(PYTEST) $(if $(filter science lab browser,$(ONLY)),$(SIDE_BY_SIDE)) -m "$(ONLY)" $(ARGS)
 endif
 
 test-full: setup chromium lint unit ## As `test`, and what we write and read against other projects as they are installed.
