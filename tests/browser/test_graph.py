@@ -228,8 +228,41 @@ def test_pinned_nodes_are_grouped_and_a_link_shows_the_same_picture(
     page.get_by_role("button", name="Ungroup").click()
     expect(panel.get_by_role("heading", level=2)).to_have_text(labels[second])
     expect(page.get_by_role("list", name="Pinned nodes").locator("[data-node]")).to_have_count(3)
+    page.get_by_role("button", name=f"Unpin {labels[first]}", exact=True).click()
+    assert listed(page, "Pinned nodes") == [logit, second]
+    page.go_back()
     page.go_back()
     expect(panel.get_by_role("heading", level=2)).to_have_text("another")
+
+
+def test_a_node_stays_under_the_pointer_while_the_graph_is_zoomed_and_moved(
+    tab: Tab, scene: Scene, graph_id: UUID
+) -> None:
+    tab.sign_in(scene.key, f"/graphs/{graph_id}")
+    page = tab.page
+    tooltip = page.get_by_role("tooltip")
+    x, y = find_node(page, (0.3, 0.5, 0.7, 0.9))
+    node = tooltip.inner_text()
+
+    def under_the_pointer(at_x: float, at_y: float) -> None:
+        page.mouse.move(5, 5)
+        expect(tooltip).to_have_count(0)
+        page.mouse.move(at_x, at_y)
+        expect(tooltip).to_have_text(node, use_inner_text=True)
+
+    page.mouse.wheel(0, -300)
+    under_the_pointer(x, y)
+    page.keyboard.press("Escape")
+    page.mouse.move(x + 40, y + 40)
+    page.mouse.down()
+    page.mouse.move(x + 10, y + 60, steps=3)
+    page.mouse.up()
+    under_the_pointer(x - 30, y + 20)
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Zoom out").click()
+    page.get_by_role("button", name="Zoom out").click()
+    page.get_by_role("button", name="Fit the graph").click()
+    under_the_pointer(x, y)
 
 
 def test_what_a_link_says_wrongly_is_left_out(tab: Tab, scene: Scene, graph_id: UUID, document: GraphDocument) -> None:

@@ -66,6 +66,54 @@ def test_a_person_is_made_joins_and_signs_in_by_password(tab: Tab, scene: Scene)
     expect(page.get_by_label("Role of Ada L.")).to_be_hidden()
 
 
+def test_who_is_disabled_or_removed_is_out_at_once_and_a_password_is_ones_own(tab: Tab, scene: Scene) -> None:
+    tab.sign_in(scene.key, "/people")
+    page = tab.page
+    open_forms(page)
+    fill(page, "Create person", name="ada", display_name="Ada L.", password=PASSWORD)
+    expect(page.get_by_role("table", name="People of the lab")).to_contain_text("Ada L.")
+    page.get_by_role("form", name="Add member").locator('[data-pointer="/role"]').select_option("member")
+    fill(page, "Add member", user="ada")
+    members = page.get_by_role("table", name="Members")
+    expect(members).to_contain_text("Ada L.")
+
+    hers = page.context.browser.new_context()  # type: ignore[union-attr]  # it was launched, not connected to
+    other = hers.new_page()
+
+    def sign_in(password: str) -> None:
+        other.goto(tab.site.url)
+        other.get_by_role("button", name="Use a name and a password").click()
+        other.get_by_label("Name", exact=True).fill("ada")
+        other.get_by_label("Password", exact=True).fill(password)
+        other.get_by_role("button", name="Sign in").click()
+
+    sign_in(PASSWORD)
+    other.get_by_role("link", name="People").click()
+    other.locator("summary", has_text="Change it").click()
+    fill(other, "Change password", password=PASSWORD, new_password=f"{PASSWORD}, again")
+    expect(other.get_by_role("main")).to_contain_text("It is changed")
+
+    page.get_by_role("button", name="Disable Ada L.").click()
+    page.get_by_role("button", name="Yes, disable").click()
+    expect(page.get_by_role("button", name="Enable Ada L.")).to_be_visible()
+    sign_in(f"{PASSWORD}, again")
+    expect(other.get_by_role("alert")).to_be_visible()
+    page.get_by_role("button", name="Enable Ada L.").click()
+    page.get_by_role("button", name="Yes, enable").click()
+    expect(page.get_by_role("button", name="Disable Ada L.")).to_be_visible()
+    sign_in(PASSWORD)
+    expect(other.get_by_role("alert")).to_be_visible()
+    sign_in(f"{PASSWORD}, again")
+    expect(other.get_by_role("heading", name="Jobs")).to_be_visible()
+
+    page.get_by_role("button", name="Remove Ada L.").click()
+    page.get_by_role("button", name="Yes, remove").click()
+    expect(members).not_to_contain_text("Ada L.")
+    other.goto(f"{tab.site.url}/people")
+    expect(other.get_by_role("main")).to_contain_text("You are in no project yet")
+    hers.close()
+
+
 def test_a_project_s_weight_and_quotas_are_changed_and_lifted(tab: Tab, scene: Scene) -> None:
     tab.sign_in(scene.key, "/people")
     page = tab.page

@@ -43,3 +43,18 @@ def test_the_colours_that_were_chosen_stay(tab: Tab, scene: Scene) -> None:
     page.reload()
     page.get_by_role("button", name="Use light colours").click()
     expect(html).to_have_attribute("data-mantine-color-scheme", "light")
+
+
+def test_the_strip_leads_from_a_busy_worker_to_its_job(tab: Tab, scene: Scene) -> None:
+    job = scene.start({"kind": "import-model", "name": "m", "path": "/models/m"})
+    tab.sign_in(scene.key, "/graphs")
+    page = tab.page
+    page.get_by_role("button", name="Lab: healthy, 1 of 1 workers busy").click()
+    expect(page.get_by_role("dialog")).to_contain_text("database")
+    assert violations(tab) == []
+    page.get_by_role("link", name="busy").click()
+    expect(page).to_have_url(f"{tab.site.url}/jobs/{job.id}")
+    page.keyboard.press("Escape")
+    page.get_by_role("banner").get_by_role("button", name="main").click()
+    expect(page.get_by_role("menuitem", name="Sign out")).to_be_visible()
+    assert violations(tab) == []

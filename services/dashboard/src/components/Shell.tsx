@@ -122,7 +122,7 @@ function Account() {
   if (!session) return null;
   const others = session.projects.filter(({ project }) => project !== session.project);
   return (
-    <Menu position="bottom-end" width={220}>
+    <Menu position="bottom-end" width={220} withInitialFocusPlaceholder={false} withinPortal={false}>
       <Menu.Target>
         <Button variant="default" size="compact-sm" fw={500}>
           {session.project ?? "no project"}

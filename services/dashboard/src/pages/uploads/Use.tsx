@@ -26,7 +26,7 @@ export function Use({ upload }: { upload: UploadView | UploadDetail }) {
     await navigate({ to: "/submit", search: { kind, fill } });
   };
   return (
-    <Menu position="bottom-end">
+    <Menu position="bottom-end" withInitialFocusPlaceholder={false}>
       <Menu.Target>
         <Button size="compact-sm" variant="default" aria-label={`Use ${upload.name}`}>
           Use
