@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path, PurePosixPath
@@ -23,8 +24,13 @@ CHUNK = 1 << 22
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 """Of this machine, which no proxy can reach."""
 
+OnBytes = Callable[[int], None]
+"""Told again and again how many bytes are there; less than before where a broken connection is tried again."""
 
-def download(artifact: ArtifactView, path: Path, retry: Retry, *, timeout_s: float = 30.0) -> Path:
+
+def download(
+    artifact: ArtifactView, path: Path, retry: Retry, *, timeout_s: float = 30.0, tell: OnBytes | None = None
+) -> Path:
     """Write `artifact` to `path` (into it, by its last name, if that is a folder) and return where it lies.
 
     No key is sent: the URL is presigned and may point at another server. Raises CorruptDownload where size or sha256
@@ -40,7 +46,7 @@ def download(artifact: ArtifactView, path: Path, retry: Retry, *, timeout_s: flo
                 attempt += 1
                 pause = retry.pause(attempt)
                 try:
-                    _fetch(pool, artifact, temporary)
+                    _fetch(pool, artifact, temporary, tell or (lambda _: None))
                     break
                 except HTTPError as error:
                     if pause is None:
@@ -68,7 +74,7 @@ def _pool(url: str, timeout_s: float) -> PoolManager:
     return ProxyManager(proxy, **options)
 
 
-def _fetch(pool: PoolManager, artifact: ArtifactView, temporary: Path) -> None:
+def _fetch(pool: PoolManager, artifact: ArtifactView, temporary: Path, tell: OnBytes) -> None:
     # Without `identity` a proxy may compress, and the bytes would be counted after decompression.
     headers = {"Accept-Encoding": "identity"}
     with closing(pool.request("GET", artifact.url, headers=headers, redirect=False, preload_content=False)) as response:
@@ -87,6 +93,7 @@ def _fetch(pool: PoolManager, artifact: ArtifactView, temporary: Path) -> None:
             kept: Future[None] | None = None
             while size <= artifact.size and (chunk := response.read(CHUNK, decode_content=False)):
                 size += len(chunk)
+                tell(size)
                 if kept is not None:
                     kept.result()
                 kept = beside.submit(keep, chunk)

@@ -1,12 +1,15 @@
 """A job, as Python sees it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from clew_client.curves import WHOLE_CURVE, Curves
 from clew_client.documents import Document
 from clew_client.errors import JobFailed
+from clew_client.files import fetch_files
+from clew_client.uploads import OnProgress
 from clew_spec.api import ArtifactView, EventView, JobView
 from clew_spec.jobs import JobState
 
@@ -70,3 +73,9 @@ class Job:
 
     def artifacts(self) -> list[ArtifactView]:
         return self._lab.artifacts(self.id)
+
+    def download(
+        self, folder: Path | str, names: Iterable[str] = (), on_progress: OnProgress | None = None
+    ) -> list[Path]:
+        """Its files below `folder`, which is made if it is not there; all, or those of `names`. As `fetch_files`."""
+        return fetch_files(self._lab, self.artifacts(), Path(folder), names, on_progress)

@@ -16,7 +16,7 @@ from clew_client.coders import LabCoder
 from clew_client.credentials import find_credentials
 from clew_client.curves import WHOLE_CURVE, Curves
 from clew_client.documents import DOCUMENTS, Document
-from clew_client.download import download
+from clew_client.download import OnBytes, download
 from clew_client.errors import JobFailed
 from clew_client.graphs import LabGraph
 from clew_client.job import Job as Job
@@ -253,9 +253,9 @@ class Lab:
         )
         return answer
 
-    def download(self, artifact: ArtifactView, path: Path | str) -> Path:
+    def download(self, artifact: ArtifactView, path: Path | str, tell: OnBytes | None = None) -> Path:
         """Fetch to `path`, or into it if it is a folder. Nothing is left unless size and sha256 are right."""
-        return download(artifact, Path(path), self._transport.retry, timeout_s=self._transport.timeout_s)
+        return download(artifact, Path(path), self._transport.retry, timeout_s=self._transport.timeout_s, tell=tell)
 
     def document(self, job_id: UUID | str) -> Document:
         """All that an analysis found, of which its result has the beginning; waits until the job has ended.

@@ -32,7 +32,7 @@ ROUNDS = 5
 FORBIDDEN = 403
 
 OnProgress = Callable[[str, int, int, int], None]
-"""Told again and again: `hash` or `send`, bytes done, bytes in all, bytes that this call has sent."""
+"""Told again and again: `hash`, `send` or `fetch`, bytes done, bytes in all, bytes that this call has moved."""
 
 
 class Uploads:

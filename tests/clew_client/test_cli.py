@@ -18,6 +18,7 @@ from tests.clew_client.contract import KEY, NO_ESTIMATE, Contract, problem_answe
 from tests.clew_client.specs import EVALUATE, requests
 
 from clew_client.cli import main
+from clew_client.commands.submit import SPECS
 from clew_client.flags import arguments
 from clew_spec.api import EstimateView, JobView, WorkerFit
 from clew_spec.errors import DataError
@@ -353,3 +354,14 @@ def test_version_and_usage() -> None:
     assert _clew("submit", "train").returncode == 2
     assert _clew("nonsense").returncode == 2
     assert "--coder.activation.k" in _clew("submit", "train", "--help").stdout
+
+
+def test_a_shell_completes_kinds_and_their_flags() -> None:
+    def completed(line: str) -> list[str]:
+        cursor = str(line.count(" "))
+        return _clew(_CLEW_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=cursor).stdout.split()
+
+    assert completed("clew submit ") == list(SPECS)
+    assert completed("clew submit ex") == ["export-coders"]
+    assert completed("clew submit train --optimizer.b") == ["--optimizer.betas"]
+    assert "--watch" in completed("clew submit sweep.yaml --")

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from tests.clew_client.contract import Contract
 from tests.clew_client.specs import EVALUATE
 
 from clew_client import CorruptDownload, Lab
+from clew_client.errors import UnexpectedAnswer
+from clew_client.files import fetch_files
 from clew_spec.api import ArtifactView
 from clew_spec.errors import Forbidden, NotFound, Unavailable
 
@@ -57,3 +59,31 @@ def test_refusals(
     with pytest.raises(error):
         client.download(artifact, tmp_path / "w")
     assert not list(tmp_path.iterdir())
+
+
+def test_files_come_though_their_links_expire_meanwhile(
+    contract: Contract, client: Lab, artifact: ArtifactView, tmp_path: Path
+) -> None:
+    listed = [artifact, contract.artifact(contract.jobs[artifact.job_id], "coders/L03/cfg.json", b"{}")]
+    anew = JSONResponse([each.model_dump(mode="json") for each in listed])
+    contract.answers.extend([Response(status_code=403), anew])
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "coders").symlink_to(tmp_path)  # where the user wants them
+    told: list[tuple[str, int, int, int]] = []
+    found = fetch_files(client, listed, tmp_path / "there", on_progress=lambda *tell: told.append(tell))
+    assert [path.read_bytes() for path in found] == [CONTENT, b"{}"]
+    size = len(CONTENT) + 2
+    assert told[-1] == ("fetch", size, size, size)
+    assert told == sorted(told)
+    found[0].unlink()
+    fetch_files(client, listed, tmp_path / "there", on_progress=lambda *tell: told.append(tell))
+    assert told[-1] == ("fetch", size, size, size - 2), "what is there is done, and was not fetched"
+
+
+@pytest.mark.parametrize("name", ["../w", "/w", "a/../../w", "a//w", "..", "a\\..\\..\\w", "C:/w", "a\0w"])
+def test_no_name_leads_out_of_the_folder(contract: Contract, client: Lab, tmp_path: Path, name: str) -> None:
+    job = contract.add(EVALUATE)
+    files = [contract.artifact(job, "good", b"good"), contract.artifact(job, name, b"bad")]
+    with pytest.raises(UnexpectedAnswer):
+        fetch_files(client, files, tmp_path / "in")
+    assert [path.name for path in tmp_path.rglob("*")] == []

@@ -1,4 +1,4 @@
-"""`clew upload`, `clew uploads` and `clew secret`: what a project brings along."""
+"""`clew upload`, `uploads`, `artifacts`, `download` and `secret`: data in and out."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ from uuid import UUID
 
 import typer
 
-from clew_client.commands.options import AsJson, Limit, Named
+from clew_client.commands.options import AsJson, JobId, Limit, Named, find_job
 from clew_client.display import Bar, duration, note, print_json, print_table, say, since
 from clew_client.lab import Lab
 from clew_client.watching import INTERRUPTED
@@ -18,7 +18,7 @@ from clew_spec.errors import InvalidSpec, NotFound
 from clew_spec.secrets import SecretName
 from clew_spec.units import size
 
-PHASES = {"hash": "reading", "send": "sending"}
+PHASES = {"hash": "reading", "send": "sending", "fetch": "fetching"}
 SHORTEST = 6
 UploadRef = Annotated[
     str, typer.Argument(metavar="UPLOAD", help="Its name, or the first 6 or more characters of its id.")
@@ -32,6 +32,8 @@ def register(app: typer.Typer) -> None:
     uploads.command("list")(list_uploads)
     uploads.command()(remove)
     app.add_typer(uploads, name="uploads", help="Files that were uploaded, or are on their way.")
+    app.command()(artifacts)
+    app.command()(download)
     secrets = typer.Typer(no_args_is_help=True)
     secrets.command("list")(list_secrets)
     secrets.command("set")(set_secret)
@@ -46,7 +48,7 @@ def upload(
 ) -> None:
     """Send a file or a folder to the lab. Interrupted, it goes on where it stopped when run again."""
     try:
-        with Lab() as lab, Sending() as bar:
+        with Lab() as lab, Moving() as bar:
             found = lab.uploads.send(path, name, bar.tell)
     except KeyboardInterrupt:
         note("What was sent is kept for a week: run the same again to go on.")
@@ -88,6 +90,34 @@ def remove(ref: UploadRef) -> None:
     say(f"Upload {found.name} ({found.id}) is removed.")
 
 
+def artifacts(job_id: JobId, as_json: AsJson = False) -> None:
+    """List a job's files."""
+    with Lab() as lab:
+        found = lab.artifacts(find_job(lab, job_id))
+    rows = [(one.name, size(one.size), one.sha256[:12], one.media_type) for one in found]
+    print_table(found, ["name", "size>", "sha256", "media type"], rows, as_json=as_json)
+
+
+def download(
+    job_id: JobId,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Files, or folders of them; all, if none.")
+    ] = None,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FOLDER", help="Below which they keep their own folders.")
+    ] = Path(),
+) -> None:
+    """Fetch a job's files, and print where they lie. Those that are there are kept; another file is never replaced."""
+    try:
+        with Lab() as lab, Moving() as bar:
+            found = lab.job(find_job(lab, job_id)).download(to, names or [], bar.tell)
+    except KeyboardInterrupt:
+        note("Files that are whole are kept: run the same again to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+    for path in found:
+        say(str(path))
+
+
 def list_secrets(as_json: AsJson = False) -> None:
     """List the names of secrets that are set."""
     with Lab() as lab:
@@ -111,8 +141,8 @@ def delete_secret(name: Secret) -> None:
     say(f"{name} is deleted.")
 
 
-class Sending(Bar):
-    """How far an upload is, how fast and how much longer; nothing where there is no terminal."""
+class Moving(Bar):
+    """How far an upload or a download is, how fast and how much longer; nothing where there is no terminal."""
 
     def __init__(self) -> None:
         super().__init__("")
@@ -121,7 +151,7 @@ class Sending(Bar):
 
     def tell(self, phase: str, done: int, total: int, sent: int) -> None:
         """As `clew_client.uploads.OnProgress`."""
-        own = sent if phase == "send" else done
+        own = done if phase == "hash" else sent
         if phase != self._phase:
             self._phase, self._began = phase, (time.monotonic(), own)
         began, before = self._began

@@ -52,6 +52,10 @@ class _FileOrKind(TyperGroup):
             args = [FILE, *args]
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The kinds: names of files the shell knows itself."""
+        return [found for found in super().shell_complete(ctx, incomplete) if found.value != FILE]
+
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(cls=_FileOrKind, no_args_is_help=True, subcommand_metavar="FILE | KIND [FLAGS]...")
