@@ -64,6 +64,27 @@ def find_node(page: Page, rows: Iterable[float]) -> tuple[float, float]:
     raise AssertionError("the pointer met no node")
 
 
+def middle_of_node(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Of the one under the pointer."""
+    tooltip = page.get_by_role("tooltip")
+    page.mouse.move(x, y)
+    node = tooltip.inner_text()
+
+    def reach(dx: int, dy: int) -> int:
+        steps = 0
+        while tooltip.count() and tooltip.inner_text() == node:
+            steps += 1
+            page.mouse.move(x + dx * steps, y + dy * steps)
+        page.mouse.move(x, y)
+        tooltip.wait_for()
+        return steps
+
+    left, right = reach(-1, 0), reach(1, 0)
+    x += (right - left) / 2
+    up, down = reach(0, -1), reach(0, 1)
+    return x, y + (down - up) / 2
+
+
 def chosen(page: Page) -> int:
     return int(parse_qs(urlsplit(page.url).query)["node"][0])
 
@@ -241,7 +262,7 @@ def test_a_node_stays_under_the_pointer_while_the_graph_is_zoomed_and_moved(
     tab.sign_in(scene.key, f"/graphs/{graph_id}")
     page = tab.page
     tooltip = page.get_by_role("tooltip")
-    x, y = find_node(page, (0.3, 0.5, 0.7, 0.9))
+    x, y = middle_of_node(page, *find_node(page, (0.3, 0.5, 0.7, 0.9)))
     node = tooltip.inner_text()
 
     def under_the_pointer(at_x: float, at_y: float) -> None:
