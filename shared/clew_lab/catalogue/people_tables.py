@@ -1,9 +1,11 @@
 """The tables of people: who they are, where they belong, and how they came in."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from clew_lab.catalogue.base import Base, new_id, now
@@ -33,6 +35,26 @@ class Membership(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
     role: Mapped[str]
     created_at: Mapped[datetime] = now()
+
+
+class ApiKey(Base):
+    """A key is shown once and stored as an HMAC; `hint` is its last four characters."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = new_id()
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), index=True)
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    """Its owner; null of a key that is the project's own."""
+    name: Mapped[str]
+    hint: Mapped[str]
+    digest: Mapped[str] = mapped_column(unique=True)
+    scopes: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """What it may do at most. Null: whatever its owner may; without an owner, nothing."""
+    created_at: Mapped[datetime] = now()
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
 
 
 class Session(Base):

@@ -15,7 +15,6 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
 from clew_lab.catalogue.base import Base as Base
@@ -27,6 +26,7 @@ from clew_lab.catalogue.batch_tables import Dependency as Dependency
 from clew_lab.catalogue.data_tables import Secret as Secret
 from clew_lab.catalogue.data_tables import Upload as Upload
 from clew_lab.catalogue.data_tables import UploadedFile as UploadedFile
+from clew_lab.catalogue.people_tables import ApiKey as ApiKey
 from clew_lab.catalogue.people_tables import Membership as Membership
 from clew_lab.catalogue.people_tables import Session as Session
 from clew_lab.catalogue.people_tables import SignInAttempt as SignInAttempt
@@ -49,26 +49,6 @@ class Project(Base):
     """Jobs that workers may have of it at once; null is no quota, here and below."""
     max_stored_bytes: Mapped[int | None]
     created_at: Mapped[datetime] = _now()
-
-
-class ApiKey(Base):
-    """A key is shown once and stored as an HMAC; `hint` is its last four characters."""
-
-    __tablename__ = "api_keys"
-
-    id: Mapped[UUID] = _new_id()
-    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"), index=True)
-    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
-    """Its owner; null of a key that is the project's own."""
-    name: Mapped[str]
-    hint: Mapped[str]
-    digest: Mapped[str] = mapped_column(unique=True)
-    scopes: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
-    """What it may do at most. Null: whatever its owner may; without an owner, nothing."""
-    created_at: Mapped[datetime] = _now()
-    expires_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
-    last_used_at: Mapped[datetime | None]
 
 
 class Worker(Base):
