@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +34,8 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+CLIENT_LEFT = 499
+"""As proxies log it: whoever asked went before the question was whole, so nobody is answered."""
 UNENDING = ("/events", "/stream")
 """Paths that end so answer without end, and therefore not to HEAD."""
 
@@ -86,6 +89,8 @@ class RequestContext:
         with structlog.contextvars.bound_contextvars(request_id=id):
             try:
                 await self._app(inner, receive, send_with_headers)
+            except ClientDisconnect:
+                status = CLIENT_LEFT
             except Exception as error:
                 log.exception(
                     "request.crashed", method=scope["method"], path=quote(scope["path"]), error=type(error).__name__

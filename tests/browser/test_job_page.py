@@ -139,16 +139,16 @@ def test_a_page_misses_nothing_of_a_job_while_the_api_is_away(tab: Tab, scene: S
     def tell(first: int, last: int) -> None:
         for step in range(first, last):
             job.metric(step, {"L00/fvu": 0.5 + step / 1000})
-            job.log(f"at step {step}")
+            job.log(f"at step {step:02}")
 
     tell(0, 5)
     tab.sign_in(scene.key, f"/jobs/{job.id}")
     page = tab.page
     log = page.get_by_role("log")
     legend = page.locator('[data-metric="fvu"] .u-legend')
-    expect(log).to_contain_text("at step 4")
+    expect(log).to_contain_text("at step 04")
     tell(5, 10)
-    expect(log).to_contain_text("at step 9")
+    expect(log).to_contain_text("at step 09")
     tab.site.stop()
     expect(page.get_by_text("reconnecting")).to_be_visible()
     tell(10, 15)
@@ -158,7 +158,7 @@ def test_a_page_misses_nothing_of_a_job_while_the_api_is_away(tab: Tab, scene: S
     tell(15, 20)
     expect(legend).to_contain_text("step 19 L0 0.519", use_inner_text=True)
     expect(log).to_contain_text("at step 19")
-    assert re.findall(r"at step (\d+)", log.inner_text()) == [str(step) for step in range(20)]
+    assert re.findall(r"at step (\d\d)", log.inner_text()) == [f"{step:02}" for step in range(20)]
     chart = page.locator('[data-metric="fvu"] .u-over').bounding_box()
     assert chart
     for step in range(20):

@@ -1,12 +1,18 @@
 """Bodies of any size cost who sent them, and nobody else."""
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
+from structlog.testing import capture_logs
 from tests.clew_api.batches import sweep
+from tests.clew_api.conftest import Running
+from tests.clew_api.seeds import Tenant
+from tests.support.waiting import until
 
 from clew_api import body
 
@@ -35,6 +41,17 @@ def test_while_a_large_body_is_parsed_others_are_answered(api: TestClient, monke
         finally:
             let.set()
         assert asked.result().json()["where"] == "/grid", "and it is read as it stands"
+
+
+def test_who_goes_in_the_midst_of_a_question_is_no_crash(running: Running, alice: Tenant) -> None:
+    url = urlsplit(running.url)
+    with capture_logs() as told:
+        with socket.create_connection((url.hostname, url.port)) as gone:
+            head = f"POST {url.path}/jobs HTTP/1.1\r\nHost: clew.test\r\nAuthorization: Bearer {alice.key}\r\n"
+            gone.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{".encode())
+            until(lambda: running.app.state.lab.engine.pool.checkedin() > 0, "asked whose key it is")
+        until(lambda: any(line["event"] == "request" for line in told), "told")
+    assert [(line["event"], line.get("status")) for line in told] == [("request", 499)]
 
 
 def test_a_stranger_sends_little(anyone: TestClient) -> None:

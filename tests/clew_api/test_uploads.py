@@ -12,11 +12,12 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from tests.clew_api.seeds import Tenant, World
 from tests.support.servers import under_role
 from tests.support.uploading import UPLOADS, announcement, described, missing, put, uploaded
 
+from clew_lab.catalogue import uploads
 from clew_lab.catalogue.engine import make_engine, session_factory
 from clew_lab.catalogue.tables import Audit, Job, Project, Upload, UploadedFile
 from clew_lab.storage import Multipart, upload_prefix
@@ -32,6 +33,16 @@ LARGE = os.urandom(MIN_PART) + b"and a second part"
 def build(path: str, kind: str = "text", **source: Any) -> dict[str, Any]:
     spec = {"kind": "build-dataset", "name": "d2", "model": "m", "source": {"kind": kind, "path": path, **source}}
     return {"spec": spec}
+
+
+def test_any_number_is_announced_over_one_connection(world: World, alice: Tenant) -> None:
+    """The driver prepares what is said often, and Postgres plans it anew for parameters that it does not know yet."""
+    with world.sessions.begin() as session:
+        session.execute(text("set local plan_cache_mode = force_generic_plan"))
+        for number in range(12):
+            request = UploadRequest.model_validate(announcement(f"u{number}", a_txt=b"a"))
+            for is_new in (True, False):
+                assert uploads.announce(session, alice.actor, request, open_s=60)[1] == is_new
 
 
 def test_an_upload_is_resumed_where_it_stopped_and_seen_when_it_is_whole(

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, cast, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, Text, cast, delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -66,7 +66,8 @@ def announce(
             user_id=actor.user_id,
             expires_at=_from_now(open_s),
         )
-        .on_conflict_do_nothing(index_elements=["project_id", "digest"], index_where=Upload.state != "deleted")
+        # Literally: of a statement that is prepared, a parameter would name no index.
+        .on_conflict_do_nothing(index_elements=["project_id", "digest"], index_where=text("state <> 'deleted'"))
         .returning(Upload)
     )
     if upload is None:
