@@ -121,6 +121,7 @@ SORTS: Mapping[str, Callable[[Ids], str]] = {
     "a later page": lambda ids: f"jobs?cursor={ids['cursor']}",
     "failed jobs": lambda _: "jobs?state=failed",
     "rare jobs": lambda _: "jobs?kind=export-coders",
+    "one's own": lambda _: "jobs?user=me",
     "a job": lambda ids: f"jobs/{ids['job']}",
     "events": lambda ids: f"jobs/{ids['job']}/events",
     "metrics": lambda ids: f"jobs/{ids['curve']}/metrics",
@@ -129,7 +130,7 @@ SORTS: Mapping[str, Callable[[Ids], str]] = {
 
 
 def _fill(lab: QueueLab, bench: Bench, past: int, curves: int) -> None:
-    """The first project has each fiftieth job, and few of some kinds and states."""
+    """The first project has half of the jobs, and few of some kinds and states; the others share the rest."""
     lab.run(
         JOBS.format(
             kind="case when n % 99991 = 1 then 'export-coders' when n % 100 = 51 then 'train' else 'import-model' end",
@@ -137,7 +138,7 @@ def _fill(lab: QueueLab, bench: Bench, past: int, curves: int) -> None:
             state="case when n % 9973 = 1 then 'failed' else 'succeeded' end",
             needs="0",
             ended="now() - make_interval(secs => :n - n)",
-            owner=f"(n - 1) % {PROJECTS}",
+            owner=f"case when n % 2 = 1 then 0 else n / 2 % {PROJECTS} end",
         ),
         n=past,
         spec=SPEC,
