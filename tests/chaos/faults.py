@@ -26,7 +26,7 @@ PAST_LEASE = (1.0, 1.5)
 """How long a process stands still, in leases."""
 
 _LATELY = text("""
-    select jobs.id, fence, workers.name as worker from jobs left join workers on workers.id = worker_id
+    select jobs.id, fence, jobs.pool, workers.name as worker from jobs left join workers on workers.id = worker_id
     where fence > 0 order by jobs.updated_at desc limit 20
 """)
 

@@ -32,8 +32,12 @@ def test_two_hundred_of_them() -> None:
 
 
 def test_without_the_fence_the_account_does_not_add_up() -> None:
-    ledger, _ = run(jobs=12, seed=7, seconds=40, only=("freeze a worker",), changes="unfenced", ms=(200, 300))
-    assert ledger.wrong + ledger.duplicated > 0
+    def found(seed: int) -> int:
+        ledger, _ = run(jobs=12, seed=seed, seconds=40, only=("freeze a worker",), changes="unfenced", ms=(200, 300))
+        return ledger.wrong + ledger.duplicated
+
+    # Whether a job is frozen just where it hurts is a matter of luck.
+    assert any(found(seed) > 0 for seed in (7, 8, 9))
 
 
 def test_the_account_names_what_is_lost_and_what_came_twice(queue: Queue, lab: Lab) -> None:
