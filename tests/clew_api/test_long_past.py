@@ -1,6 +1,7 @@
 """Lists of jobs cost what they show, whoever made the jobs that they do not show."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import Engine, event, text
 from tests.clew_api.seeds import Tenant, World
 
 from clew_lab.catalogue.queries import list_jobs
+from clew_lab.catalogue.scope import Actor
 from clew_spec.jobs import JobState
 
 PAST = 20_000
@@ -44,6 +46,8 @@ def test_a_list_walks_through_no_past(
 ) -> None:
     """One project holds nearly all jobs of the lab, all of one kind and state, and those that are asked for are old."""
     old = [world.job(owner, user_id=owner.user_id) for owner in (alice, bob)]
+    program = replace(alice.actor, user_id=None, user_name=None)  # a key of the project, nobody's
+    world.job(alice, created_by=alice.actor.key_id)
     first = world.job(alice, user_id=alice.user_id, visibility=visibility)
     with world.sessions.begin() as session:
         session.execute(MANY, {"past": PAST, "id": first.id})
@@ -51,20 +55,21 @@ def test_a_list_walks_through_no_past(
     engine: Engine = world.sessions.kw["bind"]
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("vacuum analyze jobs"))
-    asked: list[tuple[Tenant, dict[str, Any], int]] = [
-        (alice, {}, 50),
-        (alice, {"states": [JobState.QUEUED]}, 2),
-        (alice, {"states": [JobState.FAILED]}, 0),
-        (alice, {"kinds": ["train"]}, 0),
-        (alice, {"user": "me"}, 2),
-        (alice, {"user": "nobody"}, 0),
-        (bob, {} if visibility == "project" else {"states": [JobState.QUEUED]}, 1 + (visibility == "lab")),
+    asked: list[tuple[Actor, dict[str, Any], int]] = [
+        (alice.actor, {}, 50),
+        (alice.actor, {"states": [JobState.QUEUED]}, 3),
+        (alice.actor, {"states": [JobState.FAILED]}, 0),
+        (alice.actor, {"kinds": ["train"]}, 0),
+        (alice.actor, {"user": "me"}, 2),
+        (alice.actor, {"user": "nobody"}, 0),
+        (program, {"user": "me"}, 1),
+        (bob.actor, {} if visibility == "project" else {"states": [JobState.QUEUED]}, 1 + (visibility == "lab")),
     ]
-    for tenant, wanted, shown in asked:
+    for actor, wanted, shown in asked:
         with world.sessions() as session:
             session.connection()
             looked_at.clear()
-            page = list_jobs(session, tenant.actor, **wanted)
+            page = list_jobs(session, actor, **wanted)
             assert len(page.items) == shown, wanted
             assert max(looked_at) < BLOCKS, (wanted, looked_at)
     assert old[0].id < first.id

@@ -131,6 +131,12 @@ class Job(Base):
             postgresql_where=text("user_id is not null"),
             postgresql_include=["id"],
         ),
+        Index(
+            "ix_jobs_by_key",
+            *("project_id", "created_by", _AGE),
+            postgresql_where=text("user_id is null"),
+            postgresql_include=["id"],
+        ),
         Index("ix_jobs_content", "project_id", "content_digest", postgresql_where=text("state = 'succeeded'")),
         Index(
             "ix_jobs_expected",

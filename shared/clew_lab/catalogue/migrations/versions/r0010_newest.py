@@ -1,4 +1,4 @@
-"""Lists of jobs find the newest by indexes in an order of their own, that of a person's jobs among them."""
+"""Lists of jobs find the newest by indexes in an order of their own, those of a person's or a key's own among them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,9 +23,17 @@ def upgrade() -> None:
         postgresql_where=sa.text("user_id is not null"),
         postgresql_include=["id"],
     )
+    op.create_index(
+        "ix_jobs_by_key",
+        "jobs",
+        ["project_id", "created_by", AGE],
+        postgresql_where=sa.text("user_id is null"),
+        postgresql_include=["id"],
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_jobs_by_key", "jobs")
     op.drop_index("ix_jobs_by", "jobs")
     _drop()
     op.create_index("ix_jobs_newest", "jobs", ["project_id", "state", "kind", "id"])
