@@ -1,10 +1,12 @@
 """Files go straight to the store, in parts; nothing of them is there before all of it is, in the sizes announced."""
 
 import os
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
@@ -43,6 +45,28 @@ def test_any_number_is_announced_over_one_connection(world: World, alice: Tenant
             request = UploadRequest.model_validate(announcement(f"u{number}", a_txt=b"a"))
             for is_new in (True, False):
                 assert uploads.announce(session, alice.actor, request, open_s=60)[1] == is_new
+
+
+def test_a_length_that_lies_brings_nothing_in(api: TestClient) -> None:
+    """Less than the header says, and more: neither the part nor the bytes behind it are taken."""
+    content = b"exactly so much"
+    id = api.post(UPLOADS, json=announcement("lies", a_txt=content)).json()["id"]
+    [part] = missing(api, id)
+    url = urlsplit(part["url"])
+
+    def send(body: bytes, length: int) -> bytes:
+        with socket.create_connection((url.hostname, url.port), timeout=30) as store:
+            head = f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: {length}\r\n"
+            store.sendall(f"{head}Connection: close\r\n\r\n".encode() + body)
+            store.shutdown(socket.SHUT_WR)
+            return store.recv(12)
+
+    assert send(content[:4], len(content)) != b"HTTP/1.1 200"
+    assert send(content[:4], 4) == b"HTTP/1.1 403"
+    assert missing(api, id)[0]["number"] == part["number"]
+    assert api.post(f"{UPLOADS}/{id}/complete").status_code == 409
+    assert send(content + b"and more", len(content)) == b"HTTP/1.1 200"
+    assert api.post(f"{UPLOADS}/{id}/complete").json()["size"] == len(content)
 
 
 def test_an_upload_is_resumed_where_it_stopped_and_seen_when_it_is_whole(
