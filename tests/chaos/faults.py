@@ -110,9 +110,12 @@ class Faults:
         print(f"{time.monotonic() - self._began:6.1f} s  {what}", flush=True)
 
     def _someone(self, role: Role) -> Resident | None:
-        """At work, and with no fault that lasts."""
-        awake = [resident for resident in self._house.at_work(role) if not self._lasts(resident.name)]
+        awake = self._awake(role)
         return self._random.choice(awake) if awake else None
+
+    def _awake(self, role: Role) -> list[Resident]:
+        """At work, and with no fault that lasts."""
+        return [resident for resident in self._house.at_work(role) if not self._lasts(resident.name)]
 
     def _lasts(self, name: str) -> bool:
         return any(name in fault.what.split() for fault in self._lasting)
@@ -153,10 +156,10 @@ class Faults:
         return self._last(f"{who.name} frozen", seconds, who.process.resume, or_when)
 
     def _freeze_a_runner(self) -> str | None:
-        worker = self._someone("worker")
-        runner = self._house.runner_of(worker) if worker else None
-        if worker is None or runner is None or len(self._lasting) >= AT_ONCE:
+        busy = [(one, runner) for one in self._awake("worker") if (runner := self._house.runner_of(one)) is not None]
+        if not busy or len(self._lasting) >= AT_ONCE:
             return None
+        worker, runner = self._random.choice(busy)
         with suppress(psutil.NoSuchProcess):
             runner.suspend()
         return self._last(f"{worker.name}'s runner frozen", self._past_lease(), runner.resume)
