@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
-from structlog.testing import capture_logs
+from structlog.testing import CapturingLogger
 from tests.clew_api.batches import sweep
 from tests.clew_api.conftest import Running
 from tests.clew_api.seeds import Tenant
 from tests.support.waiting import until
 
-from clew_api import body
+from clew_api import body, context
 
 V1 = "/api/v1"
 JSON = {"Content-Type": "application/json"}
@@ -43,15 +43,17 @@ def test_while_a_large_body_is_parsed_others_are_answered(api: TestClient, monke
         assert asked.result().json()["where"] == "/grid", "and it is read as it stands"
 
 
-def test_who_goes_in_the_midst_of_a_question_is_no_crash(running: Running, alice: Tenant) -> None:
-    url = urlsplit(running.url)
-    with capture_logs() as told:
-        with socket.create_connection((url.hostname, url.port)) as gone:
-            head = f"POST {url.path}/jobs HTTP/1.1\r\nHost: clew.test\r\nAuthorization: Bearer {alice.key}\r\n"
-            gone.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{".encode())
-            until(lambda: running.app.state.lab.engine.pool.checkedin() > 0, "asked whose key it is")
-        until(lambda: any(line["event"] == "request" for line in told), "told")
-    assert [(line["event"], line.get("status")) for line in told] == [("request", 499)]
+def test_who_goes_in_the_midst_of_a_question_is_no_crash(
+    running: Running, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, log = urlsplit(running.url), CapturingLogger()
+    monkeypatch.setattr(context, "log", log)
+    with socket.create_connection((url.hostname, url.port)) as gone:
+        head = f"POST {url.path}/jobs HTTP/1.1\r\nHost: clew.test\r\nAuthorization: Bearer {alice.key}\r\n"
+        gone.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{".encode())
+        until(lambda: running.app.state.lab.engine.pool.checkedin() > 0, "asked whose key it is")
+    until(lambda: len(log.calls) > 0, "told")
+    assert [(call.args[0], call.kwargs.get("status")) for call in log.calls] == [("request", 499)]
 
 
 def test_a_stranger_sends_little(anyone: TestClient) -> None:
