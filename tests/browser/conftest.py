@@ -17,6 +17,7 @@ from tests.browser.scene import Scene
 from tests.support.servers import Lab
 
 DASHBOARD = Path(__file__).parents[2] / "services" / "dashboard"
+AXE = DASHBOARD / "node_modules" / "axe-core" / "axe.min.js"
 PATIENCE_MS = 20_000
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -108,6 +109,13 @@ def open_tab(browser: Browser, site: Site, scheme: str = "light") -> Tab:
     )
     tab.page.on("pageerror", lambda error: tab.complaints.append(f"uncaught: {error}"))
     return tab
+
+
+def violations(page: Page) -> list[str]:
+    """What axe objects to on the page as it stands."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run().then(result => result.violations)")
+    return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
 
 
 @pytest.fixture

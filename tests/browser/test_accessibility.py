@@ -4,11 +4,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.analyses import analyse, analyses
-from tests.browser.conftest import DASHBOARD, Site, open_tab
+from tests.browser.conftest import Site, open_tab, violations
 from tests.browser.documents import graph_document
 from tests.browser.scene import Scene
-
-AXE = DASHBOARD / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -55,9 +53,7 @@ def test_every_page(scheme: str, browser: Browser, site: Site, scene: Scene) -> 
         tab.goto(path)
         expect(page.get_by_role("main")).to_contain_text(mark)
         page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-        page.evaluate(AXE.read_text())
-        for violation in page.evaluate("axe.run().then(result => result.violations)"):
-            found += [f"{path}: {violation['id']}: {node['html'][:160]}" for node in violation["nodes"]]
+        found += [f"{path}: {violation}" for violation in violations(page)]
     page.context.close()
     assert not found, "\n".join(found)
     assert tab.unexpected() == []
