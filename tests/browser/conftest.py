@@ -112,7 +112,8 @@ def open_tab(browser: Browser, site: Site, scheme: str = "light") -> Tab:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe objects to on the page as it stands."""
+    """What axe objects to on the page, once its code has arrived and it has its heading."""
+    expect(page.locator("h1")).to_have_count(1)
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run().then(result => result.violations)")
     return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]

@@ -107,7 +107,7 @@ def test_who_is_disabled_or_removed_is_out_at_once_and_a_password_is_ones_own(ta
     sign_in(PASSWORD)
     expect(other.get_by_role("alert")).to_be_visible()
     sign_in(f"{PASSWORD}, again")
-    expect(other.get_by_role("heading", name="Jobs")).to_be_visible()
+    expect(other.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
 
     page.get_by_role("button", name="Remove Ada L.").click()
     page.get_by_role("button", name="Yes, remove").click()

@@ -12,7 +12,7 @@ def test_an_address_that_is_none_says_so_and_leads_on(tab: Tab, scene: Scene) ->
     expect(page.get_by_role("main")).to_contain_text("No such page")
     assert violations(page) == []
     page.get_by_role("link", name="Go to the jobs").click()
-    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
     expect(page.get_by_role("main")).to_contain_text("No jobs yet")
     assert violations(page) == []
 
