@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from clew_spec.api import EventView
 from clew_spec.batches import PipelineRequest, SweepRequest
 from clew_spec.errors import Problem
-from clew_spec.jobs import JobRequest
+from clew_spec.jobs import JobChange, JobRequest
 from clew_spec.people import (
     KeyRequest,
     MemberChange,
@@ -29,7 +29,7 @@ from clew_spec.uploads import UploadRequest
 
 REQUESTS: tuple[type[BaseModel], ...] = (
     *(SweepRequest, PipelineRequest),
-    *(JobRequest, SessionRequest, SessionChange, PasswordChange, KeyRequest),
+    *(JobRequest, JobChange, SessionRequest, SessionChange, PasswordChange, KeyRequest),
     *(UserRequest, UserChange, ProjectRequest, ProjectChange, MemberRequest, MemberChange),
     *(UploadRequest, SecretRequest),
 )

@@ -11,7 +11,7 @@ from clew_client.errors import JobFailed
 from clew_client.files import fetch_files
 from clew_client.uploads import OnProgress
 from clew_spec.api import ArtifactView, EventView, JobView
-from clew_spec.jobs import JobState
+from clew_spec.jobs import JobState, Visibility
 
 if TYPE_CHECKING:
     from clew_client.lab import Lab
@@ -49,6 +49,11 @@ class Job:
 
     def cancel(self) -> JobView:
         self.view = self._lab.cancel(self.id)
+        return self.view
+
+    def share(self, to: Visibility = "lab", *, with_inputs: bool = False) -> JobView:
+        """As `Lab.share`."""
+        self.view = self._lab.share(self.id, to, with_inputs=with_inputs)
         return self.view
 
     def retry(self, *, with_dependents: bool = False) -> "Job":

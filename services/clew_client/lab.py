@@ -12,6 +12,7 @@ import httpx2
 from pydantic import TypeAdapter
 
 from clew_client.batches import Batch, Batches, pipeline_of, sweep_of
+from clew_client.circuits import Circuits
 from clew_client.coders import LabCoder
 from clew_client.credentials import find_credentials
 from clew_client.curves import WHOLE_CURVE, Curves
@@ -50,13 +51,13 @@ from clew_spec.batches import changed
 from clew_spec.data_views import UploadDetail
 from clew_spec.errors import InvalidSpec, NotFound
 from clew_spec.graph import GraphDocument
-from clew_spec.jobs import JobKind, JobRequest, JobState, Requests, Visibility
+from clew_spec.jobs import JobChange, JobKind, JobRequest, JobState, Requests, Visibility
 from clew_spec.patching import PatchDocument
 
 Priority = Literal["low", "normal", "high"]
 
 
-class Lab:
+class Lab(Circuits):
     """One lab, one key. Every method raises the `ClewError` that the API reports, Unavailable if it does not answer."""
 
     def __init__(
@@ -222,6 +223,21 @@ class Lab:
         answer: JobView = parse(JobView, self._transport.request("POST", f"jobs/{_uuid(job_id)}/cancel", params=params))
         return answer
 
+    def share(self, job_id: UUID | str, to: Visibility = "lab", *, with_inputs: bool = False) -> JobView:
+        """Show a job and what it made to the whole lab, or keep them to the `project` again. Raises Forbidden.
+
+        `with_inputs`: and the project's own jobs that made what it was made of.
+        """
+        response = self._transport.request(
+            "PATCH",
+            f"jobs/{_uuid(job_id)}",
+            params={"with_inputs": with_inputs},
+            content=JobChange(visibility=to).model_dump_json(),
+            idempotent=True,
+        )
+        answer: JobView = parse(JobView, response)
+        return answer
+
     def events(self, job_id: UUID | str, after: int | None = None) -> Iterator[EventView]:
         """Events with `seq > after`, each once and in order, until the job ends; reconnects by itself."""
         return job_events(self._transport, _uuid(job_id), after)
@@ -271,50 +287,12 @@ class Lab:
             found: Document = form.model_validate_json(self.download(artifact, folder).read_bytes())
         return found
 
-    # Circuits: each is a job, and takes what its spec has, by name
-
-    def attribute(self, **fields: Any) -> Job:
-        """A prompt's attribution graph: `name`, `coders`, `prompt`; see `AttributeSpec`."""
-        return self.submit({"kind": "attribute", **fields})
-
-    def steer(self, **fields: Any) -> Job:
-        """A prompt with changed features: `coders` and `prompt`, or `graph`; `edits`; see `SteerSpec`."""
-        return self.submit({"kind": "steer", **fields})
-
-    def faithfulness(self, **fields: Any) -> Job:
-        """Whether the model does what a `graph` says; see `FaithfulnessSpec`."""
-        return self.submit({"kind": "faithfulness", **fields})
-
-    def patch(self, **fields: Any) -> Job:
-        """Activations of a `clean` prompt patched into a `corrupt` one, or the other way; see `PatchSpec`."""
-        return self.submit({"kind": "patch", **fields})
-
     def patching(self, job_id: UUID | str) -> PatchDocument:
         """What every place of a `patch` job does: its `document`. Raises NotFound for a job of another kind."""
         found = self.document(job_id)
         if not isinstance(found, PatchDocument):
             raise NotFound(f"job {job_id} has no patch.json", hint="only a patch job has one")
         return found
-
-    def edge(self, **fields: Any) -> Job:
-        """An edge of a `graph`, from `source` to `target`, by head and position; see `EdgeSpec`."""
-        return self.submit({"kind": "edge", **fields})
-
-    def qk(self, **fields: Any) -> Job:
-        """Why a `head` attends from `query` to `key` on the prompt of a `graph`, by pairs of nodes; see `QKSpec`."""
-        return self.submit({"kind": "qk", **fields})
-
-    def mean_edges(self, **fields: Any) -> Job:
-        """The edges into a `feature` of a `layer` of `coders`, averaged over data; see `MeanEdgesSpec`."""
-        return self.submit({"kind": "mean-edges", **fields})
-
-    def connections(self, **fields: Any) -> Job:
-        """What the weights alone connect to a feature: `coders`, `layer`, `feature`; see `ConnectionsSpec`."""
-        return self.submit({"kind": "connections", **fields})
-
-    def paths(self, **fields: Any) -> Job:
-        """The strongest paths of a `graph`; see `PathsSpec`."""
-        return self.submit({"kind": "paths", **fields})
 
     # The catalogue, newest first
 

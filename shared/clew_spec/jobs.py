@@ -142,3 +142,10 @@ class JobRequest(Spec):
     requests: Requests = Requests()
     reuse: bool = True
     """Whether a job of this project that succeeded at exactly the same answers at once, where the kind allows it."""
+
+
+class JobChange(Spec):
+    """The body of `PATCH /api/v1/jobs/{id}`."""
+
+    visibility: Visibility
+    """Whether the whole lab may read the job and use what it made, or the project alone."""

@@ -29,7 +29,7 @@ class Permission(StrEnum):
     """Make keys of one's own; see, rotate and revoke them."""
     JOB_SUBMIT = "job:submit"
     JOB_CANCEL = "job:cancel"
-    """Of one's own jobs."""
+    """Cancel and share one's own jobs."""
     JOB_MANAGE = "job:manage"
     """Cancel and share any job of the project."""
     MEMBER_MANAGE = "member:manage"

@@ -118,12 +118,19 @@ class Scene:
         self.sessions = sessions
         self._store = Store.of(settings)
         self._scratch = scratch
+        self._secret_key = settings.secret_key
         self._numbers = count()
         with sessions.begin() as session:
             key = bootstrap(session, "main", "admin", secret_key=settings.secret_key)
             assert key is not None
             self.key = key
             self._actor = actor_of_key(session, key, secret_key=settings.secret_key)
+
+    def key_of_another_project(self) -> str:
+        with self.sessions.begin() as session:
+            key = bootstrap(session, "others", "guest", secret_key=self._secret_key)
+            assert key is not None
+            return key
 
     def of_another(self, name: str) -> "Scene":
         """The same lab, in which a new member of the project submits."""

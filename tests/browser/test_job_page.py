@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.conftest import Tab
+from tests.browser.conftest import Tab, open_tab
 from tests.browser.scene import Running, Scene
 from tests.browser.written import read
 
@@ -224,3 +224,34 @@ def test_what_is_zoomed_in_to_is_shown_step_by_step(tab: Tab, scene: Scene) -> N
         legend = chart.locator(".u-legend").inner_text()
         seen.add(int(legend.split("step")[1].split()[0]))
     assert len(seen) > 30, "neighbouring steps are not told apart"
+
+
+def test_a_job_is_shared_and_kept_again_as_others_look(tab: Tab, scene: Scene, browser: Browser) -> None:
+    model = scene.model()
+    coders = scene.trained(training := scene.training(model, scene.dataset(model), layers=1), layers=1)
+    tab.sign_in(scene.key, f"/jobs/{training.id}")
+    guest = open_tab(browser, tab.site)
+    guest.sign_in(scene.key_of_another_project())
+    expect(guest.page.get_by_role("main")).to_contain_text("No jobs yet")
+
+    page = tab.page
+    page.get_by_role("button", name="Share", exact=True).click()
+    page.get_by_role("checkbox", name="So with what it was made of").check()
+    page.get_by_role("button", name="Yes, share").click()
+    about = page.get_by_role("region", name="About")
+    expect(about).to_contain_text("seen by the lab")
+    # By the stream, without being asked for.
+    expect(guest.page.get_by_role("table", name="Jobs").get_by_role("row", name="train")).to_be_visible()
+    guest.goto(f"/coders/{coders[0]}")
+    expect(guest.page.get_by_role("main")).to_contain_text("seen by the lab")
+    guest.goto("/models")
+    expect(guest.page.get_by_role("table", name="Models")).to_contain_text("smollm2")
+
+    page.get_by_role("button", name="Keep to the project").click()
+    page.get_by_role("button", name="Yes, keep to the project").click()
+    expect(about).to_contain_text("seen by the project")
+    guest.expected.append("404")
+    guest.goto(f"/jobs/{training.id}")
+    expect(guest.page.get_by_role("main")).to_contain_text("no job")
+    guest.page.context.close()
+    assert guest.unexpected() == []

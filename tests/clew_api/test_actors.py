@@ -146,6 +146,7 @@ BODIES: dict[str, list[dict[str, Any]]] = {
         }
     ],
     "estimate_job": [{"spec": {"kind": "build-dataset", "name": "x", "model": "{model_id}"}}],
+    "change_job": [{"visibility": "project"}],
     "change_session": [{"project": name} for name in PROJECTS],
     "change_password": [{"password": "wrong", "new_password": "thread of ariadne"}],
     "create_user": [{"name": "eve"}, {"name": "red"}],

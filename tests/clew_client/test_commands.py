@@ -102,6 +102,21 @@ def test_a_job_that_failed_is_tried_again(clew: Clew, scene: Scene) -> None:
     assert (shown["retry_of"]["id"], shown["spec"]["path"]) == (job, "/models/smol")
 
 
+def test_a_job_is_shown_to_the_lab_with_what_it_was_made_of(clew: Clew, scene: Scene) -> None:
+    scene.dataset(scene.model())
+    job, made_of = (json.loads(clew(of, "--json"))[0]["job_id"] for of in ("datasets", "models"))
+
+    def seen(id: str) -> str:
+        return str(json.loads(clew("show", id, "--json"))["visibility"])
+
+    assert clew("share", job[:13]).endswith("is seen by the lab\n")
+    assert (seen(job), seen(made_of)) == ("lab", "project")
+    assert json.loads(clew("share", job, "--with-inputs", "--json"))["visibility"] == "lab"
+    assert seen(made_of) == "lab"
+    assert clew("share", job, "--to", "project").endswith("is seen by the project\n")
+    assert (seen(job), seen(made_of)) == ("project", "lab")
+
+
 def test_a_pipeline_is_shown_cancelled_and_tried_again_as_a_whole(
     lab: Lab, clew: Clew, scene: Scene, tmp_path: Path
 ) -> None:

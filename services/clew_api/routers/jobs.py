@@ -1,4 +1,4 @@
-"""Jobs: submit, list, show, cancel, retry."""
+"""Jobs: submit, list, show, share, cancel, retry."""
 
 from typing import Annotated
 from uuid import UUID
@@ -15,13 +15,15 @@ from clew_api.submission import Submission, SubmissionsDep
 from clew_lab.catalogue import queries
 from clew_lab.jobs.cancel import cancel, cancel_with_dependents
 from clew_lab.jobs.retry import retry
+from clew_lab.jobs.visibility import show
 from clew_spec.api import JobSummary, JobView, Page
 from clew_spec.base import Name
-from clew_spec.jobs import JobKind, JobRequest, JobState
+from clew_spec.jobs import JobChange, JobKind, JobRequest, JobState
 from clew_spec.people import Permission
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=declared(403))
 READ = [requires(Permission.JOB_READ)]
+OWN = [requires(Permission.JOB_CANCEL, Permission.JOB_MANAGE)]
 
 
 # The actor comes before the body, so that who has no key learns nothing else.
@@ -82,10 +84,33 @@ def get_job(lab: LabDep, actor: ActorDep, job_id: UUID) -> JobView:
         return queries.get_job(session, actor, job_id)
 
 
+@router.patch(
+    "/{job_id}",
+    dependencies=OWN,
+    responses=declared(401, 404, 413, 415, 422, 503),
+    openapi_extra=declared_body(JobChange),
+)
+def change_job(
+    lab: LabDep,
+    actor: ActorDep,
+    job_id: UUID,
+    asked: Annotated[JobChange, Depends(body_of(JobChange))],
+    with_inputs: Annotated[bool, Query(description="and the project's own jobs that it was made of")] = False,
+) -> JobView:
+    """Show the job, with what it made, to the whole lab, or keep it to the project again.
+
+    What others were accepted with while they saw it stays theirs to use. Who does not manage the project's jobs can
+    share their own.
+    """
+    with lab.transaction() as session:
+        show(session, actor, job_id, asked.visibility, with_inputs=with_inputs, request_id=request_id())
+        return queries.get_job(session, actor, job_id)
+
+
 @router.post(
     "/{job_id}/cancel",
     status_code=status.HTTP_202_ACCEPTED,
-    dependencies=[requires(Permission.JOB_CANCEL, Permission.JOB_MANAGE)],
+    dependencies=OWN,
     responses=declared(401, 403, 404, 409, 422, 503),
 )
 def cancel_job(

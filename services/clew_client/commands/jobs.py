@@ -1,4 +1,4 @@
-"""`clew jobs`, `show`, `watch`, `cancel`, `retry`, `clone`."""
+"""`clew jobs`, `show`, `watch`, `share`, `cancel`, `retry`, `clone`."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from clew_client.lab import Lab
 from clew_client.requests import read_change
 from clew_client.watching import watch as follow
 from clew_spec.api import EventView, JobView
-from clew_spec.jobs import POOL_OF, JobState
+from clew_spec.jobs import POOL_OF, JobState, Visibility
 
 FEW = 10
 """Points of a series that are asked for where only its newest is shown."""
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command()(jobs)
     app.command()(show)
     app.command()(watch)
+    app.command()(share)
     app.command()(cancel)
     app.command()(retry)
     app.command()(clone)
@@ -92,6 +93,23 @@ def watch(job_id: JobId, as_json: AsJson = False) -> None:
     with Lab() as lab:
         job = lab.job(find_job(lab, job_id)).view
         raise typer.Exit(follow(lab, job, as_json=as_json))
+
+
+def share(
+    job_id: JobId,
+    to: Annotated[Visibility, typer.Option(help="`project` takes it back.")] = "lab",
+    with_inputs: Annotated[
+        bool, typer.Option("--with-inputs", help="And the project's own jobs that it was made of.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a job and what it made to the whole lab, to read and to use."""
+    with Lab() as lab:
+        job = lab.share(find_job(lab, job_id), to, with_inputs=with_inputs)
+    if as_json:
+        print_json(job)
+    else:
+        say(f"{job.kind} {job.name} is seen by the {job.visibility}")
 
 
 def cancel(

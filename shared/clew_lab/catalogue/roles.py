@@ -16,6 +16,7 @@ from clew_lab.settings import Settings
 Role = Literal["api", "scheduler", "worker"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 _READ, _ADD, _KEEP, _ALL = "select", "select, insert", "select, insert, update", "select, insert, update, delete"
+_SHOW = "select, update (visibility)"
 
 GRANTS: Final[dict[str, dict[Role, str]]] = {
     "projects": {"api": _KEEP, "scheduler": _READ, "worker": _READ},
@@ -35,10 +36,10 @@ GRANTS: Final[dict[str, dict[Role, str]]] = {
     "events": {"api": _ADD, "scheduler": _ADD, "worker": _ADD},
     "metrics": {"api": _ADD, "worker": _KEEP},
     "artifacts": {"api": _READ, "scheduler": _READ, "worker": _ADD},
-    "models": {"api": _READ, "scheduler": _READ, "worker": _ADD},
-    "datasets": {"api": _READ, "scheduler": _READ, "worker": _ADD},
-    "coders": {"api": _READ, "scheduler": _READ, "worker": _KEEP},
-    "graphs": {"api": _READ, "scheduler": _READ, "worker": _ADD},
+    "models": {"api": _SHOW, "scheduler": _READ, "worker": _ADD},
+    "datasets": {"api": _SHOW, "scheduler": _READ, "worker": _ADD},
+    "coders": {"api": _SHOW, "scheduler": _READ, "worker": _KEEP},
+    "graphs": {"api": _SHOW, "scheduler": _READ, "worker": _ADD},
     "uploads": {"api": _KEEP, "scheduler": "select, delete", "worker": _READ},
     "upload_files": {"api": _KEEP, "scheduler": _READ, "worker": _READ},
     "secrets": {"api": _ALL, "worker": _READ},

@@ -136,6 +136,8 @@ def known(
     if idempotency_key is not None and queries.job_of_idempotency_key(session, actor, idempotency_key) is not None:
         return None
     same = owned(actor, Job).where(Job.content_digest == content, Job.state == JobState.SUCCEEDED.value)
+    # Whoever asks for a result that all may read is not answered by one that they may not.
+    same = same.where(Job.visibility == request.visibility)
     return session.scalar(same.order_by(Job.id.desc()).limit(1))
 
 
@@ -145,14 +147,11 @@ def request_digest(request: BaseModel) -> str:
 
 
 def content_digest(request: JobRequest, inputs: dict[str, Any], code_version: str) -> str | None:
-    """sha256 of all that decides the result: spec, records (which never change), code; None where it is not `PURE`.
-
-    With the visibility, for whoever asks for a result that all may read is not answered by one that they may not.
-    """
+    """sha256 of all that decides the result: spec, records (which never change), code; None where it is not `PURE`."""
     if request.spec.kind not in PURE:
         return None
     spec = request.spec.model_dump(mode="json")
-    return digest({"spec": spec, "inputs": inputs, "visibility": request.visibility, "code": code_version})
+    return digest({"spec": spec, "inputs": inputs, "code": code_version})
 
 
 def digest(content: Any) -> str:

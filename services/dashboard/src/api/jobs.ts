@@ -1,7 +1,7 @@
 /** What is done with jobs, beside reading them. */
 import { api, unwrap } from "./client";
 import { problemOf } from "./problem";
-import type { BatchView, JobRequest, JobView, Problem } from "./types";
+import type { BatchView, JobRequest, JobView, Problem, Visibility } from "./types";
 
 /** What was asked for, as far as a job keeps it. A field of requests that jobs come to have is missed by the compiler. */
 type Kept = Required<Pick<JobRequest, keyof JobRequest & keyof JobView>>;
@@ -30,6 +30,11 @@ export function pageOf({ job, found }: Submitted) {
 /** With its dependents: also what was made, or is to be made, of what it makes. */
 export function cancelJob(id: string, with_dependents = false): Promise<JobView> {
   return unwrap(api.POST("/api/v1/jobs/{job_id}/cancel", { params: { path: { job_id: id }, query: { with_dependents } } }));
+}
+
+/** Whether the whole lab sees it and what it made; with its inputs: also what it was made of. */
+export function shareJob(id: string, visibility: Visibility, with_inputs: boolean): Promise<JobView> {
+  return unwrap(api.PATCH("/api/v1/jobs/{job_id}", { params: { path: { job_id: id }, query: { with_inputs } }, body: { visibility } }));
 }
 
 /** A new job that tries one again which ended without success, from its last checkpoint. */

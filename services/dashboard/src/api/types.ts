@@ -8,6 +8,7 @@ export type JobSummary = Schemas["JobSummary"];
 export type JobView = Schemas["JobView"];
 export type LinkedJob = Schemas["LinkedJob"];
 export type BatchView = Schemas["BatchView"];
+export type Visibility = JobView["visibility"];
 export type JobRequest = Schemas["JobRequest"];
 export type FeatureEdit = Schemas["FeatureEditInput"];
 export type SteerSpec = Schemas["SteerSpecInput"];

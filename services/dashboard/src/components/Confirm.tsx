@@ -23,7 +23,7 @@ export function Confirm({ action, about, children, onConfirm, pending = false, d
         </Button>
       </Popover.Target>
       <Popover.Dropdown role="dialog" aria-label={about ? `${action} ${about}` : action}>
-        <p style={{ margin: "0 0 10px" }}>{children}</p>
+        <div style={{ margin: "0 0 10px" }}>{children}</div>
         <Button
           size="xs"
           onClick={() => {

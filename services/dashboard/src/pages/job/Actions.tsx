@@ -1,15 +1,16 @@
-import { Button } from "@mantine/core";
+import { Button, Checkbox } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
 
-import { cancelJob, retryJob } from "../../api/jobs";
+import { cancelJob, retryJob, shareJob } from "../../api/jobs";
 import { problemOf } from "../../api/problem";
 import { jobQuery } from "../../api/queries";
 import { isTerminal, type JobView } from "../../api/types";
 import { Confirm } from "../../components/Confirm";
 import classes from "./job.module.css";
 
-/** What one can do with a job: ask for one like it, watch it beside others, stop it. */
+/** What one can do with a job: ask for one like it, watch it beside others, show it to others, stop it. */
 export function Actions({ job }: { job: JobView }) {
   const client = useQueryClient();
   const navigate = useNavigate();
@@ -23,8 +24,14 @@ export function Actions({ job }: { job: JobView }) {
     mutationFn: () => retryJob(job.id, job.dependents.length > 0),
     onSuccess: (again) => navigate({ to: "/jobs/$id", params: { id: again.id } }),
   });
+  const [withInputs, setWithInputs] = useState(false);
+  const shown = job.visibility === "lab";
+  const share = useMutation({
+    mutationFn: () => shareJob(job.id, shown ? "project" : "lab", withInputs),
+    onSuccess: (after) => client.setQueryData(jobQuery(job.id).queryKey, after),
+  });
   const behind = job.dependents.filter((each) => !isTerminal(each.state)).length;
-  const failure = cancel.error ?? retry.error;
+  const failure = cancel.error ?? retry.error ?? share.error;
   return (
     <div className={classes.actions}>
       {failure && <span role="alert">{problemOf(failure).detail}</span>}
@@ -36,6 +43,20 @@ export function Actions({ job }: { job: JobView }) {
       <Button variant="default" size="compact-sm" renderRoot={(p) => <Link to="/submit" search={{ from: job.id }} {...p} />}>
         Clone
       </Button>
+      <Confirm action={shown ? "Keep to the project" : "Share"} pending={share.isPending} onConfirm={() => share.mutate()}>
+        {shown
+          ? "Other projects no longer see the job and what it made. What they were given to use meanwhile they keep using."
+          : "All of the lab may read the job, its log and what it made, and use that in jobs of their own."}
+        {(job.parents.length > 0 || job.depends_on.length > 0) && (
+          <Checkbox
+            size="xs"
+            mt="xs"
+            label="So with what it was made of"
+            checked={withInputs}
+            onChange={(event) => setWithInputs(event.currentTarget.checked)}
+          />
+        )}
+      </Confirm>
       {(job.state === "failed" || job.state === "cancelled") && (
         <Confirm action="Retry" pending={retry.isPending} onConfirm={() => retry.mutate()}>
           A new job with the same inputs tries it again, from the last checkpoint while it is kept
