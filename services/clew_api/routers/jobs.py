@@ -23,7 +23,6 @@ from clew_spec.people import Permission
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], responses=declared(403))
 READ = [requires(Permission.JOB_READ)]
-OWN = [requires(Permission.JOB_CANCEL, Permission.JOB_MANAGE)]
 
 
 # The actor comes before the body, so that who has no key learns nothing else.
@@ -86,7 +85,7 @@ def get_job(lab: LabDep, actor: ActorDep, job_id: UUID) -> JobView:
 
 @router.patch(
     "/{job_id}",
-    dependencies=OWN,
+    dependencies=[requires(Permission.JOB_SUBMIT, Permission.JOB_MANAGE)],
     responses=declared(401, 404, 413, 415, 422, 503),
     openapi_extra=declared_body(JobChange),
 )
@@ -110,7 +109,7 @@ def change_job(
 @router.post(
     "/{job_id}/cancel",
     status_code=status.HTTP_202_ACCEPTED,
-    dependencies=OWN,
+    dependencies=[requires(Permission.JOB_CANCEL, Permission.JOB_MANAGE)],
     responses=declared(401, 403, 404, 409, 422, 503),
 )
 def cancel_job(
