@@ -51,3 +51,30 @@ def test_the_strip_leads_from_a_busy_worker_to_its_job(tab: Tab, scene: Scene) -
     page.get_by_role("banner").get_by_role("button", name="main").click()
     expect(page.get_by_role("menuitem", name="Sign out")).to_be_visible()
     assert violations(page) == []
+
+
+VISIBILITY = """
+let hidden = %s;
+Object.defineProperty(document, "hidden", { get: () => hidden });
+window.turn = (to) => { hidden = to; document.dispatchEvent(new Event("visibilitychange")); };
+"""
+"""A page without a window is never hidden, so it is told whether it is."""
+
+
+def test_tabs_that_nobody_sees_leave_the_connections_to_the_one_that_is_seen(tab: Tab, scene: Scene) -> None:
+    tab.sign_in(scene.key)
+    # Browsers have six connections for all of them. Some are opened out of sight, some are left.
+    others = [tab.page.context.new_page() for _ in range(8)]
+    for number, page in enumerate(others):
+        page.add_init_script(VISIBILITY % ("true" if number % 2 else "false"))
+        page.goto(tab.site.url)
+        expect(page.get_by_role("main")).to_contain_text("No jobs yet")
+        page.evaluate("turn(true)")
+    tab.page.reload()
+    expect(tab.page.get_by_role("main")).to_contain_text("No jobs yet")
+    scene.queue({"kind": "import-model", "name": "meanwhile", "path": "/models/m"})
+    expect(tab.page.get_by_role("link", name="meanwhile")).to_be_visible()
+    for page in others[:2]:
+        expect(page.get_by_role("link", name="meanwhile")).to_be_hidden()
+        page.evaluate("turn(false)")
+        expect(page.get_by_role("link", name="meanwhile")).to_be_visible()

@@ -18,17 +18,20 @@ interface Listeners {
 }
 
 const RETRY_MS = [1000, 2000, 5000, 10_000];
+const AWAY_MS = 3000;
 
 /**
  * The one event stream of a browser tab: changes of every visible job, and all events of the one that is watched.
  * EventSource reconnects by itself where the connection breaks; where the server answers with an error it gives up, so
- * then this opens a new one.
+ * then this opens a new one. A tab that nobody sees has none: browsers give all tabs of a lab six connections over
+ * HTTP/1.1, and whoever comes back is told what was missed.
  */
 export class LiveStream {
   private source: EventSource | null = null;
   private watched: Watch | null = null;
   private retries = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private away: ReturnType<typeof setTimeout> | undefined;
   private readonly subscribers = new Set<() => void>();
   private current: LiveStatus = "connecting";
 
@@ -42,13 +45,14 @@ export class LiveStream {
   };
 
   start(): void {
+    document.addEventListener("visibilitychange", this.onVisibility);
     this.connect();
   }
 
   stop(): void {
-    clearTimeout(this.timer);
-    this.source?.close();
-    this.source = null;
+    document.removeEventListener("visibilitychange", this.onVisibility);
+    clearTimeout(this.away);
+    this.close();
   }
 
   /** Also receive the events of one job; a tab watches one at a time. */
@@ -62,8 +66,21 @@ export class LiveStream {
     };
   }
 
+  private readonly onVisibility = (): void => {
+    clearTimeout(this.away);
+    if (document.hidden) this.away = setTimeout(() => this.close(), AWAY_MS);
+    else if (!this.source) this.connect();
+  };
+
+  private close(): void {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
+  }
+
   private connect(): void {
-    this.stop();
+    this.close();
+    if (document.hidden) return;
     const query = this.watched ? `?job=${this.watched.job}&after=${this.watched.after}` : "";
     const source = new EventSource(`/api/v1/stream${query}`);
     this.source = source;
