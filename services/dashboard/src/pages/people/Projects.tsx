@@ -41,7 +41,7 @@ export function Projects() {
       title: "Change",
       align: "right",
       cell: (project) => (
-        <Button variant="default" size="compact-xs" aria-label={`Change ${project.name}`} onClick={() => setChanging(project)}>
+        <Button variant="default" size="compact-sm" aria-label={`Change ${project.name}`} onClick={() => setChanging(project)}>
           Change
         </Button>
       ),
