@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from clew_spec.api import JobSummary, RecordView
 from clew_spec.errors import ClewError, Problem
 from clew_spec.jobs import JobState
 
@@ -85,6 +86,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, title
     for row in rows:
         made.add_row(*(Text(clean(cell)) if isinstance(cell, str) else cell for cell in row))
     return made
+
+
+def table_of_shown(
+    found: Iterable[JobSummary | RecordView], columns: Sequence[str], rows: Iterable[Sequence[str | Text]]
+) -> Table:
+    """As `table`, of rows that tell of what was found; and whose each is, where the lab sees some of them."""
+    found = list(found)
+    if all(each.visibility == "project" for each in found):
+        return table(columns, rows)
+    return table([*columns, "project"], [(*row, each.project) for each, row in zip(found, rows, strict=True)])
 
 
 def error_lines(error: ClewError | Problem) -> list[str]:

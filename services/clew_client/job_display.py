@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clew_client.display import clean, duration, error_lines, number, short_id, since, state, table
+from clew_client.display import clean, duration, error_lines, number, short_id, since, state, table, table_of_shown
 from clew_client.result_display import result_parts
 from clew_spec.api import EventView, JobSummary, JobView, LinkedJob, MetricSeries, ProgressView, Standing
 from clew_spec.errors import Problem
@@ -15,7 +15,9 @@ from clew_spec.jobs import JobState
 
 
 def jobs_table(jobs: Iterable[JobSummary]) -> Table:
-    return table(
+    jobs = list(jobs)
+    return table_of_shown(
+        jobs,
         ["id", "kind", "name", "by", "state", "progress", "age>", "took>"],
         [
             (
@@ -38,7 +40,7 @@ def job_page(job: JobView, metrics: list[MetricSeries]) -> Iterator[RenderableTy
     yield Text.assemble(
         (f"{job.kind} {job.name}", "bold"), "  ", state(job.state, cancel_requested=job.cancel_requested)
     )
-    yield Text(f"{job.id}  priority {job.priority}, visible to the {job.visibility}, pool {job.pool}")
+    yield Text(f"{job.id}  priority {job.priority}, of {job.project}, seen by the {job.visibility}, pool {job.pool}")
     yield Text(_times(job))
     if job.standing:
         yield Text(clean(f"waits at {standing_line(job.standing)}: {job.standing.reason}"))

@@ -241,7 +241,11 @@ def test_a_job_is_shared_and_kept_again_as_others_look(tab: Tab, scene: Scene, b
     about = page.get_by_role("region", name="About")
     expect(about).to_contain_text("seen by the lab")
     # By the stream, without being asked for.
-    expect(guest.page.get_by_role("table", name="Jobs").get_by_role("row", name="train")).to_be_visible()
+    row = guest.page.get_by_role("table", name="Jobs").get_by_role("row", name="train")
+    expect(row).to_contain_text("of main")
+    row.get_by_role("link", name="first").click()
+    expect(guest.page.get_by_role("link", name="Clone")).to_be_visible()
+    expect(guest.page.get_by_role("button", name="Share")).to_be_hidden()
     guest.goto(f"/coders/{coders[0]}")
     expect(guest.page.get_by_role("main")).to_contain_text("seen by the lab")
     guest.goto("/models")

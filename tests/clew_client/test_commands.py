@@ -111,6 +111,8 @@ def test_a_job_is_shown_to_the_lab_with_what_it_was_made_of(clew: Clew, scene: S
 
     assert clew("share", job[:13]).endswith("is seen by the lab\n")
     assert (seen(job), seen(made_of)) == ("lab", "project")
+    assert "project" not in clew("models")
+    assert re.search("pydoc .* main *\n", clew("datasets"))
     assert json.loads(clew("share", job, "--with-inputs", "--json"))["visibility"] == "lab"
     assert seen(made_of) == "lab"
     assert clew("share", job, "--to", "project").endswith("is seen by the project\n")

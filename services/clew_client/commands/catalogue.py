@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
 from clew_client.commands.options import AsJson, Limit, Named, find_job
-from clew_client.display import number, print_table, say, since
+from clew_client.display import console, number, print_json, say, since, table_of_shown
 from clew_client.lab import Lab
+from clew_spec.api import RecordView
 
 
 def register(app: typer.Typer) -> None:
@@ -117,8 +117,10 @@ def graphs(name: Named = None, limit: Limit = 20, as_json: AsJson = False) -> No
     )
 
 
-def _print(found: Sequence[BaseModel], columns: list[str], rows: Iterable[Sequence[str]], as_json: bool) -> None:
-    if found or as_json:
-        print_table(found, columns, rows, as_json=as_json)
+def _print(found: Sequence[RecordView], columns: list[str], rows: Iterable[Sequence[str]], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+    elif found:
+        console().print(table_of_shown(found, columns, rows))
     else:
         say("None yet.")

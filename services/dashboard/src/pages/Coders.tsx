@@ -10,6 +10,7 @@ import { Histogram } from "../components/Histogram";
 import { PagedTable } from "../components/PagedTable";
 import { Empty } from "../components/States";
 import { Ago } from "../components/Time";
+import { Whose } from "../components/Whose";
 import { count, decimal, percent } from "../format";
 
 const route = getRouteApi("/lab/coders");
@@ -18,9 +19,12 @@ const COLUMNS: Column<CoderView>[] = [
   {
     title: "Name",
     cell: (coder) => (
-      <Link to="/coders/$id" params={{ id: coder.id }} data-row>
-        {coder.name}
-      </Link>
+      <>
+        <Link to="/coders/$id" params={{ id: coder.id }} data-row>
+          {coder.name}
+        </Link>
+        <Whose of={coder} />
+      </>
     ),
   },
   { title: "Layer", align: "right", cell: (coder) => coder.layer },

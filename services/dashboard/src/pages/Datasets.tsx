@@ -9,15 +9,19 @@ import { Digest } from "../components/Digest";
 import { PagedTable } from "../components/PagedTable";
 import { Empty } from "../components/States";
 import { Ago } from "../components/Time";
+import { Whose } from "../components/Whose";
 import { count, short } from "../format";
 
 const COLUMNS: Column<DatasetView>[] = [
   {
     title: "Name",
     cell: (dataset) => (
-      <Link to="/jobs/$id" params={{ id: dataset.job_id }} data-row title="Open the job that built it">
-        {dataset.name}
-      </Link>
+      <>
+        <Link to="/jobs/$id" params={{ id: dataset.job_id }} data-row title="Open the job that built it">
+          {dataset.name}
+        </Link>
+        <Whose of={dataset} />
+      </>
     ),
   },
   { title: "Source", cell: (dataset) => (typeof dataset.source.kind === "string" ? dataset.source.kind : "–") },

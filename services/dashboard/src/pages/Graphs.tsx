@@ -8,6 +8,7 @@ import type { Column } from "../components/DataTable";
 import { PagedTable } from "../components/PagedTable";
 import { Empty } from "../components/States";
 import { Ago } from "../components/Time";
+import { Whose } from "../components/Whose";
 import { count, percent, token } from "../format";
 import classes from "./Graphs.module.css";
 
@@ -15,9 +16,12 @@ const COLUMNS: Column<GraphView>[] = [
   {
     title: "Name",
     cell: (graph) => (
-      <Link to="/graphs/$id" params={{ id: graph.id }} data-row>
-        {graph.name}
-      </Link>
+      <>
+        <Link to="/graphs/$id" params={{ id: graph.id }} data-row>
+          {graph.name}
+        </Link>
+        <Whose of={graph} />
+      </>
     ),
   },
   {

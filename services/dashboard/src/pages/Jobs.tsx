@@ -13,6 +13,7 @@ import { StandingNote } from "../components/StandingNote";
 import { StateChip } from "../components/StateChip";
 import { Empty, Failed, Loading } from "../components/States";
 import { Ago, Elapsed } from "../components/Time";
+import { Whose } from "../components/Whose";
 import { BatchBar } from "./jobs/BatchBar";
 import { Bulk } from "./jobs/Bulk";
 import { SavedViews } from "./jobs/SavedViews";
@@ -32,6 +33,7 @@ const COLUMNS: Column<JobSummary>[] = [
         <Link to="/jobs/$id" params={{ id: job.id }} data-row>
           {job.name}
         </Link>
+        <Whose of={job} />
         {job.batch && (
           <Link to="/" search={{ batch: job.batch.id }} className={`dim ${classes.step}`} title={`${job.batch.step}, of the ${job.batch.kind} ${job.batch.name}`}>
             {job.batch.step}

@@ -9,15 +9,19 @@ import { Digest } from "../components/Digest";
 import { PagedTable } from "../components/PagedTable";
 import { Empty } from "../components/States";
 import { Ago } from "../components/Time";
+import { Whose } from "../components/Whose";
 import { count, short } from "../format";
 
 const COLUMNS: Column<ModelView>[] = [
   {
     title: "Name",
     cell: (model) => (
-      <Link to="/jobs/$id" params={{ id: model.job_id }} data-row title="Open the job that imported it">
-        {model.name}
-      </Link>
+      <>
+        <Link to="/jobs/$id" params={{ id: model.job_id }} data-row title="Open the job that imported it">
+          {model.name}
+        </Link>
+        <Whose of={model} />
+      </>
     ),
   },
   { title: "Architecture", cell: (model) => model.config.architecture },

@@ -1,17 +1,40 @@
-import { Button, Checkbox } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Button } from "@mantine/core";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
 
-import { cancelJob, retryJob, shareJob } from "../../api/jobs";
+import { cancelJob, retryJob } from "../../api/jobs";
 import { problemOf } from "../../api/problem";
-import { jobQuery } from "../../api/queries";
+import { jobQuery, sessionQuery } from "../../api/queries";
 import { isTerminal, type JobView } from "../../api/types";
 import { Confirm } from "../../components/Confirm";
 import classes from "./job.module.css";
+import { Share } from "./Share";
 
-/** What one can do with a job: ask for one like it, watch it beside others, show it to others, stop it. */
+/** What one can do with a job: watch it beside others, ask for one like it; with one's own, also show it, stop it, try it again. */
 export function Actions({ job }: { job: JobView }) {
+  const { data: session } = useQuery(sessionQuery);
+  return (
+    <div className={classes.actions}>
+      {job.kind === "train" && (
+        <Button variant="default" size="compact-sm" renderRoot={(p) => <Link to="/compare" search={{ runs: job.id }} {...p} />}>
+          Compare
+        </Button>
+      )}
+      <Button variant="default" size="compact-sm" renderRoot={(p) => <Link to="/submit" search={{ from: job.id }} {...p} />}>
+        Clone
+      </Button>
+      {job.project === session?.project && (
+        <>
+          <Share job={job} />
+          <Turn job={job} />
+        </>
+      )}
+    </div>
+  );
+}
+
+/** Stops it, or tries it again. */
+function Turn({ job }: { job: JobView }) {
   const client = useQueryClient();
   const navigate = useNavigate();
   const cancel = useMutation({
@@ -24,39 +47,11 @@ export function Actions({ job }: { job: JobView }) {
     mutationFn: () => retryJob(job.id, job.dependents.length > 0),
     onSuccess: (again) => navigate({ to: "/jobs/$id", params: { id: again.id } }),
   });
-  const [withInputs, setWithInputs] = useState(false);
-  const shown = job.visibility === "lab";
-  const share = useMutation({
-    mutationFn: () => shareJob(job.id, shown ? "project" : "lab", withInputs),
-    onSuccess: (after) => client.setQueryData(jobQuery(job.id).queryKey, after),
-  });
   const behind = job.dependents.filter((each) => !isTerminal(each.state)).length;
-  const failure = cancel.error ?? retry.error ?? share.error;
+  const failure = cancel.error ?? retry.error;
   return (
-    <div className={classes.actions}>
+    <>
       {failure && <span role="alert">{problemOf(failure).detail}</span>}
-      {job.kind === "train" && (
-        <Button variant="default" size="compact-sm" renderRoot={(p) => <Link to="/compare" search={{ runs: job.id }} {...p} />}>
-          Compare
-        </Button>
-      )}
-      <Button variant="default" size="compact-sm" renderRoot={(p) => <Link to="/submit" search={{ from: job.id }} {...p} />}>
-        Clone
-      </Button>
-      <Confirm action={shown ? "Keep to the project" : "Share"} pending={share.isPending} onConfirm={() => share.mutate()}>
-        {shown
-          ? "Other projects no longer see the job and what it made. What they were given to use meanwhile they keep using."
-          : "All of the lab may read the job, its log and what it made, and use that in jobs of their own."}
-        {(job.parents.length > 0 || job.depends_on.length > 0) && (
-          <Checkbox
-            size="xs"
-            mt="xs"
-            label="So with what it was made of"
-            checked={withInputs}
-            onChange={(event) => setWithInputs(event.currentTarget.checked)}
-          />
-        )}
-      </Confirm>
       {(job.state === "failed" || job.state === "cancelled") && (
         <Confirm action="Retry" pending={retry.isPending} onConfirm={() => retry.mutate()}>
           A new job with the same inputs tries it again, from the last checkpoint while it is kept
@@ -77,6 +72,6 @@ export function Actions({ job }: { job: JobView }) {
           What was to be made of this job&apos;s results is not: the jobs behind it stop, at their next step where they run.
         </Confirm>
       )}
-    </div>
+    </>
   );
 }
