@@ -5,6 +5,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from psycopg.errors import DiskFull
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -122,5 +123,8 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _database_lost(_: Request, error: Exception) -> Response:
-    log.error("database.lost", error=type(error).__name__, exc_info=error)
+    cause = getattr(error, "orig", error)
+    log.error("database.lost", error=type(cause).__name__, exc_info=error)
+    if isinstance(cause, DiskFull):
+        return answer(Unavailable("the database has no room left", hint="whoever runs the lab can make some").problem())
     return answer(Unavailable("the database does not answer", hint="try again in a moment").problem())

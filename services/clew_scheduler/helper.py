@@ -51,7 +51,8 @@ class Helper:
         monitoring.FAILED_TURNS.labels(self._name).inc()
         pause, self._backoff_s = self._backoff_s, min(2 * self._backoff_s, MAX_BACKOFF_S)
         told = log.warning if isinstance(error, OUTAGES) else log.exception
-        told("turn_failed", loop=self._name, error=type(error).__name__, again_in_s=pause)
+        cause = getattr(error, "orig", error)
+        told("turn_failed", loop=self._name, error=type(cause).__name__, again_in_s=pause)
         return pause
 
 

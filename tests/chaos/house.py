@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
@@ -20,6 +21,7 @@ from tests.support.servers import lab_on, migrated, temporary_stack
 
 from clew_local.servers import Stack
 from clew_local.servers.stack import Server
+from clew_spec.jobs import JobState
 
 Role = Literal["worker", "scheduler", "api"]
 LEASE_S = 4.0
@@ -66,7 +68,7 @@ class House:
         self.fleet.store.create_bucket()
         world = World(self.fleet.sessions, lab.settings, folder)
         self.tenant: Tenant = world.tenant("chaos")
-        self._has_a_model(world)
+        has_a_model(world, self.tenant)
         self.url = f"http://{lab.settings.api_host}:{lab.settings.api_port}/api/v1"
         self.proxies = [proxy for proxy, _ in proxies]
         environs = [environ for _, environ in proxies]
@@ -83,13 +85,6 @@ class House:
         words = ("clew_worker.supervisor", "--pool", "train", "--name", name)
         world = ",".join(filter(None, [changes, "suspended" if number % 2 else ""]))
         return Resident("worker", name, ("tests.support.mutant", world, *words) if world else words, environ)
-
-    def _has_a_model(self, world: World) -> None:
-        """Not one that the workers would take for a job of theirs."""
-        with self.fleet.sessions.begin() as session:
-            model = world.model(self.tenant)
-            ended = "update jobs set state = 'succeeded', finished_at = now() where id = :id"
-            session.execute(text(ended), {"id": model.job_id})
 
     def revive(self) -> None:
         """Start whatever has ended."""
@@ -173,6 +168,11 @@ class House:
         time.sleep(away_s)
         server.launch()
         self.stack.wait()
+
+
+def has_a_model(world: World, tenant: Tenant) -> None:
+    """Of a job that the workers do not take for one of theirs."""
+    world.model(tenant, job=world.job(tenant, state=JobState.SUCCEEDED, finished_at=datetime.now(UTC)))
 
 
 @contextmanager

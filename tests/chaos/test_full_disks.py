@@ -17,16 +17,10 @@ from clew_local.servers import Stack, seaweed
 from clew_spec.errors import Unavailable
 from clew_spec.jobs import JobState
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.usefixtures("small_disks")]
 
 S, F = JobState.SUCCEEDED, JobState.FAILED
 SMALL = 8 * 2**20
-
-
-@pytest.fixture(autouse=True)
-def small_disks() -> None:
-    if not small_disk.can_be_made():
-        pytest.skip("this user may mount nothing here: run as root, or where users may have namespaces")
 
 
 def test_a_job_that_fills_the_worker_s_disk_fails_with_that_and_the_next_has_room(fleet: Fleet) -> None:

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.chaos
 def test_whatever_happens_an_accepted_job_ends_once() -> None:
     ledger, done = run(jobs=40, seed=7, seconds=60)
     assert ledger.findings == []
-    assert str(ledger) == "accepted 40 terminal 40 lost 0 wrong 0 duplicated 0"
+    assert ledger.clean, ledger
+    assert ledger.accepted >= 40
     assert all(done.values()), done
 
 
@@ -27,8 +28,9 @@ def test_whatever_happens_an_accepted_job_ends_once() -> None:
 def test_two_hundred_of_them() -> None:
     ledger, done = run(jobs=200, seed=7, seconds=240)
     assert ledger.findings == []
-    assert str(ledger) == "accepted 200 terminal 200 lost 0 wrong 0 duplicated 0"
-    assert all(done.values())
+    assert ledger.clean, ledger
+    assert ledger.accepted >= 200
+    assert all(done.values()), done
 
 
 def test_without_the_fence_the_account_does_not_add_up() -> None:

@@ -238,9 +238,11 @@ class World:
         *,
         visibility: str = "project",
         tokenizer_digest: str = "a" * 64,
+        job: Job | None = None,
         **sizes: Any,
     ) -> Model:
-        job = self.job(owner, visibility=visibility)
+        """Of this job; of one that waits, if not given."""
+        job = job or self.job(owner, visibility=visibility)
         self.file(job, "model/tokenizer.json", tokenizer_json())
         config = {
             "architecture": "LlamaForCausalLM",

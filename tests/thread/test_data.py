@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clew_client import Lab
 from clew_spec.data_views import UploadDetail
-from clew_spec.datasets import BuildDatasetSpec, JsonlSource, TextSource
+from clew_spec.datasets import BuildDatasetSpec, JsonlSource, ParquetSource, TextSource
 from clew_spec.jobs import JobState
 from clew_spec.models import ImportModelSpec
 from clew_spec.uploads import MIN_PART
+from tests.support.parquet import saying
 from tests.thread.conftest import RunningLab
 from tests.thread.toy_lm import write_model
 
@@ -147,3 +150,59 @@ def test_a_compressed_bomb_is_told_and_fills_no_memory(thread: RunningLab, desk:
     job = lab.submit(BuildDatasetSpec(name="bomb", model="toy3", source=TextSource(path=ref), context=64)).wait()
     assert job.error is not None
     assert "unfolds" in job.error.detail
+
+
+@pytest.fixture(scope="module")
+def model(thread: RunningLab) -> str:
+    """The name of one that reads bytes."""
+    name = "reads-bytes"
+    thread.client.submit(ImportModelSpec(name=name, path=str(thread.imports / "toy"))).wait(check=True)
+    return name
+
+
+def write_papers(path: Path, *, page: int = 0) -> Path:
+    """A table with a column of 200 texts, and pages of so many bytes beside them."""
+    texts = documents(200, 9000)
+    columns = {"id": [*range(len(texts))], "body": texts, "page": [os.urandom(page) for _ in texts]}
+    pq.write_table(pa.table(columns), path, compression="none", row_group_size=64)
+    path.with_suffix(".jsonl").write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+    return path
+
+
+def test_a_parquet_file_makes_the_dataset_that_its_texts_make(thread: RunningLab, desk: Path, model: str) -> None:
+    """It comes in several parts, and only one column of it is text."""
+    lab = thread.client
+    papers = write_papers(desk / "papers.parquet", page=2**17)
+    columns, lines = lab.upload(papers), lab.upload(papers.with_suffix(".jsonl"), "lines")
+    assert columns.size > MIN_PART
+    for name, source in (
+        ("columns", ParquetSource(path=columns.ref, field="body")),
+        ("lines", JsonlSource(path=lines.ref, field="body")),
+    ):
+        lab.submit(BuildDatasetSpec(name=name, model=model, source=source, context=64)).wait(check=True)
+    (one,), (other,) = lab.datasets(name="columns"), lab.datasets(name="lines")
+    assert one.n_documents == 200
+    assert one.digest == other.digest
+    assert one.train_tokens == other.train_tokens > 0
+    assert one.heldout_tokens == other.heldout_tokens > 0
+
+
+def test_a_parquet_file_that_is_not_what_it_should_be_is_refused_with_why(
+    thread: RunningLab, desk: Path, model: str
+) -> None:
+    lab = thread.client
+    papers = write_papers(desk / "papers.parquet")
+    content = papers.read_bytes()
+    for name, wrong, field, where, why in (
+        ("whole", content, "text", "field", "papers.parquet has no field `text`"),
+        ("cut", content[: len(content) // 2], "body", "path", "papers.parquet is damaged, or not parquet"),
+        ("lie", saying(content, 2**40), "body", "path", f"papers.parquet says that it has {2**40} rows, and has 200"),
+    ):
+        papers.write_bytes(wrong)
+        source = ParquetSource(path=lab.upload(papers, name).ref, field=field)
+        job = lab.submit(BuildDatasetSpec(name=name, model=model, source=source, context=64)).wait()
+        assert (job.state, len(job.attempts)) == (JobState.FAILED, 1)
+        assert job.error is not None
+        assert (job.error.type, job.error.where) == ("urn:clew:data-error", f"/spec/source/{where}")
+        assert job.error.detail.startswith(why)
+        assert list(lab.datasets(name=name)) == []

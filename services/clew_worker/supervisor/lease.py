@@ -66,7 +66,7 @@ class Lease:
                 self._lose("fenced")
             except DBAPIError as error:
                 monitoring.BEATS_MISSED.inc()
-                log.warning("beat_missed", error=type(error).__name__)
+                log.warning("beat_missed", error=type(error.orig).__name__)
                 delay = min(RETRY_S, self._beat_s)
             else:
                 # Counted from before the question: the database's lease began no earlier.

@@ -72,7 +72,7 @@ class Worker:
             try:
                 self._register()
             except DBAPIError as error:
-                log.warning("not_registered", error=type(error).__name__)
+                log.warning("not_registered", error=type(error.orig).__name__)
                 time.sleep(self.settings.poll_s)
         threading.Thread(target=self._beat, name="worker-beat", daemon=True).start()
 
@@ -120,7 +120,7 @@ class Worker:
                 return
             except DBAPIError as error:
                 monitoring.BEATS_MISSED.inc()
-                log.warning("worker_beat_missed", error=type(error).__name__)
+                log.warning("worker_beat_missed", error=type(error.orig).__name__)
 
     def _leave(self, code: int) -> None:
         """End as SIGTERM does: the running job is given back, then the process exits."""
@@ -134,7 +134,7 @@ class Worker:
                 if self.id is not None:
                     workers.drain(session, self.id, self._since)
         except DBAPIError as error:  # no beat will follow, which says the same a little later
-            log.warning("drain_not_told", error=type(error).__name__)
+            log.warning("drain_not_told", error=type(error.orig).__name__)
 
 
 def locked(folder: Path) -> IO[bytes]:

@@ -35,7 +35,9 @@ def read_parquet(file: SourceFile, spec: ParquetSource) -> Iterator[Text]:
                     file.unfold(len(text))
                     yield from texts(f"{file.name}:{row}", text)
                     row += 1
-                file.at = file.size * row // rows
+                file.at = file.size * row // max(row, rows)
+        if row != rows:
+            raise DataError(f"{file.name} says that it has {rows} rows, and has {row}", where=WHERE)
     except pa.ArrowException as error:
         raise DataError(f"{file.name} is damaged, or not parquet: {error}", where=WHERE) from error
 

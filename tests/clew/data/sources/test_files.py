@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.clew.data.test_build import DIGEST, byte_tokenizer, spec
+from tests.support.parquet import saying
 
 from clew.data import DatasetManifest, build_dataset
 from clew.data.sources import open_source
@@ -203,6 +204,16 @@ def test_a_column_is_named_and_holds_strings(tmp_path: Path) -> None:
         read(ParquetSource(path=path), tmp_path)
     with pytest.raises(DataError, match=r"column `n` of a.parquet holds int64"):
         read(ParquetSource(path=path, field="n"), tmp_path)
+
+
+@pytest.mark.parametrize("rows", [2**40, 301, 299, 0])
+def test_a_parquet_file_has_as_many_rows_as_it_says(tmp_path: Path, rows: int) -> None:
+    """Else a part of it is missing, and a dataset of the rest would be taken for one of all."""
+    source = write(tmp_path / "d", "parquet", prose(300))
+    path = tmp_path / "d" / "a.parquet"
+    path.write_bytes(saying(path.read_bytes(), rows))
+    with pytest.raises(DataError, match=f"a.parquet says that it has {rows} rows, and has 300; at /spec/source/path"):
+        read(source, tmp_path)
 
 
 def test_empty_folders_pipes_and_absent_files_are_told(tmp_path: Path) -> None:
