@@ -72,7 +72,7 @@ chromium:
 lint: python ## Style, types and the directions between packages.
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy shared services benchmarks
+	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
 unit: dashboard ## The dashboard's own checks and tests.

@@ -38,11 +38,12 @@ def show(sources: Iterable[str]) -> Iterator[Any]:
     """The value of the last line of each cell, as it has run; None where that is no expression."""
     names: dict[str, Any] = {}
     for source in sources:
-        cell = ast.parse(source)
-        last = cell.body.pop() if isinstance(cell.body[-1], ast.Expr) else ast.Expr(ast.Constant(None))
+        cell, value = ast.parse(source), ast.Expression(ast.Constant(None))
+        if isinstance(last := cell.body[-1], ast.Expr):
+            cell.body.pop()
+            value = ast.Expression(last.value)
         exec(compile(cell, NOTEBOOK.name, "exec"), names)  # noqa: S102  # our own lines
-        value = ast.fix_missing_locations(ast.Expression(last.value))
-        yield eval(compile(value, NOTEBOOK.name, "eval"), names)  # noqa: S307  # our own lines
+        yield eval(compile(ast.fix_missing_locations(value), NOTEBOOK.name, "eval"), names)  # noqa: S307  # our own lines
 
 
 def output(value: Any, number: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ CLEARLY = 0.8
 
 def fvu_clearly_fell(trained: dict[str, Any]) -> bool:
     coders = CodersResult.model_validate(trained).coders
-    shares = [coder.fvu_last / coder.fvu_first for coder in coders]
+    shares = [last / first for first, last in (coder.trained_fvu for coder in coders)]
     return median(shares) < CLEARLY and max(shares) < 1
 
 

@@ -157,14 +157,15 @@ class Bench:
 
 
 def fvus(trained: list[TrainedCoder]) -> str:
-    return ", ".join(f"{each.fvu_first:.3f} to {each.fvu_last:.4f}" for each in trained)
+    return ", ".join("{:.3f} to {:.4f}".format(*each.trained_fvu) for each in trained)
 
 
 def require_near(found: list[TrainedCoder], expected: list[TrainedCoder], what: str, near: float = NEAR) -> float:
     worst = 0.0
     for one, other in zip(found, expected, strict=True):
-        worst = max(worst, abs(one.fvu_last / other.fvu_last - 1))
-        require(one.fvu_last < 0.95 * one.fvu_first, f"{what}: FVU went {fvus(found)}, it should fall")
+        (first, last), (_, expected_last) = one.trained_fvu, other.trained_fvu
+        worst = max(worst, abs(last / expected_last - 1))
+        require(last < 0.95 * first, f"{what}: FVU went {fvus(found)}, it should fall")
     require(worst <= near, f"{what}: held-out FVU differs by {worst:.2%}, expected at most {near:.2%}")
     return worst
 
@@ -220,12 +221,12 @@ def too_little_memory(device: str) -> Iterator[None]:
     """Learning fails as it does where CUDA has no more to give, until a batch is taken in four times as many parts."""
     of_joint = JointLoss.at
 
-    def at(joint: JointLoss, layer: int, x_ND: torch.Tensor, y_ND: torch.Tensor) -> None:
-        if joint._shrink < 4:
+    def at(self: JointLoss, layer: int, x_ND: torch.Tensor, y_ND: torch.Tensor) -> None:
+        if self._shrink < 4:
             if device.startswith("cuda"):  # the allocator's own error, from its own hands
                 torch.empty(2**62, dtype=torch.uint8, device=device)
             raise torch.OutOfMemoryError("as CUDA says it")
-        of_joint(joint, layer, x_ND, y_ND)
+        of_joint(self, layer, x_ND, y_ND)
 
     JointLoss.at = at  # type: ignore[method-assign]  # for the time of this check
     try:

@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: GROUPS.index(groups[item]))
 
 
-class ThreadTogether(LoadScopeScheduling):
+class ThreadTogether(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Each test goes to whichever process is free, but the thread's to one: two labs at once would both be too slow."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from clew_spec.base import Spec
 
+Fidelity = Literal["fvu", "mse", "norm-scaled"]
+Sparsity = Literal["none", "l1", "l1-decoder-norm", "l0"]
+
 
 class AuxK(Spec):
     """Features that no token wakes also learn: their k largest rectified pre-activations reconstruct the residual
@@ -21,10 +24,10 @@ class AuxK(Spec):
 class LossSpec(Spec):
     """`fidelity + sparsity_weight * sparsity + auxk`, of a batch of N tokens."""
 
-    fidelity: Literal["fvu", "mse", "norm-scaled"] = "fvu"
+    fidelity: Fidelity = "fvu"
     """`fvu`: sum |y - y_hat|^2 / sum |y - y_bar|^2 of the batch. `mse`: |y - y_hat|^2, mean over tokens (the paper,
     arXiv 2406.11944). `norm-scaled`: (y - y_hat)^2 / |y|, mean over tokens and dimensions (the paper's code)."""
-    sparsity: Literal["none", "l1", "l1-decoder-norm", "l0"] = "none"
+    sparsity: Sparsity = "none"
     """Mean over tokens of: `l1`: sum z; of use with unit-norm decoder rows, else z shrinks while they grow.
     `l1-decoder-norm`: sum z |w_dec|, which no rescaling escapes. `l0`: features with z > 0, for JumpReLU."""
     sparsity_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)

@@ -98,6 +98,13 @@ class TrainedCoder(Spec):
     """Held-out FVU before the first step; null of a coder that was imported."""
     fvu_last: float | None = None
 
+    @property
+    def trained_fvu(self) -> tuple[float, float]:
+        """Held-out FVU before the first step and after the last, of a coder that was trained."""
+        assert self.fvu_first is not None
+        assert self.fvu_last is not None
+        return self.fvu_first, self.fvu_last
+
 
 class CodersResult(Spec):
     kind: Literal["coders"] = "coders"

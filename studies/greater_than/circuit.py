@@ -8,8 +8,8 @@ from torch import Tensor
 
 from clew.circuits import Graph, NodeKind, attribute, scores
 from clew.circuits.connections import direct_logit_effect
+from clew.circuits.replacement import Coder
 from clew.circuits.targets import Direction
-from clew.coders import Coder
 from clew.data import Rows
 from clew.models import Model, hook_activations
 from clew.reporting import Silent

@@ -47,7 +47,8 @@ def transplanted(coders: Mapping[int, Coder], active: Changes, features: Feature
 
 
 def from_other_decade(x_BX: Tensor, shift: int) -> Tensor:
-    return x_BX.unflatten(0, (-1, DECADES)).roll(-shift, 1).flatten(0, 1)
+    x_NYX: Tensor = x_BX.unflatten(0, (-1, DECADES))
+    return x_NYX.roll(-shift, 1).flatten(0, 1)
 
 
 def _towards(coders: Mapping[int, Coder], active: Changes, others: Changes, features: Features) -> dict[int, Tensor]:

@@ -52,8 +52,9 @@ class LastPosition:
     def logits(self, *hooks: Hook) -> Tensor:
         """[B, V] of the next token, with forward hooks in place on modules that see [B, 1, ...]."""
         with hooked(*hooks):
-            logits_B1V = self.model.hf(input_ids=self._last_B1, past_key_values=self._before, use_cache=True).logits
+            ran = self.model.hf(input_ids=self._last_B1, past_key_values=self._before, use_cache=True)
         self._before.crop(-1)
+        logits_B1V: Tensor = ran.logits
         return logits_B1V[:, 0]
 
     def _record(self) -> Seen:
@@ -99,7 +100,7 @@ class LastPosition:
 
 def over_decades(x_BX: Tensor) -> Tensor:
     """The mean over the start decades of each context, in place of every one of them: what says nothing of them."""
-    x_NYX = x_BX.unflatten(0, (-1, DECADES))
+    x_NYX: Tensor = x_BX.unflatten(0, (-1, DECADES))
     return x_NYX.mean(1, keepdim=True).expand_as(x_NYX).flatten(0, 1)
 
 

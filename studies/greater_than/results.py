@@ -156,7 +156,8 @@ class Results(BaseModel):
 
     @property
     def seconds(self) -> float:
-        return self.model.seconds + sum(each.seconds for each in [*self.sets, *self.circuits])
+        parts: list[TrainedSet | Circuit] = [*self.sets, *self.circuits]
+        return self.model.seconds + sum(each.seconds for each in parts)
 
 
 def kept(file: Path, kind: type[R], make: Callable[[], R]) -> R:

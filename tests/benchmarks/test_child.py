@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +109,10 @@ def test_sides_take_turns_and_the_first_steps_do_not_count(tmp_path: Path) -> No
 
     watch = Watch(Console(quiet=True))
     bench = Bench(tmp_path, watch)
-    sides: Sequence[Any] = (Counting("ours"), Counting("peer"))
+    ours: Any = Counting("ours")
+    peer: Any = Counting("peer")
     with watch.over("g/m"):
-        found = bench.interleave(*sides, repetitions=3)
+        found = bench.interleave(ours, peer, repetitions=3)
     assert taken == ["ours", "peer"] * (WARM_UP + 3)
     assert found == ([2.0, 3.0, 4.0], [2.0, 3.0, 4.0])
 
@@ -131,7 +131,7 @@ def test_our_side_trains_what_train_does(tmp_path: Path) -> None:
         steps=4,
         tokens_per_step=48,
     )
-    digests = {"model_digest": "m" * 64, "tokenizer_digest": dataset.manifest.tokenizer_digest}
+    digests: dict[str, Any] = {"model_digest": "m" * 64, "tokenizer_digest": dataset.manifest.tokenizer_digest}
     model = load_model(tmp_path / "model", tokenizer=False)
     train(model, dataset, spec, **digests, lineage=Lineage(code_version="test"), out=tmp_path / "plain")
     with side(tmp_path, "benchmarks.our_training") as child:

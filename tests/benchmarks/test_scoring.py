@@ -21,8 +21,17 @@ def test_a_coder_of_sparsify_is_read_as_it_is_meant(tmp_path: Path) -> None:
     stored = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     stored["encoder.bias"] -= 4  # so that some tokens have fewer than K positive features
     save_file(stored, tmp_path / "sae.safetensors")
-    digests = {"model_digest": "m", "tokenizer_digest": "t", "dataset_digest": "d"}
-    config = CoderConfig(activation=TopK(k=K), n_features=F, d_in=D, d_out=D, layer=1, bos="none", **digests)
+    config = CoderConfig(
+        activation=TopK(k=K),
+        n_features=F,
+        d_in=D,
+        d_out=D,
+        layer=1,
+        model_digest="m",
+        tokenizer_digest="t",
+        dataset_digest="d",
+        bos="none",
+    )
     coder = sparsify_coder(tmp_path, config)
 
     x_ND = torch.randn(50, D, generator=generator)

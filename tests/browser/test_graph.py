@@ -1,5 +1,6 @@
 import re
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid4
 
@@ -316,10 +317,11 @@ def test_a_feature_is_steered_and_the_answer_is_shown_as_it_comes(
     page.get_by_label("Tokens to generate").fill("3")
     with page.expect_request(lambda request: request.method == "POST") as asked:
         page.get_by_role("button", name="Run").click()
-    spec = asked.value.post_data_json["spec"]
-    where = {"layer": node.layer, "feature": node.feature}
+    body = asked.value.post_data_json
+    assert body is not None
+    where: dict[str, Any] = {"layer": node.layer, "feature": node.feature}
     edit = where | {"start": node.position, "stop": None, "operation": "scale", "value": -2.5}
-    assert spec == {"kind": "steer", "graph": str(graph_id), "edits": [edit], "tokens": 3}
+    assert body["spec"] == {"kind": "steer", "graph": str(graph_id), "edits": [edit], "tokens": 3}
     outcome = page.get_by_role("status", name="Steering")
     expect(outcome).to_contain_text("queued")
 

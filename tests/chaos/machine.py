@@ -263,7 +263,7 @@ class StoreMachine(RuleBasedStateMachine):
         holder = self.holders.pop(n % len(self.holders))
         truth, key = self.jobs[holder.job_id], (holder.job_id, holder.fence)
         job = self.queue.job(holder.job_id)
-        write, then = {
+        ends: dict[str, tuple[Callable[[Session], Any], Callable[[], None]]] = {
             "succeed": (
                 lambda session: finalise.succeed(session, *key, dataset_result(), [uploaded(job, holder.fence)]),
                 lambda: truth.end(S),
@@ -276,7 +276,8 @@ class StoreMachine(RuleBasedStateMachine):
             "cancelled": (lambda session: finalise.cancelled(session, *key), lambda: truth.end(C)),
             "preempted": (lambda session: finalise.preempted(session, *key), truth.back),
             "lost": (lambda session: finalise.lost(session, *key, OOPS, max_lost=MAX_LOST), truth.lost),
-        }[how]
+        }
+        write, then = ends[how]
         if self._written(holder, write):
             truth.failures += how in ("fail", "retry")
             then()
@@ -334,7 +335,8 @@ class StoreMachine(RuleBasedStateMachine):
         with self.queue.sessions() as session:
             jobs = session.scalars(select(Job)).all()
             names = {row.id: row.name for row in session.scalars(select(Worker))}
-            of_job = {table: defaultdict(list) for table in (Event, Attempt, Artifact, Dataset)}
+            tables: tuple[Any, ...] = (Event, Attempt, Artifact, Dataset)
+            of_job: dict[Any, dict[UUID, list[Any]]] = {table: defaultdict(list) for table in tables}
             for table, rows in of_job.items():
                 for row in session.scalars(select(table)):
                     rows[row.job_id].append(row)
@@ -347,6 +349,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert list(story(job, of_job[Event][job.id], of_job[Attempt][job.id])) == []
             assert (job.lease_expires_at is not None) == (state in HELD)
             if state in HELD:
+                assert job.worker_id is not None
                 assert names[job.worker_id] == truth.worker
             artifacts = of_job[Artifact][job.id]
             assert len(artifacts) == len(of_job[Dataset][job.id]) == (state is S)

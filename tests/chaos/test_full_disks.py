@@ -81,7 +81,8 @@ def test_a_full_object_store_fails_the_job_with_that_and_publishes_nothing(
     fill(store, tmp_path)
     fleet.scheduler()
     more = {"CLEW_UPLOAD_PATIENCE_S": "1", "CLEW_MAX_LOST": "1"}
-    fleet.worker(**{name: value for name, value in small_store.environ.items() if "_S3_" in name}, **more)
+    its_store = {name: value for name, value in small_store.environ.items() if "_S3_" in name}
+    fleet.worker("w1", "train", **its_store, **more)
     job = fleet.settle(fleet.submit())
     assert (job.state, job.failure_count, job.lost_count) == (F, 0, 2)
     assert job.error is not None

@@ -27,7 +27,7 @@ from clew.models import Model, prepare_model
 
 VOCAB, D, LAYERS, CONTEXT, WINDOW = 61, 24, 3, 48, 4
 
-_COMMON = {
+_COMMON: dict[str, Any] = {
     "vocab_size": VOCAB,
     "hidden_size": D,
     "num_hidden_layers": LAYERS,
@@ -38,14 +38,27 @@ _COMMON = {
     "pad_token_id": 0,
 }
 _GROUPED = _COMMON | {"intermediate_size": 40, "num_key_value_heads": 2, "head_dim": 8}
-_SLIDING = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+_SLIDING: dict[str, Any] = {
+    "sliding_window": WINDOW,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+}
 _GEMMA = _GROUPED | _SLIDING | {"attention_bias": True, "query_pre_attn_scalar": 12, "final_logit_softcapping": 3.0}
 _NEOX = _COMMON | {"intermediate_size": 40, "rotary_pct": 0.5, "hidden_dropout": 0.1, "attention_dropout": 0.1}
 
 
 def _gpt2() -> GPT2LMHeadModel:
-    sizes = {"vocab_size": VOCAB, "n_embd": D, "n_layer": LAYERS, "n_head": 4, "n_positions": CONTEXT, "n_inner": 40}
-    return GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=1, eos_token_id=2, scale_attn_by_inverse_layer_idx=True))
+    config = GPT2Config(
+        vocab_size=VOCAB,
+        n_embd=D,
+        n_layer=LAYERS,
+        n_head=4,
+        n_positions=CONTEXT,
+        n_inner=40,
+        bos_token_id=1,
+        eos_token_id=2,
+        scale_attn_by_inverse_layer_idx=True,
+    )
+    return GPT2LMHeadModel(config)
 
 
 FAMILIES: dict[str, Any] = {

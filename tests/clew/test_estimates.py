@@ -232,7 +232,7 @@ def coder(layer: int, *, d_model: int = SIZES["d_model"], **fields: Any) -> Code
     weights = {name: torch.randn(shape, generator=generator) / 16 for name, shape in shapes(config).items()}
     if isinstance(config.activation, BatchTopK):
         weights["threshold"] = torch.tensor([2.0])
-    return Coder(config, **weights)
+    return Coder.of(config, weights)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -242,7 +242,7 @@ def test_a_forward_pass_of_every_family_is_bounded(family: str, dtype: torch.dty
     tokens_BT = torch.randint(3, 60, (32, CONTEXT))
     place = (LAYERS - 1, "mlp.out")
     held = peak_bytes(lambda: hook_activations(model, tokens_BT, [place]))
-    said = forward_bytes(model.config(), *tokens_BT.shape, dtype.itemsize)
+    said = forward_bytes(model.config(), len(tokens_BT), CONTEXT, dtype.itemsize)
     said += tokens_BT.numel() * model.d_model * dtype.itemsize
     assert held <= said <= 2.5 * held
 

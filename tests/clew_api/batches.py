@@ -1,6 +1,6 @@
 """Sweeps and pipelines for the tests, and what a lab would do with their jobs meanwhile."""
 
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from fastapi.testclient import TestClient
@@ -11,7 +11,10 @@ from tests.support.jobs import OOPS
 from clew_lab.catalogue.tables import Batch, Job
 from clew_lab.jobs import moves
 from clew_spec.api import JobView
+from clew_spec.base import Spec
 from clew_spec.jobs import JobState
+
+S = TypeVar("S", bound=Spec)
 
 V1 = "/api/v1"
 TRAIN = {"kind": "train", "name": "t", "model": "m", "dataset": "d", "layers": [0], "steps": 5}
@@ -50,6 +53,12 @@ def ids_of(api: TestClient, batch: str) -> dict[str, str]:
 
 def show(api: TestClient, id: str) -> JobView:
     return JobView.model_validate(api.get(f"{V1}/jobs/{id}").json())
+
+
+def spec_of(job: JobView, kind: type[S]) -> S:
+    """What the job asks for, which is of this kind."""
+    assert isinstance(job.spec, kind)
+    return job.spec
 
 
 def make(world: World, id: str, *records: Any) -> None:

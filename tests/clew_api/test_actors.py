@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text, update
 from tests.clew_api.seeds import Tenant, World
 from tests.clew_api.test_scope import PUBLIC, furnish, routes
 
-from clew_lab.catalogue import identity
+from clew_lab.catalogue import keys
 from clew_lab.catalogue.scope import NOWHERE
 from clew_lab.catalogue.tables import ApiKey, Base, Membership, Secret, User
 from clew_lab.catalogue.tables import Session as BrowserSession
@@ -72,9 +72,9 @@ class Lab:
         secret_key = self.world.settings.secret_key
         with self.world.sessions() as session:
             if "Cookie" in asker.headers:
-                wanted = identity.digest(secret_key, asker.headers["Cookie"].partition("=")[2])
+                wanted = keys.digest(secret_key, asker.headers["Cookie"].partition("=")[2])
                 return session.scalar(select(BrowserSession.project_id).where(BrowserSession.digest == wanted))
-            wanted = identity.digest(secret_key, asker.headers["Authorization"].removeprefix("Bearer "))
+            wanted = keys.digest(secret_key, asker.headers["Authorization"].removeprefix("Bearer "))
             return session.scalar(select(ApiKey.project_id).where(ApiKey.digest == wanted))
 
 

@@ -91,7 +91,7 @@ def test_a_graph_tells_what_was_found_out_with_it_as_far_as_it_is_visible(
     graph, other = (world.graph(alice, model, visibility="lab") for _ in range(2))
 
     def analysis(owner: Tenant, of: Graph, state: str = "succeeded", **fields: Any) -> Job:
-        ended = {"finished_at": func.now()} if state != "queued" else {}
+        ended: dict[str, Any] = {"finished_at": func.now()} if state != "queued" else {}
         job = world.job(owner, kind="paths", spec={"kind": "paths", "graph": "g"}, state=state, **ended, **fields)
         world.touch(job, inputs={"graph": str(of.id)})
         return job

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 from tests.clew_api.seeds import PASSWORD, Tenant, World
 
-from clew_lab.catalogue import identity, passwords
+from clew_lab.catalogue import identity, keys, passwords
 from clew_lab.catalogue.tables import Membership, SignInAttempt, User
 from clew_lab.catalogue.tables import Session as BrowserSession
 from clew_spec.errors import TooManyRequests
@@ -51,10 +51,9 @@ def test_who_is_in_several_projects_acts_in_one_at_a_time(
     sign_in(anyone)
     there = f"/api/v1/models/{private.id}"
     assert anyone.get(there).status_code == 404
-    change = {"json": {"project": "bob"}, "headers": HERE}
-    assert anyone.patch(SESSION, **change).status_code == 404
+    assert anyone.patch(SESSION, json={"project": "bob"}, headers=HERE).status_code == 404
     world.add(Membership(project_id=bob.project.id, user_id=ada.user_id, role="viewer"))
-    found = anyone.patch(SESSION, **change).json()
+    found = anyone.patch(SESSION, json={"project": "bob"}, headers=HERE).json()
     assert (found["project"], found["role"]) == ("bob", "viewer")
     assert [one["project"] for one in found["projects"]] == ["alice", "bob"]
     assert anyone.get(there).status_code == 200
@@ -201,7 +200,7 @@ def test_what_a_stream_was_opened_with_must_stay_good(world: World, ada: Tenant,
     row, cookie = world.sign_in(ada.user_id)
     with world.sessions.begin() as session:
         actor, _ = identity.actor_of_cookie(session, cookie, secret_key=secret_key)
-        digests = [row.digest, identity.digest(secret_key, ada.key)]
+        digests = [row.digest, keys.digest(secret_key, ada.key)]
 
     def still() -> list[bool]:
         with world.sessions.begin() as session:

@@ -8,16 +8,19 @@ from uuid import UUID
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
-from tests.clew_api.batches import BUILD, PIPELINE, TRAIN, V1, end, ids_of, jobs_of, make, rows, show, sweep
+from tests.clew_api.batches import BUILD, PIPELINE, TRAIN, V1, end, ids_of, jobs_of, make, rows, show, spec_of, sweep
 from tests.clew_api.seeds import Tenant, World
 
 from clew_lab.catalogue.tables import Job, Model
 from clew_lab.catalogue.tokenizing import Tokenizers
 from clew_scheduler.release import PUT_OFF_S, release_due
 from clew_spec.api import JobView
+from clew_spec.attribution import AttributeSpec
 from clew_spec.batch_views import BatchView, PipelineEstimate
 from clew_spec.errors import Unavailable
+from clew_spec.evaluation import EvaluateSpec
 from clew_spec.jobs import JobState
+from clew_spec.training import TrainSpec
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def test_a_pipeline_runs_as_far_as_its_inputs_are_there(
     ids = ids_of(api, str(batch.id))
     train = show(api, ids["train"])
     assert (train.state, train.max_retries, train.inputs) == ("blocked", 1, {})
-    assert train.spec.dataset == ids["text"]
+    assert spec_of(train, TrainSpec).dataset == ids["text"]
     assert [job.id for job in train.depends_on] == [UUID(ids["text"])]
     assert {str(job.id) for job in train.dependents} == {ids["measured"], ids["graph"]}
     assert release() == 0, "nothing is there yet"
@@ -200,8 +203,9 @@ def test_what_waits_for_a_job_ends_as_that_does_and_is_tried_again_with_it(
     assert (str(view.retry_of.id), view.state) == (ids["text"], "queued")
     assert api.get(f"{V1}/batches/{batch}").json()["states"] == {"queued": 1, "blocked": 3}
     anew = {job.batch.step: job for job in jobs_of(api, batch)[4:] if job.batch}
-    assert anew["train"].spec.dataset == str(view.id)
-    assert anew["graph"].spec.coders == anew["measured"].spec.coders == str(anew["train"].id)
+    assert spec_of(anew["train"], TrainSpec).dataset == str(view.id)
+    assert spec_of(anew["graph"], AttributeSpec).coders == str(anew["train"].id)
+    assert spec_of(anew["measured"], EvaluateSpec).coders == str(anew["train"].id)
     assert api.post(f"{V1}/jobs/{ids['text']}/retry").status_code == 409, "it is being tried again"
     assert api.post(f"{V1}/jobs/{view.id}/retry").status_code == 409, "it has not ended"
 

@@ -11,6 +11,7 @@ from clew_client.requests import read_request
 from clew_lab.catalogue.tables import Worker
 from clew_spec.api import EstimateView
 from clew_spec.coders import ReLU
+from clew_spec.jobs import JobRequest
 from clew_spec.training import TrainSpec
 
 pytestmark = pytest.mark.lab
@@ -43,6 +44,7 @@ def test_a_paper_preset_is_the_papers_run_and_fits_its_gpu(
     path: Path, api: TestClient, world: World, alice: Tenant
 ) -> None:
     request = read_request(path)
+    assert isinstance(request, JobRequest)
     spec = request.spec
     assert isinstance(spec, TrainSpec)
     sizes = MODELS[spec.model]

@@ -96,15 +96,15 @@ def test_what_is_sealed_opens_in_its_own_place_alone() -> None:
     assert secrets.unseal(sealed, project, "HF_TOKEN", KEY) == TOKEN
     flipped = ("A" if sealed[0] != "A" else "B") + sealed[1:]
     for stolen in (
-        lambda: secrets.unseal(sealed, other, "HF_TOKEN", KEY),
-        lambda: secrets.unseal(sealed, project, "OTHER", KEY),
-        lambda: secrets.unseal(sealed, project, "HF_TOKEN", SecretStr("l" * 32)),
-        lambda: secrets.unseal(flipped, project, "HF_TOKEN", KEY),
-        lambda: secrets.unseal("", project, "HF_TOKEN", KEY),
-        lambda: secrets.unseal("\u00fc", project, "HF_TOKEN", KEY),
+        (sealed, other, "HF_TOKEN", KEY),
+        (sealed, project, "OTHER", KEY),
+        (sealed, project, "HF_TOKEN", SecretStr("l" * 32)),
+        (flipped, project, "HF_TOKEN", KEY),
+        ("", project, "HF_TOKEN", KEY),
+        ("\u00fc", project, "HF_TOKEN", KEY),
     ):
         with pytest.raises(DataError, match="cannot be opened") as caught:
-            stolen()
+            secrets.unseal(*stolen)
         assert TOKEN not in str(caught.value)
 
 

@@ -1,18 +1,21 @@
 """Sweeps: submitted as wholes, told apart, stopped and tried again."""
 
 import time
+from typing import Any
 from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
-from tests.clew_api.batches import PIPELINE, TRAIN, V1, end, jobs_of, make, rows, sweep
+from tests.clew_api.batches import PIPELINE, TRAIN, V1, end, jobs_of, make, rows, spec_of, sweep
 from tests.clew_api.seeds import Tenant, World
 
 from clew_lab.catalogue.tables import Audit, Event, Job, Project, Worker
 from clew_spec.batch_views import BatchView, SweepEstimate
+from clew_spec.coders import TopK
 from clew_spec.jobs import JobState
 from clew_spec.people import Role
+from clew_spec.training import TrainSpec
 
 
 def test_a_sweep_is_every_combination_once(api: TestClient, world: World, records: None) -> None:
@@ -22,9 +25,10 @@ def test_a_sweep_is_every_combination_once(api: TestClient, world: World, record
     batch = BatchView.model_validate(answer.json())
     assert (batch.kind, batch.name, batch.size, batch.states) == ("sweep", "rates", 12, {"queued": 12})
     jobs = jobs_of(api, str(batch.id))
-    said = {(job.spec.optimizer.lr, job.spec.steps, job.spec.coder.activation.k, job.spec.seed) for job in jobs}
-    assert said == {(lr, steps, k, k // 2) for lr in (1e-3, 1e-4) for steps in (5, 6, 7) for k in (2, 4)}
-    assert [job.name for job in jobs] == [job.spec.name for job in jobs] == [f"t-{n:02}" for n in range(1, 13)]
+    specs = [spec_of(job, TrainSpec) for job in jobs]
+    said = {(spec.optimizer.lr, spec.steps, spec.coder.activation, spec.seed) for spec in specs}
+    assert said == {(lr, steps, TopK(k=k), k // 2) for lr in (1e-3, 1e-4) for steps in (5, 6, 7) for k in (2, 4)}
+    assert [job.name for job in jobs] == [spec.name for spec in specs] == [f"t-{n:02}" for n in range(1, 13)]
     assert jobs[0].batch is not None
     assert jobs[0].batch.step == "optimizer.lr=0.001 steps=5 coder.activation.k=2 seed=1"
     assert {job.priority for job in jobs} == {"low"}
@@ -40,7 +44,7 @@ def test_a_sweep_is_every_combination_once(api: TestClient, world: World, record
         assert session.scalars(select(Audit.request_id).where(Audit.action == "sweep.accepted")).all() == ["mine"]
 
 
-BAD_SWEEPS = {
+BAD_SWEEPS: dict[str, tuple[dict[str, Any], str, str]] = {
     "changes nothing": ({"grid": {}}, "/grid", "changes nothing"),
     "too many": ({"grid": {"steps": list(range(1, 102)), "seed": list(range(100))}}, "/grid", "10,100 jobs"),
     "an unknown field": ({"grid": {"optimizer.lrr": [1]}}, "/spec/optimizer/lrr", "did you mean `lr`?"),

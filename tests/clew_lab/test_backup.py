@@ -187,7 +187,7 @@ def test_a_backup_that_was_changed_is_refused_before_anything_is_written(
     manifest = create(small.settings, whole)
     with pytest.raises(NotFound):
         restore(empty.settings, tmp_path)
-    parts = [part.path for part in (*manifest.tables, *manifest.objects)]
+    parts = [*(table.path for table in manifest.tables), *(stored.path for stored in manifest.objects)]
     newer = manifest.model_copy(update={"revision": "9999"})
     for number, path in enumerate([*parts[::5], parts[-1], Path("manifest.json")]):
         changed = tmp_path / f"changed-{number}"

@@ -158,7 +158,8 @@ def test_where_jobs_stand_is_never_older_than_five_seconds(queue: Queue, lab: La
 
     def age() -> float | None:
         with queue.sessions() as session:
-            return session.scalar(text("select extract(epoch from now() - max(at))::float from queues"))
+            found: float | None = session.scalar(text("select extract(epoch from now() - max(at))::float from queues"))
+            return found
 
     try:
         until(lambda: age() is not None, "somebody looks")

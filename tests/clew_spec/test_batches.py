@@ -17,6 +17,7 @@ from clew_spec.batches import (
     said,
 )
 from clew_spec.errors import InvalidSpec
+from clew_spec.training import TrainSpec
 
 TRAIN = {"kind": "train", "name": "t", "model": "m", "dataset": "d", "layers": [0], "steps": 5}
 BUILD = {"kind": "build-dataset", "name": "b", "model": "m"}
@@ -45,7 +46,8 @@ def test_a_sweep_has_each_combination_in_turn_and_changes_nothing_else(
         assert {name: value for name, value in spec.items() if not _touched(name, back)} == {
             name: value for name, value in TRAIN.items() if not _touched(name, back)
         }
-    names = [request.spec.name for _, request in jobs]
+    names = [request.spec.name for _, request in jobs if isinstance(request.spec, TrainSpec)]
+    assert len(names) == len(jobs)
     assert len(set(names)) == len(names)
     assert sorted(names) == names, "as numbers and as words"
     assert len({step for step, _ in jobs}) == len({said(each) for each in _combinations(grid, points)})

@@ -26,7 +26,7 @@ def environment(name: str) -> Path:
     python = folder / "bin" / "python"
     if not stamp.is_file() or stamp.read_text() != wanted:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        command = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
+        command = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
         subprocess.run([*command, "-r", str(requirements)], check=True)
         stamp.write_text(wanted)
     return python
@@ -43,7 +43,7 @@ def peer(request: pytest.FixtureRequest, tmp_path: Path) -> Peer:
     def ask(action: str, folder: Path, **tensors: Tensor) -> dict[str, Tensor]:
         given, answer = tmp_path / "given.safetensors", tmp_path / "answer.safetensors"
         save_file(tensors, given)
-        command = [python, HERE / "scripts" / f"{name}.py", action, folder, given, answer]
+        command = [str(part) for part in (python, HERE / "scripts" / f"{name}.py", action, folder, given, answer)]
         done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return load_file(answer)

@@ -51,8 +51,8 @@ def suspended() -> None:
     from clew_worker.supervisor import attempt, lease, task
 
     clock = SuspendedClock()
-    task.time = lease.time = clock  # type: ignore[assignment]
-    assert attempt.Lease is lease.Lease
+    vars(task)["time"] = vars(lease)["time"] = clock
+    assert vars(attempt)["Lease"] is lease.Lease
 
 
 CHANGES: dict[str, Callable[[], None]] = {"unfenced": lambda: never_asks("fence"), "suspended": suspended}

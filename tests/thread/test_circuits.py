@@ -90,7 +90,8 @@ def test_features_are_steered_with_a_prompt_or_a_graph(thread: RunningLab, graph
     assert result.prediction.agreement.pearson == pytest.approx(1, abs=1e-4)
     ((node),) = [n for n in graph.nodes if (n.layer, n.feature, n.position) == (layer, feature, position)]
     (edited,) = result.activations
-    assert (edited.before, edited.after) == (pytest.approx(node.value, rel=1e-4), 0)
+    assert edited.before == pytest.approx(node.value, rel=1e-4)
+    assert edited.after == 0
 
     shown = clew(thread, "steer", "first", "--prompt", PROMPT, "--edit", edit.replace(":", "..:"), "--tokens", "5")
     assert shown.returncode == 0, shown.stderr
@@ -269,7 +270,8 @@ def test_position_0_is_steered_where_a_graph_has_features_there(thread: RunningL
     edit = {"layer": at_0.layer, "feature": at_0.feature, "start": 0, "stop": 1, "operation": "ablate"}
     steered = SteerResult.model_validate(lab.steer(graph="from-0", edits=[edit]).wait(check=True).result)
     (edited,) = steered.activations
-    assert (edited.position, edited.before, edited.after) == (0, pytest.approx(at_0.value, rel=1e-4), 0)
+    assert edited.before == pytest.approx(at_0.value, rel=1e-4)
+    assert (edited.position, edited.after) == (0, 0)
     with pytest.raises(InvalidSpec, match="position 0 has no features"):
         lab.steer(graph="graph", edits=[edit])
 

@@ -76,6 +76,8 @@ def test_every_stage_leaves_what_the_next_one_needs(thread: RunningLab, trained:
     coders = {coder.layer: coder for coder in lab.coders(job=trained.id)}
     assert sorted(coders) == [0, 1, 2]
     for coder in coders.values():
+        assert coder.fvu_first is not None
+        assert coder.fvu_last is not None
         assert coder.fvu_last < coder.fvu_first
         assert coder.lineage.model_digest == model.digest
         assert coder.lineage.dataset_digest == dataset.digest

@@ -29,7 +29,7 @@ class Harvest:
         self._thread = ThreadPoolExecutor(1, "harvest", torch.set_num_threads, (torch.get_num_threads(),))
         self._side: torch.cuda.Stream | None = None
         if model.device.type == "cuda":
-            self._side = torch.cuda.Stream(model.device)  # type: ignore[no-untyped-call]  # torch's own
+            self._side = torch.cuda.Stream(model.device)
 
     def step(self, step: int, *, last: bool = False) -> Activations:
         """Of one step; unless it is the `last`, the next one's are then read ahead."""

@@ -9,6 +9,7 @@ read and write directions of their own, and tokens have those directions in them
 head of layer 3 that would carry SEES_A to JOINS if the MLP of that layer read its attention.
 """
 
+from math import sqrt
 from typing import Any, cast
 
 import torch
@@ -36,8 +37,8 @@ HEAD, TRAP = (2, 1), (3, 0)
 GAIN, ATTENTION, INHIBITION = 1.3, 12.0, 0.4
 """Of every norm, of the head, of the inhibitory edge."""
 
-_COMMON = {"vocab_size": VOCAB, "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": False}
-_SIZES = {
+_COMMON: dict[str, Any] = {"vocab_size": VOCAB, "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": False}
+_SIZES: dict[str, Any] = {
     "hidden_size": D,
     "intermediate_size": FEATURES,
     "num_hidden_layers": LAYERS,
@@ -70,7 +71,7 @@ def directions() -> Tensor:
     H = torch.ones(1, 1, dtype=torch.float64)
     while len(H) < D:
         H = torch.cat([torch.cat([H, H], 1), torch.cat([H, -H], 1)])
-    return H[1:] / D**0.5
+    return H[1:] / sqrt(D)
 
 
 def planted(kind: str) -> tuple[Model, dict[int, ToyCoder]]:

@@ -50,7 +50,7 @@ def features_at(graph: Graph, layer: int) -> list[tuple[int, int, int, float]]:
 def by_hand(norm: Any, f_ND: Tensor) -> Tensor:
     """P diag(gain) f, with the gain as Hugging Face's module applies it."""
     weight = norm.module.weight
-    gain = weight + (1 if "Gemma" in type(norm.module).__name__ or getattr(norm.module, "offset", 0) else 0)
+    gain = weight + (1 if "Gemma" in type(norm.module).__name__ or getattr(norm.module, "offset", False) else 0)
     d = len(weight)
     P = torch.eye(d, dtype=f_ND.dtype)
     if isinstance(norm.module, torch.nn.LayerNorm):

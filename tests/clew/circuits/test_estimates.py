@@ -243,4 +243,4 @@ def test_means_over_data_never_hold_more_than_was_said(case: Case, tmp_path: Pat
 def _always_active(made: Coder, feature: int) -> Coder:
     weights = {name: weight.clone() for name, weight in made.parameters().items()}
     weights["b_enc"][feature] = 100.0
-    return Coder(made.config, **weights)
+    return Coder.of(made.config, weights)

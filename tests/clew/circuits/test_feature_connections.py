@@ -32,7 +32,13 @@ Weights = dict[tuple[int, int], float]
 
 
 def found(model: Model, coders: dict[int, ToyCoder], layer: int, feature: int = FEATURE, **asked: Any) -> Any:
-    everything = {"upstream": 1000, "downstream": 1000, "tokens": 1000, "strongest_heads": 100, "report": Silent()}
+    everything: dict[str, Any] = {
+        "upstream": 1000,
+        "downstream": 1000,
+        "tokens": 1000,
+        "strongest_heads": 100,
+        "report": Silent(),
+    }
     return feature_connections(model, coders, layer, feature, **(everything | asked))
 
 
@@ -130,7 +136,8 @@ def test_a_planted_circuit_is_seen_from_its_middle_and_its_end(kind: str) -> Non
     assert strong(two.upstream) == {p.SEES_A: pytest.approx(g)}
     assert strong(two.downstream) == {}
     (head,) = two.through
-    assert (head.side, strong(head.features)) == ("downstream", {p.JOINS: pytest.approx(g * g * p.ATTENTION)})
+    assert head.side == "downstream"
+    assert strong(head.features) == {p.JOINS: pytest.approx(g * g * p.ATTENTION)}
     assert found(model, coders, *p.SEES_A).reads.highest[0].token_id == p.A
 
 

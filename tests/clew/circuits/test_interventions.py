@@ -129,7 +129,8 @@ def test_generation_goes_on_under_an_open_slice() -> None:
         after = intervene(model, coders, tokens_T, edits, frozen=False).after
         assert after.top_tokens(1)[0][0] == expected
         tokens_T = torch.cat([tokens_T, torch.tensor([expected])])
-    plain: Any = model.hf.generate(TOKENS_T[None], max_new_tokens=4, do_sample=False, eos_token_id=None, pad_token_id=0)
+    hf: Any = model.hf
+    plain = hf.generate(TOKENS_T[None], max_new_tokens=4, do_sample=False, eos_token_id=None, pad_token_id=0)
     assert continuation(model, coders, TOKENS_T, [], 4) == plain[0, 7:].tolist()
     assert steered != plain[0, 7:].tolist()
     for moving in (-1, slice(-2, None)):

@@ -66,6 +66,10 @@ def exchanged(modules: list[Any], change: Callable[[Any, Tensor], Tensor], *, re
             handle.remove()
 
 
+def instead_of(tensors: dict[Any, Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    return lambda module, _: tensors[module]
+
+
 def kept(model: Model, tokens_T: Tensor, modules: list[Any], *, reads: bool = False) -> dict[Any, Tensor]:
     seen: dict[Any, Tensor] = {}
 
@@ -133,7 +137,7 @@ def test_patterns_are_queries_and_keys_and_values_are_values(family: str) -> Non
     ]
     for place, modules in places:
         clean = kept(model, CLEAN_T, modules)
-        with exchanged(modules, lambda module, _, clean=clean: clean[module]):
+        with exchanged(modules, instead_of(clean)):
             expected_V = logits(model, CORRUPT_T)
         (patched_V,) = patcher.logits(place, 1, [(None, None)])
         torch.testing.assert_close(patched_V, expected_V, atol=1e-6, rtol=0)
@@ -198,7 +202,7 @@ def test_a_planted_circuit_is_found_where_it_lies(kind: str) -> None:
             places=["mlp.out", "head.out", "head.value"],
             answer=ANSWER,
             wrong=OTHER,
-            direction=direction,  # type: ignore[arg-type]
+            direction=direction,
             report=Silent(),
         )
         mlp, head, value = (found.maps[i] for i in range(3))

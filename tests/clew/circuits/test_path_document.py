@@ -108,7 +108,7 @@ def test_a_root_that_is_not_there_is_refused(root: Any, where: str, detail: str)
         nodes = graph.nodes
         node = int((nodes.where(NodeKind.FEATURE) & graph.leaves).nonzero()[0, 0])
         place = {name: int(getattr(nodes, name)[node]) for name in ("layer", "feature", "position")}
-        root = FeatureRoot(**place)
+        root = FeatureRoot.model_validate(place)
     elif isinstance(root, LogitRoot):
         named = {name: text and text.format(*targets_of(graph)) for name, text in dict(root).items() if name != "kind"}
         root = LogitRoot(**named)

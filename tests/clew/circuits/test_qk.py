@@ -93,7 +93,7 @@ def test_pairs_are_what_the_models_own_attention_does_when_nodes_are_changed(
     network = network_of(model, coders)
     layer, nodes = LAYERS - 1, network.nodes
     pinned = verification._PinnedModel(model, PROMPT_T)
-    free = pinned.model.anatomy.blocks[layer].attention.module
+    free: Any = pinned.model.anatomy.blocks[layer].attention.module
     free.attn_logit_softcapping = None  # what is told is the score before the cap
     seen: list[Tensor] = []
     monkeypatch.setattr(verification, "pinned_patterns", lambda of, patterns: _pinned_but(of, patterns, free, seen))

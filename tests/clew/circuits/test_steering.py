@@ -32,7 +32,7 @@ def test_frozen_what_is_predicted_is_what_is_measured(family: str) -> None:
         assert each.measured == pytest.approx(each.predicted, abs=1e-10)
     first = found.activations[0]
     assert (first.layer, first.feature, first.position) == (0, feature, position)
-    assert (first.before, first.after) == (pytest.approx(z), pytest.approx(3 * z))
+    assert (first.before, first.after) == pytest.approx((z, 3 * z))
     assert [each.position for each in found.activations] == list(range(position, len(TOKENS_T)))
 
 

@@ -136,7 +136,7 @@ def test_an_unlikely_target_can_be_explained_too() -> None:
     """Even one whose probability is too small for a float."""
     model = toy_model()
     with torch.no_grad():
-        model.hf.get_output_embeddings().weight.mul_(1e4)  # type: ignore[operator, union-attr]
+        model.anatomy.W_U_VD.mul_(1e4)
     least = int(model.hf(input_ids=TOKENS_T[None]).logits[0, -1].argmin())
     graph = graph_of(model, toy_coders(model), TOKENS_T, targets=[Token(least)])
     assert 0 < graph.targets[0].probability < 1e-300

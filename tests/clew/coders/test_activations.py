@@ -41,7 +41,7 @@ def make(kind: Kind, activation: Activation, *, n_features: int = 24, d_in: int 
     }
     if "threshold" in weights:
         weights["threshold"] = weights["threshold"].abs()
-    return Coder(config, **weights)
+    return Coder.of(config, weights)
 
 
 def inputs(n: int = 50, d: int = 6) -> Tensor:
@@ -123,7 +123,7 @@ def test_rescaling_features_leaves_outputs_and_what_each_writes(activation: Acti
     weights = coder.parameters()
     weights |= {name: weights[name] * scale_F for name in ("b_enc", "threshold") if name in weights}
     weights |= {"W_enc": weights["W_enc"] * scale_F[:, None], "W_dec": weights["W_dec"] / scale_F[:, None]}
-    scaled = Coder(coder.config, **weights)
+    scaled = Coder.of(coder.config, weights)
     torch.testing.assert_close(scaled.forward(x_ND), coder.forward(x_ND))
     z_NF, scaled_z_NF = (by_hand(each, each.pre_activations(x_ND)) for each in (coder, scaled))
     torch.testing.assert_close(scaled_z_NF[..., None] * scaled.W_dec, z_NF[..., None] * coder.W_dec)

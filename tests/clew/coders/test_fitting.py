@@ -13,6 +13,7 @@ from clew.coders.fitting import fit_to_model
 from clew.coders.folding import rescale
 from clew.models import hook_activations
 from clew.models.recording import hooked, read_by
+from clew_spec.coders import Kind
 from clew_spec.errors import InvalidSpec
 
 pytestmark = pytest.mark.science
@@ -25,12 +26,13 @@ def normed(coder: Coder) -> Coder:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "gemma3"])
-@pytest.mark.parametrize("kind", ["transcoder", "skip-transcoder", "sae", "centred sae"])
-def test_a_gain_is_folded_into_what_reads_before_it(kind: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "centred"), [("transcoder", False), ("skip-transcoder", False), ("sae", False), ("sae", True)]
+)
+def test_a_gain_is_folded_into_what_reads_before_it(kind: Kind, centred: bool, name: str) -> None:
     assert name in FAMILIES
     model = family_model(name)
-    wide = {"dtype": torch.float64, "d": model.d_model, "hook": "mlp.in"}
-    coder = normed(random_coder(kind.split()[-1], "relu", centred=kind == "centred sae", **wide))
+    coder = normed(random_coder(kind, "relu", centred=centred, hook="mlp.in", dtype=torch.float64, d=model.d_model))
     norm = model.anatomy.blocks[1].mlp_norm
     read: list[torch.Tensor] = []
     with hooked((norm.module, lambda _module, args, kwargs, _output: read.append(read_by(args, kwargs)))):
@@ -39,10 +41,10 @@ def test_a_gain_is_folded_into_what_reads_before_it(kind: str, name: str) -> Non
     n_ND = x_ND * norm.scale(x_ND)
 
     (fitted,) = fit_to_model([coder], model)
-    assert fitted.hooks == ("mlp.in", "mlp.in" if "sae" in kind else "mlp.out")
+    assert fitted.hooks == ("mlp.in", "mlp.in" if kind == "sae" else "mlp.out")
     torch.testing.assert_close(dense(fitted, mlp_in_ND), dense(coder, n_ND))
     expected = coder.forward(n_ND)
-    if "sae" in kind:
+    if kind == "sae":
         expected = expected * norm.gain_D + (0 if norm.bias_D is None else norm.bias_D)
     torch.testing.assert_close(fitted.forward(mlp_in_ND), expected)
 

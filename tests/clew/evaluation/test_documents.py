@@ -19,6 +19,7 @@ from clew.evaluation.estimates import loss_recovered, ratio
 from clew.evaluation.frequencies import histogram
 from clew.models import Model, mlp_activations
 from clew_spec.errors import InvalidSpec
+from clew_spec.evaluation import SpliceMetrics
 
 pytestmark = pytest.mark.science
 
@@ -61,7 +62,8 @@ def expected_sums(model: Model, coders: dict[int, Coder], rows: Rows) -> tuple[d
     how many tokens each feature is active."""
     alone = [(row, text, mlp_activations(model, text, LAYERS)) for row, text in texts(rows)]
     n_tokens = sum(text.shape[1] - 1 for _, text, _ in alone)
-    mean = {layer: sum(held[layer].y_BTD[0, 1:].sum(0) for *_, held in alone) / n_tokens for layer in LAYERS}
+    y = {layer: [held[layer].y_BTD[0, 1:].sum(0) for *_, held in alone] for layer in LAYERS}
+    mean = {layer: sum(of_texts, torch.zeros(())) / n_tokens for layer, of_texts in y.items()}
     sums: dict[Any, Sums] = defaultdict(lambda: defaultdict(lambda: [0.0] * len(LENGTHS)))
     inside: dict[int, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in LAYERS}
     active = {layer: torch.zeros(coders[layer].config.n_features) for layer in LAYERS}
@@ -119,9 +121,10 @@ def test_documents_in_rows_are_documents_alone_pooled(rows: Rows, family: str) -
     found = evaluate(model, coders, rows, tokens=TOKENS, rows_per_batch=2)
     at_once = found.all_replaced
     assert at_once is not None
-    for key, measured in {**{each.layer: each for each in found.coders}, "all": at_once}.items():
+    together: list[tuple[int | str, SpliceMetrics]] = [(each.layer, each) for each in found.coders]
+    for key, measured in [*together, ("all", at_once)]:
         sums = {name: torch.tensor(of_rows, dtype=torch.float64) for name, of_rows in expected[key].items()}
-        assert (measured.tokens, measured.attention) == (sums["tokens"].sum(), "document")
+        assert (measured.tokens, measured.attention) == (sums["tokens"].sum().item(), "document")
         below = dict.fromkeys(("ce_original", "ce_spliced", "ce_zero", "ce_mean", "kl", "agreement"), "predictions")
         below |= {} if key == "all" else {"l0": "tokens", "l1": "tokens"}
         estimates = {name: ratio(sums[name], sums[other]) for name, other in below.items()}

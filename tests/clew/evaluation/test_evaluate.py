@@ -37,20 +37,20 @@ def rows() -> Rows:
     return Rows((tokens_NT[:4], tokens_NT[4:]), (torch.zeros(4, CONTEXT), torch.zeros(3, CONTEXT)))
 
 
-def make_coder(layer: int, *weights: Tensor, k: int) -> Coder:
-    n_features, d_in = weights[0].shape
+def make_coder(layer: int, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor, *, k: int) -> Coder:
+    n_features, d_in = W_enc.shape
     config = CoderConfig(
         activation=TopK(k=k),
         n_features=n_features,
         d_in=d_in,
-        d_out=weights[2].shape[1],
+        d_out=W_dec.shape[1],
         layer=layer,
         model_digest="",
         tokenizer_digest="",
         dataset_digest="",
         bos="none",
     )
-    return Coder(config, *weights)
+    return Coder(config, W_enc, b_enc, W_dec, b_dec)
 
 
 def random_coder(layer: int, *, n_features: int = 40, k: int = 6, d: int = 24, scale: float = 1.0) -> Coder:
@@ -177,8 +177,8 @@ def test_position_0_never_counts(rows: Rows) -> None:
     assert after == before, "layer 2 is the last: its sink reaches no other position"
 
 
-INTERVALS = ("fvu", "l0", "l1", "ce_original", "ce_spliced", "ce_zero", "ce_mean", "kl", "agreement")
-INTERVALS += ("loss_recovered_zero", "loss_recovered_mean")
+SUMMED = ("fvu", "l0", "l1", "ce_original", "ce_spliced", "ce_zero", "ce_mean", "kl", "agreement")
+INTERVALS = (*SUMMED, "loss_recovered_zero", "loss_recovered_mean")
 
 
 def numbers(value: Any) -> Iterator[float]:

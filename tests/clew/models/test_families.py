@@ -110,10 +110,11 @@ def test_sliding_windows_are_in_the_patterns(family: str) -> None:
 
 def test_learned_positions_are_recorded_apart_from_tokens() -> None:
     model = model_of("gpt2")
-    seen, hf = record(model.hf, model.anatomy, TOKENS_BT[0]), model.hf.transformer
+    hf: Any = model.hf
+    seen = record(hf, model.anatomy, TOKENS_BT[0])
     assert seen.position_TD is not None
-    assert seen.position_TD.equal(hf.wpe.weight[:9])
-    assert seen.embed_TD.equal(hf.wte.weight[TOKENS_BT[0]])
+    assert seen.position_TD.equal(hf.transformer.wpe.weight[:9])
+    assert seen.embed_TD.equal(hf.transformer.wte.weight[TOKENS_BT[0]])
 
 
 def test_the_cap_is_applied_to_what_the_proof_compares() -> None:

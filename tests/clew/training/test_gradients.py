@@ -1,5 +1,7 @@
 """The sparse gradients are the gradients."""
 
+from typing import Any
+
 import pytest
 import torch
 from tests.clew.coders.test_activations import ACTIVATIONS, KINDS, make
@@ -9,13 +11,13 @@ from clew.coders import Coder, activate
 from clew.training.gradients import Step, loss_and_gradients
 from clew.training.optimizer import learned
 from clew_spec.coders import Activation, JumpReLU, Kind, TopK
-from clew_spec.losses import AuxK, LossSpec
+from clew_spec.losses import AuxK, Fidelity, LossSpec, Sparsity
 
 pytestmark = pytest.mark.science
 
 N = 40
-FIDELITIES = ["fvu", "mse", "norm-scaled"]
-SPARSITIES = ["none", "l1", "l1-decoder-norm", "l0"]
+FIDELITIES: list[Fidelity] = ["fvu", "mse", "norm-scaled"]
+SPARSITIES: list[Sparsity] = ["none", "l1", "l1-decoder-norm", "l0"]
 
 
 def batch(coder: Coder) -> tuple[Tensor, Tensor]:
@@ -29,25 +31,28 @@ class _Jump(torch.autograd.Function):
     """z = pre H(pre - theta) and H itself, with the pseudo-derivatives of Rajamanoharan et al. 2024."""
 
     @staticmethod
-    def forward(ctx, pre, theta, width):  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, pre: Tensor, theta: Tensor, width: float) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(pre, theta)
         ctx.width = width
         active = (pre > theta).to(pre)
         return pre * active, active
 
     @staticmethod
-    def backward(ctx, grad_z, grad_active):  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, grad_z: Tensor, grad_active: Tensor) -> tuple[Tensor, Tensor, None]:
         pre, theta = ctx.saved_tensors
         kernel = (((pre - theta) / ctx.width).abs() < 0.5).to(pre) / ctx.width
         by_theta = -(theta * grad_z + grad_active) * kernel
         return grad_z * (pre > theta), by_theta.sum(0), None
 
 
+jump: Any = _Jump.apply
+
+
 def dense_loss(coder: Coder, x_ND: Tensor, y_ND: Tensor, loss: LossSpec, dead_F: Tensor | None) -> dict[str, Tensor]:
     """The terms, as autograd understands them."""
     pre_NF = coder.pre_activations(x_ND)
     if isinstance(coder.config.activation, JumpReLU):
-        z_NF, active_NF = _Jump.apply(pre_NF, coder.threshold, coder.config.activation.bandwidth)
+        z_NF, active_NF = jump(pre_NF, coder.threshold, coder.config.activation.bandwidth)
     else:
         with torch.no_grad():
             indices, values = activate(coder.config.activation, pre_NF, coder.threshold, learning=True)
@@ -59,13 +64,14 @@ def dense_loss(coder: Coder, x_ND: Tensor, y_ND: Tensor, loss: LossSpec, dead_F:
 
     def missed(target: Tensor, guess: Tensor) -> Tensor:
         squares = (target - guess).square()
-        return {
+        measures: dict[Fidelity, Tensor] = {
             "fvu": squares.sum() / (target - target.mean(0)).square().sum(),
             "mse": squares.sum(1).mean(),
             "norm-scaled": (squares / target.norm(dim=1, keepdim=True)).mean(),
-        }[loss.fidelity]
+        }
+        return measures[loss.fidelity]
 
-    terms = {loss.fidelity: missed(y_ND, y_hat_ND)}
+    terms: dict[str, Tensor] = {loss.fidelity: missed(y_ND, y_hat_ND)}
     if loss.sparsity != "none":
         of_token = {
             "l1": z_NF.sum(1),
@@ -103,7 +109,7 @@ def both(coder: Coder, loss: LossSpec, dead_F: Tensor | None = None) -> tuple[St
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda each: each.kind)
 def test_they_equal_autograd_through_the_dense_formula(
-    fidelity: str, sparsity: str, kind: Kind, activation: Activation
+    fidelity: Fidelity, sparsity: Sparsity, kind: Kind, activation: Activation
 ) -> None:
     if sparsity == "l0" and not isinstance(activation, JumpReLU):
         return  # the spec refuses it: see tests/clew_spec
@@ -132,7 +138,7 @@ def test_features_beyond_reach_get_none(n_features: int, k: int) -> None:
 
 
 @pytest.mark.parametrize(("fidelity", "degree"), [("fvu", 0), ("mse", 2), ("norm-scaled", 1)])
-def test_fidelities_scale_with_the_output_as_their_degree_says_and_l1_once(fidelity: str, degree: int) -> None:
+def test_fidelities_scale_with_the_output_as_their_degree_says_and_l1_once(fidelity: Fidelity, degree: int) -> None:
     """A4: (y, y_hat, z) to c times as much."""
     loss, c = LossSpec(fidelity=fidelity, sparsity="l1", sparsity_weight=0.3), 3.7
     coder = make("transcoder", TopK(k=4))
@@ -145,7 +151,7 @@ def test_fidelities_scale_with_the_output_as_their_degree_says_and_l1_once(fidel
 
 
 @pytest.mark.parametrize("sparsity", ["l1", "l1-decoder-norm", "l0"])
-def test_lambda_doubled_doubles_its_term_alone(sparsity: str) -> None:
+def test_lambda_doubled_doubles_its_term_alone(sparsity: Sparsity) -> None:
     """A5."""
     coder = make("transcoder", JumpReLU())
     x_ND, y_ND = batch(coder)

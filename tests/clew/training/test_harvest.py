@@ -101,9 +101,9 @@ def test_where_memory_runs_out_a_step_goes_on_in_smaller_parts_and_that_is_kept(
     assert state.shrink == 4
     for one, other in zip(found, expected, strict=True):
         for file in (each for each in one.files if each.endswith(".safetensors")):
-            weights, others = load_file(tmp_path / "short" / file), load_file(tmp_path / "plain" / file)
+            weights, as_plain = load_file(tmp_path / "short" / file), load_file(tmp_path / "plain" / file)
             for name, weight in weights.items():
-                torch.testing.assert_close(weight, others[name], rtol=1e-5, atol=1e-7)
+                torch.testing.assert_close(weight, as_plain[name], rtol=1e-5, atol=1e-7)
         assert one.fvu_last == pytest.approx(other.fvu_last, rel=1e-6)
 
     asked.clear()
@@ -160,6 +160,7 @@ def test_a_bfloat16_step_is_near_a_float32_step() -> None:
 
 
 def test_a_bfloat16_model_reads_ahead_too(larger_dataset: Dataset, tmp_path: Path) -> None:
-    model, changes = toy_model(dtype=torch.bfloat16), {"dtype": "bfloat16", "layers": [1]}
+    model = toy_model(dtype=torch.bfloat16)
+    changes: dict[str, Any] = {"dtype": "bfloat16", "layers": [1]}
     plain = run(model, larger_dataset, tmp_path / "plain", prefetch=False, **changes)
     assert run(model, larger_dataset, tmp_path / "ahead", prefetch=True, **changes) == plain

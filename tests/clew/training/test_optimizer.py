@@ -11,7 +11,7 @@ from clew.training.gradients import loss_and_gradients
 from clew.training.initial import first_coder
 from clew.training.optimizer import Units, hold, learned, optimizer_of, prepare_gradients, rate_at, set_rate
 from clew_spec.coders import CoderConfig, TopK
-from clew_spec.losses import LossSpec
+from clew_spec.losses import Fidelity, LossSpec
 from clew_spec.training import OptimizerSpec
 
 pytestmark = pytest.mark.science
@@ -109,7 +109,7 @@ def losses(x_ND: torch.Tensor, y_ND: torch.Tensor, loss: LossSpec, spec: Optimiz
 @pytest.mark.parametrize("n_tokens", [50, 200])  # fewer than the features, and more
 @pytest.mark.parametrize("fidelity", ["fvu", "mse", "norm-scaled"])
 @pytest.mark.parametrize("spec", [OptimizerSpec(), OptimizerSpec(decoder_rows="unit-norm", clip_norm=0.1)])
-def test_the_scale_of_a_layer_changes_nothing(n_tokens: int, fidelity: str, spec: OptimizerSpec) -> None:
+def test_the_scale_of_a_layer_changes_nothing(n_tokens: int, fidelity: Fidelity, spec: OptimizerSpec) -> None:
     loss = LossSpec(fidelity=fidelity)
     generator = torch.Generator().manual_seed(0)
     x_ND = torch.randn(n_tokens, 12, dtype=torch.float64, generator=generator) + 0.5

@@ -69,7 +69,8 @@ class Planted:
 
     def directions(self, d: int) -> Tensor:
         rows = torch.randn(TRUE, d, generator=self.generator)
-        return rows / rows.norm(dim=1, keepdim=True)
+        units: Tensor = rows / rows.norm(dim=1, keepdim=True)
+        return units
 
     def batch(self, n: int) -> tuple[Tensor, Tensor]:
         chosen = torch.rand(n, TRUE, generator=self.generator).topk(ACTIVE, dim=1).indices

@@ -37,8 +37,8 @@ def test_a_role_may_do_what_is_written_and_nothing_else(database_url: str, role:
                 allowed = bool({"update", f"update ({column.name})"} & set(given))
                 assert _allows(connection, statement) == allowed, (role, table, column.name)
             assert not _allows(connection, sql.SQL("truncate {}").format(sql.Identifier(table)))
-        for statement in ("create table mine (x int)", "create role another", "drop table audit", "set role clew"):
-            assert not _allows(connection, sql.SQL(statement)), statement
+        for words in ("create table mine (x int)", "create role another", "drop table audit", "set role clew"):
+            assert not _allows(connection, sql.SQL(words)), words
 
 
 def test_the_walls_that_matter() -> None:

@@ -62,8 +62,19 @@ def test_numbers_that_are_none_are_told_and_left_out(tmp_path: Path) -> None:
 
 def test_a_result_that_is_not_finite_is_no_result(tmp_path: Path) -> None:
     _, report = outbox(tmp_path)
-    numbers = dict.fromkeys(("fvu", "l0", "dead_fraction", "ce_original", "ce_spliced", "ce_zero"), float("nan"))
-    metrics = CoderMetrics(layer=0, tokens=1, dead=0, loss_recovered_zero=None, **numbers)
+    nan = float("nan")
+    metrics = CoderMetrics(
+        layer=0,
+        tokens=1,
+        fvu=nan,
+        l0=nan,
+        dead=0,
+        dead_fraction=nan,
+        ce_original=nan,
+        ce_spliced=nan,
+        ce_zero=nan,
+        loss_recovered_zero=None,
+    )
     with pytest.raises(DataError, match="not finite"):
         report.done(EvaluationResult(coders=[metrics], coder_ids=["a"], lineage=Lineage(code_version="test")))
     assert events(tmp_path) == []

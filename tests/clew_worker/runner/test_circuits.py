@@ -3,22 +3,21 @@
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from tests.clew.circuits import planted as p
 from tests.clew.toys import ToyCoder, toy_tokenizer
-from transformers import PreTrainedModel
 
 from clew.coders import Coder, save_coder
 from clew.coders.store import CODER_FILES
 from clew_spec.attribution import AttributeSpec
-from clew_spec.base import Spec
 from clew_spec.coders import CoderConfig, TopK
 from clew_spec.connections import ConnectionsDocument, ConnectionsSpec
 from clew_spec.errors import InvalidSpec
+from clew_spec.jobs import JobSpec
 from clew_spec.paths import FeatureRoot, LogitRoot, PathsDocument, PathsSpec
 from clew_spec.results import ConnectionsResult, GraphResult, Lineage, PathsResult
 from clew_spec.runner import RunJob
@@ -29,7 +28,6 @@ from clew_worker.runner.work import Work
 pytestmark = pytest.mark.lab
 
 PROMPT = " ".join(f"w{token}" for token in p.TOKENS_T.tolist())
-SETTINGS = {"model_digest": "m", "tokenizer_digest": "t", "bos": "none"}
 
 
 @dataclass(frozen=True)
@@ -40,15 +38,15 @@ class Bench:
     records: dict[str, Any]
     scratch: Path
 
-    def run(self, spec: Spec, **records: Any) -> Any:
-        scratch = self.scratch / spec.kind  # type: ignore[attr-defined]
+    def run(self, spec: JobSpec, **records: Any) -> Any:
+        scratch = self.scratch / spec.kind
         out = scratch / "out"
         out.mkdir(parents=True, exist_ok=True)
         job = RunJob(
             job_id="j",
             project_id="p",
             fence=1,
-            spec=spec,  # type: ignore[arg-type]
+            spec=spec,
             records=records or self.records,
             scratch=str(scratch),
             cache=str(scratch),
@@ -69,7 +67,7 @@ class Bench:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("planted")
     model, coders = p.planted("RMSNorm, sequential")
-    hf = cast(PreTrainedModel, torch.nn.Module.to(model.hf, torch.float32))
+    hf = torch.nn.Module.to(model.hf, torch.float32)
     hf.config.architectures = ["LlamaForCausalLM"]
     (folder / "inputs/model").mkdir(parents=True)
     weights = {name: weight.float().contiguous() for name, weight in hf.state_dict().items()}
@@ -92,10 +90,17 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 def _stored(coder: ToyCoder) -> Coder:
     config = CoderConfig(
-        activation=TopK(k=coder.k), n_features=p.FEATURES, d_in=p.D, d_out=p.D, layer=coder.layer, **SETTINGS
+        activation=TopK(k=coder.k),
+        n_features=p.FEATURES,
+        d_in=p.D,
+        d_out=p.D,
+        layer=coder.layer,
+        model_digest="m",
+        tokenizer_digest="t",
+        bos="none",
     )
     names = ("W_enc", "b_enc", "W_dec", "b_dec")
-    return Coder(config, **{name: getattr(coder, name).float() for name in names})
+    return Coder.of(config, {name: getattr(coder, name).float() for name in names})
 
 
 def test_the_planted_connections_are_found_from_the_files(bench: Bench) -> None:
@@ -106,10 +111,8 @@ def test_the_planted_connections_are_found_from_the_files(bench: Bench) -> None:
     assert result.files == ["connections.json"]
     document = ConnectionsDocument.model_validate_json(bench.file("connections", "connections.json"))
     strongest = max(document.upstream, key=lambda each: abs(each.weight))
-    assert ((strongest.layer, strongest.feature), strongest.weight) == (
-        p.SEES_B,
-        pytest.approx(-p.GAIN * p.INHIBITION, rel=1e-5),
-    )
+    assert (strongest.layer, strongest.feature) == p.SEES_B
+    assert strongest.weight == pytest.approx(-p.GAIN * p.INHIBITION, rel=1e-5)
     (head,) = document.through
     carried = max(head.features, key=lambda each: abs(each.weight))
     assert (carried.layer, carried.feature) == p.TWO

@@ -46,10 +46,18 @@ def run(folder: Path, hub: Hub, *specs: Any, **environ: str) -> list[dict[str, A
     lines = []
     for number, spec in enumerate(specs):
         write_model(folder / str(number) / "inputs" / "model")  # where the tokenizer of a dataset lies
-        paths = {"scratch": str(folder / str(number)), "cache": str(folder / "cache")}
         record = {"model": {"id": "m", "digest": "0" * 64, "tokenizer_digest": "0" * 64}}
         records = record if isinstance(spec, BuildDatasetSpec) else {}
-        job = RunJob(job_id="j", project_id="p", fence=1, spec=spec, records=records, code_version="test", **paths)
+        job = RunJob(
+            job_id="j",
+            project_id="p",
+            fence=1,
+            spec=spec,
+            records=records,
+            scratch=str(folder / str(number)),
+            cache=str(folder / "cache"),
+            code_version="test",
+        )
         lines.append(job.model_dump_json())
     known = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     known |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1"}

@@ -1,5 +1,7 @@
 """What stays in a runner's memory: never more than the budget beside a job, never another project's."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
@@ -15,6 +17,14 @@ JOBS = st.lists(st.sets(st.sampled_from("abcdefgh"), min_size=1), max_size=12)
 
 def name(letter: str, project: str = "p") -> Name:
     return ("coder", project, letter, "cpu", torch.float32)
+
+
+def loading(letter: str) -> Callable[[], list[str]]:
+    return lambda: [letter]
+
+
+def not_again() -> list[str]:
+    pytest.fail("it is there")
 
 
 @given(st.fixed_dictionaries({letter: st.integers(0, 12) for letter in "abcdefgh"}), JOBS)
@@ -36,9 +46,9 @@ def test_a_job_finds_its_own_and_others_stay_while_there_is_room(sizes: dict[str
             assert sum(sizes[letter] for letter in others) + sizes[newest] > room or not sizes[newest], "not too many"
         for letter in sorted(job):
             made = letter not in kept
-            found = shelf.take(name(letter), sizes[letter], lambda letter=letter: [letter])  # type: ignore[misc]
+            found = shelf.take(name(letter), sizes[letter], loading(letter))
             assert found == [letter]
-            assert shelf.take(name(letter), sizes[letter], lambda: pytest.fail("it is there")) is found
+            assert shelf.take(name(letter), sizes[letter], not_again) is found
             assert made == (letter not in before)
             last = [each for each in last if each != letter] + [letter]
 

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from sae_lens import SAE
@@ -21,23 +22,24 @@ from sae_lens.saes.transcoder import (
     TranscoderConfig,
 )
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 D, F = 6, 24
 
 
-def answer(saes, x):
-    found = {}
+def answer(saes: dict[str, Any], x: Tensor) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
     for name, sae in saes.items():
         found |= {f"{name}/z": sae.encode(x), f"{name}/y": sae(x)}
     return found
 
 
-def run(folder, x):
+def run(folder: Path, x: Tensor) -> dict[str, Tensor]:
     """Every coder in the folder, as SAELens reads it."""
     return answer({path.name: SAE.load_from_disk(path) for path in sorted(folder.iterdir())}, x)
 
 
-def make(folder, x):
+def make(folder: Path, x: Tensor) -> dict[str, Tensor]:
     """A coder of each architecture, with random weights, saved by SAELens."""
     sae = {"metadata": SAEMetadata(hook_name="blocks.1.hook_mlp_out")}
     both = {"hook_name": "blocks.1.mlp.hook_in", "hook_name_out": "blocks.1.hook_mlp_out"}
@@ -62,7 +64,7 @@ def make(folder, x):
     return answer(saes, x)
 
 
-def read_sparsify(folder, x):
+def read_sparsify(folder: Path, x: Tensor) -> dict[str, Tensor]:
     """Whether SAELens' loader of sparsify's checkpoints finds weights of the wrong size: 1 or 0."""
     try:
         SAE.load_from_disk(folder, converter=sparsify_disk_loader)

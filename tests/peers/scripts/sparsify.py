@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 # This file has the name of the package that it imports, and lies first on the path.
 sys.path = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
@@ -9,12 +10,13 @@ sys.path = [place for place in sys.path if Path(place).resolve() != Path(__file_
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from sparsify import SparseCoder, SparseCoderConfig  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 D, F, K = 6, 24, 4
 
 
-def answer(coders, x):
-    found = {}
+def answer(coders: dict[str, Any], x: Tensor) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
     for name, coder in coders.items():
         top = coder.encode(x)
         z = torch.zeros(len(x), coder.num_latents).scatter(1, top.top_indices, top.top_acts)
@@ -22,12 +24,12 @@ def answer(coders, x):
     return found
 
 
-def run(folder, x):
+def run(folder: Path, x: Tensor) -> dict[str, Tensor]:
     """Every coder in the folder, as sparsify reads it."""
     return answer(SparseCoder.load_many(str(folder), local=True), x)
 
 
-def make(folder, x):
+def make(folder: Path, x: Tensor) -> dict[str, Tensor]:
     """A coder of each kind, with random weights, saved by sparsify below a folder of its kind."""
     kinds = {"sae": {}, "transcoder": {"transcode": True}, "skip": {"transcode": True, "skip_connection": True}}
     coders = {}

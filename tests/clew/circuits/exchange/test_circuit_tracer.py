@@ -90,9 +90,9 @@ def test_older_targets_have_no_text() -> None:
 
 def test_their_own_classes_are_read_without_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = type("UnifiedConfig", (), {"__module__": "circuit_tracer.utils.tl_nnsight_mapping"})
-    target = namedtuple("LogitTarget", ["token_str", "vocab_idx"])
-    target.__module__ = "circuit_tracer.attribution.targets"
-    for cls in (config, target):
+    LogitTarget = namedtuple("LogitTarget", ["token_str", "vocab_idx"])
+    LogitTarget.__module__ = "circuit_tracer.attribution.targets"
+    for cls in (config, LogitTarget):
         name = cls.__module__
         for depth in range(1, name.count(".") + 2):
             part = ".".join(name.split(".")[:depth])
@@ -101,7 +101,7 @@ def test_their_own_classes_are_read_without_their_code(tmp_path: Path, monkeypat
     graph = random_graph(circuit_tracer=True)
     cfg = config()
     vars(cfg).update(n_layers=3, dtype=torch.bfloat16, tokenizer_name="x")
-    targets = [target(t.token, t.token_id) for t in graph.targets]
+    targets = [LogitTarget(t.token, t.token_id) for t in graph.targets]
     path = tmp_path / "graph.pt"
     torch.save(their_file(graph) | {"cfg": cfg, "logit_targets": targets}, path)
     monkeypatch.undo()

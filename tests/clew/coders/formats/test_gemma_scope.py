@@ -41,7 +41,7 @@ def active(found: dict[str, Tensor], x_ND: Tensor) -> Tensor:
 def first(folder: Path, found: dict[str, Tensor], **more: Any) -> Path:
     folder.mkdir(parents=True)
     arrays = {name.replace("w_", "W_"): weight.numpy() for name, weight in found.items()}
-    np.savez(folder / "params.npz", **arrays, **more)
+    np.savez(folder / "params.npz", allow_pickle=False, **arrays, **more)
     return folder
 
 

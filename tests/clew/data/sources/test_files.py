@@ -20,19 +20,21 @@ from tests.support.parquet import saying
 from clew.data import DatasetManifest, build_dataset
 from clew.data.sources import open_source
 from clew.data.sources.source import MAX_CHARACTERS
-from clew_spec.datasets import FileSource, JsonlSource, ParquetSource, TextSource
+from clew_spec.datasets import JsonlSource, ParquetSource, TextSource
 from clew_spec.errors import DataError, InvalidSpec
 
 pytestmark = pytest.mark.science
 
+OfFiles = TextSource | JsonlSource | ParquetSource
+
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
-def read(source: FileSource, root: Path, seed: int = 0) -> list[str]:
+def read(source: OfFiles, root: Path, seed: int = 0) -> list[str]:
     return [document.text for document in open_source(source, [root]).documents(seed)]
 
 
-def build(out: Path, source: FileSource, root: Path, **changes: Any) -> DatasetManifest:
+def build(out: Path, source: OfFiles, root: Path, **changes: Any) -> DatasetManifest:
     asked = spec(source=source, **changes)
     return build_dataset(asked, byte_tokenizer(), tokenizer_digest=DIGEST, out=out, import_roots=[root])
 
@@ -47,7 +49,7 @@ def zstd(content: bytes) -> bytes:
 COMPRESSED: dict[str, Callable[[bytes], bytes]] = {"": bytes, ".gz": gzip.compress, ".zst": zstd}
 
 
-def write(folder: Path, kind: str, texts: list[str], ending: str = "") -> FileSource:
+def write(folder: Path, kind: str, texts: list[str], ending: str = "") -> OfFiles:
     """`texts` as one file of `kind` in `folder`, and the source that reads it."""
     folder.mkdir(exist_ok=True)
     if kind == "parquet":
@@ -187,7 +189,7 @@ def test_what_is_no_text_is_told_by_file_and_line(
     tmp_path: Path, name: str, content: bytes, field: str, said: tuple[str, ...]
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    kinds: dict[str, type[FileSource]] = {"txt": TextSource, "parquet": ParquetSource}
+    kinds: dict[str, type[OfFiles]] = {"txt": TextSource, "parquet": ParquetSource}
     source = kinds.get(name.partition(".")[2], JsonlSource)(path=str(tmp_path / name))
     with pytest.raises(DataError) as refused:
         build(tmp_path / "d", source, tmp_path)
