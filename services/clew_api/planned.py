@@ -122,8 +122,7 @@ class Plan:
             file = file_of(session, made.model, "tokenizer.json")
         if file is None:
             return None
-        longest = min(Resolved.max_prompt_tokens, made.model.config["max_context"])
-        resolved = Resolved(name="", max_prompt_tokens=longest, bos=made.bos)
+        resolved = Resolved(name="", max_context=made.model.config["max_context"], bos=made.bos)
         return refs.check_text(request.spec, resolved, self._lab.tokenizers.get(file))
 
 

@@ -192,11 +192,14 @@ def document_parts(found: Document) -> Iterator[RenderableType]:
             yield from paths(found)
             names = {node.id: node_text(node) for node in [*found.nodes, found.root]}
             yield table(
-                ["node", "value>", "on paths>", "pruned>", "error>", "bias>"],
+                ["node", "value>", "on paths>", "pruned>", "error>", "bias>", "rest>"],
                 [
                     (
                         names[each.node],
-                        *(f"{value:+.4g}" for value in (each.value, each.kept, each.pruned, each.error, each.bias)),
+                        *(
+                            f"{value:+.4g}"
+                            for value in (each.value, each.kept, each.pruned, each.error, each.bias, each.rest)
+                        ),
                     )
                     for each in reversed(found.balances)
                 ],

@@ -183,7 +183,10 @@ class Balance(Spec):
     error: float
     """Other edges from errors and from features without a row."""
     bias: float
-    """Other edges from biases, and of a feature its own bias."""
+    """Other edges from biases."""
+    rest: float = 0.0
+    """What no edge of the graph is: of a feature its own bias; where position 0 is left out, what it wrote; of a graph
+    from elsewhere, all that its file lacks. Part of `bias` in documents without it."""
     value: float
     """Activation of a feature, value of a logit."""
 

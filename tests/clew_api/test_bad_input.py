@@ -139,6 +139,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "an edit of no coder": (STEER | {"edits": [EDIT, EDIT | {"layer": 3}]}, "/spec/edits/1/layer", "no coder"),
     "an edit of no feature": (STEER | {"edits": [EDIT | {"feature": 10**6}]}, "/spec/edits/0/feature", "0 to "),
     "an edit behind the prompt": (STEER | {"edits": [EDIT | {"start": 4}]}, "/spec/edits/0/start", "has 4 tokens"),
+    "more text than the model reads": (STEER | {"tokens": 510}, "/spec/tokens", "at most 509"),
     "an edit beyond the prompt": (STEER | {"edits": [EDIT | {"stop": 5}]}, "/spec/edits/0/stop", "positions 1 to 3"),
     "a graph and a prompt": (STEER | {"graph": "g"}, "/spec", "give it alone"),
     "neither graph nor prompt": ({"kind": "steer", "edits": [EDIT]}, "/spec", "or a graph"),

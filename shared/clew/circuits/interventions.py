@@ -173,7 +173,15 @@ def continuation(
     *,
     position_0: Position0 = "error",
 ) -> list[int]:
-    """The `n_tokens` most likely next tokens, one after another, with the edits in force throughout."""
+    """The `n_tokens` most likely next tokens, one after another, with the edits in force throughout.
+
+    Raises InvalidSpec as `intervene`, for a position counted from the end, and for more tokens than the model can read.
+    """
+    room = model.max_context - len(tokens_T) + 1  # the last one is not read
+    if n_tokens > room:
+        raise InvalidSpec(
+            f"{n_tokens} tokens behind a prompt of {len(tokens_T)}", where="/spec/tokens", expected=f"at most {room}"
+        )
     _check(coders, edits, len(tokens_T), position_0)
     ends = [(e.position.start, e.position.stop) if isinstance(e.position, slice) else (e.position,) for e in edits]
     if any(end is not None and end < 0 for pair in ends for end in pair):

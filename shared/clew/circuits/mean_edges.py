@@ -17,7 +17,7 @@ from clew.circuits.replacement import Coder
 from clew.circuits.sweep import Rows as EdgeRows
 from clew.circuits.sweep import sweep, tiles
 from clew.data import Rows
-from clew.models import Model
+from clew.models import Model, hook_activations
 from clew.reporting import Report, StopRequested
 from clew_spec.errors import InvalidSpec
 from clew_spec.mean_edges import MeanEdges, MeanEdgesDocument, MeanPart, MeanSource, MeanToken
@@ -118,16 +118,23 @@ class _Sums:
         self._parts: dict[tuple[NodeKind, int], float] = {}
 
     def add(self, tokens_T: Tensor, dtype: torch.dtype) -> None:
-        network = FrozenNetwork(self._model, self._coders, tokens_T, max_logits=1, desired_logit_prob=1.0, dtype=dtype)
         self.tokens += len(tokens_T) - 1
+        if not self._fires(tokens_T):
+            return
+        network = FrozenNetwork(self._model, self._coders, tokens_T, max_logits=1, desired_logit_prob=1.0, dtype=dtype)
         nodes = network.nodes
         here = nodes.where(NodeKind.FEATURE) & (nodes.layer == self._layer) & (nodes.feature == self._feature)
         targets = here.nonzero()[:, 0]
-        if not len(targets):
-            return
         self.firings += len(targets)
         for tile in tiles(network, targets):
             self._add_edges(network, sweep(network, tile))
+
+    def _fires(self, tokens_T: Tensor) -> bool:
+        """Past position 0. Most features are silent on most texts, and to freeze a network takes all of its layers."""
+        place, coder = (self._layer, "mlp.in"), self._coders[self._layer]
+        x_TD = hook_activations(self._model, tokens_T[None], [place])[place][0]
+        ids_TS, z_TS = coder.encode(x_TD.to(coder.W_enc.device, coder.W_enc.dtype))
+        return bool(((ids_TS == self._feature) & (z_TS > 0))[1:].any())
 
     def _add_edges(self, network: FrozenNetwork, rows: EdgeRows) -> None:
         nodes = network.nodes

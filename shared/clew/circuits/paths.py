@@ -99,11 +99,10 @@ def balance(graph: Graph, paths: Sequence[Path]) -> list[Balance]:
             "kept": float(weights[on_paths].sum()),
             "pruned": float(weights[~on_paths & ~bias[sources] & ~unknown[sources]].sum()),
             "error": float(weights[~on_paths & unknown[sources]].sum()),
+            "bias": float(weights[~on_paths & bias[sources]].sum()),
+            "rest": value - float(weights.sum()),
         }
-        edges_in = float(weights[~on_paths & bias[sources]].sum())
-        feature = graph.nodes.kind[node] == NodeKind.FEATURE
-        own = value - float(weights.sum()) if feature else 0.0
-        balances.append(Balance(node=node, **parts, bias=edges_in + own, value=value))
+        balances.append(Balance(node=node, **parts, value=value))
     return balances
 
 

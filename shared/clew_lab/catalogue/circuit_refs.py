@@ -11,7 +11,6 @@ from clew_lab.catalogue.finding import Resolved, coders_and_model, find, used
 from clew_lab.catalogue.queries import file_of
 from clew_lab.catalogue.scope import Actor, readable
 from clew_lab.catalogue.tables import Coder, Dataset, Graph, Model
-from clew_spec.attribution import MAX_PROMPT_TOKENS
 from clew_spec.connections import ConnectionsSpec, named_heads
 from clew_spec.edges import EdgeSpec, require_node
 from clew_spec.errors import InvalidSpec
@@ -31,7 +30,7 @@ def steer(session: Session, actor: Actor, spec: SteerSpec, check_coders: CheckCo
     if spec.graph is not None:
         graph, coders, model = graph_and_makers(session, actor, spec.graph)
         first = 0 if graph.summary.get("position_0") == "features" else 1
-        check_positions(spec, len(graph.summary["token_ids"]), first)
+        check_positions(spec, len(graph.summary["token_ids"]), model.config["max_context"], first)
     else:
         assert spec.coders is not None
         coders, model = coders_and_model(session, actor, spec.coders)
@@ -42,7 +41,7 @@ def steer(session: Session, actor: Actor, spec: SteerSpec, check_coders: CheckCo
         name=coders[0].name if graph is None else graph.name,
         inputs=_inputs(model, coders) | ({"graph": str(graph.id)} if graph else {}),
         tokenizer=file_of(session, model, "tokenizer.json") if graph is None else None,
-        max_prompt_tokens=min(MAX_PROMPT_TOKENS, model.config["max_context"]),
+        max_context=model.config["max_context"],
         bos=coders[0].config["bos"],
     )
 
@@ -53,7 +52,7 @@ def faithfulness(session: Session, actor: Actor, spec: FaithfulnessSpec) -> Reso
         name=graph.name,
         inputs=_inputs(model, coders) | {"graph": str(graph.id)},
         tokenizer=file_of(session, model, "tokenizer.json") if spec.paraphrases else None,
-        max_prompt_tokens=min(MAX_PROMPT_TOKENS, model.config["max_context"]),
+        max_context=model.config["max_context"],
         bos=graph.summary["bos"],
     )
 
@@ -89,7 +88,7 @@ def patch(session: Session, actor: Actor, spec: PatchSpec) -> Resolved:
         name=model.name,
         inputs={"model": str(model.id)},
         tokenizer=file_of(session, model, "tokenizer.json"),
-        max_prompt_tokens=min(MAX_PROMPT_TOKENS, model.config["max_context"]),
+        max_context=model.config["max_context"],
         bos=spec.bos,
     )
 
@@ -139,9 +138,16 @@ def graph_and_makers(session: Session, actor: Actor, ref: str) -> tuple[Graph, l
     return graph, coders, used(session, actor, Model, graph.model_id, "ask its owners to show it to the lab")
 
 
-def check_positions(spec: SteerSpec, n_tokens: int, first: int = 1) -> None:
+def check_positions(spec: SteerSpec, n_tokens: int, max_context: int, first: int = 1) -> None:
     """Raises InvalidSpec for an edit that reaches nothing of the prompt, nor of what is generated after it; or that
-    begins before `first`, the first position that has features."""
+    begins before `first`, the first position that has features; and for more generated tokens than the model can read.
+    """
+    if spec.tokens > (room := max_context - n_tokens + 1):  # the last one is not read
+        raise InvalidSpec(
+            f"the model reads {max_context} tokens, of which the prompt has {n_tokens}",
+            where="/spec/tokens",
+            expected=f"at most {room}",
+        )
     for index, edit in enumerate(spec.edits):
         if edit.start < first:
             raise InvalidSpec(

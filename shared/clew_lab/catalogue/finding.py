@@ -32,8 +32,13 @@ class Resolved:
     layer); and `upload`, the UUID of the files it reads."""
     tokenizer: Artifact | None = None
     """`tokenizer.json` of the model, where `check_text` needs it."""
-    max_prompt_tokens: int = MAX_PROMPT_TOKENS
+    max_context: int = MAX_PROMPT_TOKENS
+    """In tokens, of the model."""
     bos: str = NO_BOS
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        return min(MAX_PROMPT_TOKENS, self.max_context)
 
     def also(self, inputs: dict[str, str]) -> "Resolved":
         """With further inputs."""

@@ -31,7 +31,7 @@ from clew_lab.catalogue.scope import Actor
 from clew_lab.catalogue.tables import Coder, Dataset, Model
 from clew_lab.catalogue.uploads import find_upload
 from clew_spec import hub
-from clew_spec.attribution import MAX_PROMPT_TOKENS, AttributeSpec, require_every_layer, token_ids
+from clew_spec.attribution import AttributeSpec, require_every_layer, token_ids
 from clew_spec.coders import CoderConfig
 from clew_spec.connections import ConnectionsSpec
 from clew_spec.datasets import BuildDatasetSpec, FileSource
@@ -126,7 +126,7 @@ def check_text(spec: JobSpec, resolved: Resolved, tokenizer: Tokenizer) -> int |
         token_ids(spec, *coding(tokenizer))
     with_bos = _prompt_length(spec.prompt, resolved, tokenizer, "/spec/prompt")
     if isinstance(spec, SteerSpec):
-        check_positions(spec, with_bos)
+        check_positions(spec, with_bos, resolved.max_context)
     return with_bos
 
 
@@ -269,7 +269,7 @@ def _attribute(session: Session, actor: Actor, spec: AttributeSpec) -> Resolved:
         name=spec.name,
         inputs={"model": str(model.id), "coders": [str(coder.id) for coder in coders]},
         tokenizer=file_of(session, model, "tokenizer.json"),
-        max_prompt_tokens=min(MAX_PROMPT_TOKENS, model.config["max_context"]),
+        max_context=model.config["max_context"],
         bos=coders[0].config["bos"],
     )
 

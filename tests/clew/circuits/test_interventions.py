@@ -138,6 +138,15 @@ def test_generation_goes_on_under_an_open_slice() -> None:
             continuation(model, coders, TOKENS_T, [Edit(1, 3, moving, "ablate")], 2)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_nothing_is_generated_beyond_what_the_model_reads(family: str) -> None:
+    model, coders, _ = case_of(family)
+    room = model.max_context - len(TOKENS_T) + 1
+    assert len(continuation(model, coders, TOKENS_T, [], room)) == room
+    with pytest.raises(InvalidSpec, match="behind a prompt of 7"):
+        continuation(model, coders, TOKENS_T, [], room + 1)
+
+
 @pytest.mark.parametrize(
     ("edit", "match"),
     [

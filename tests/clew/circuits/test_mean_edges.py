@@ -1,5 +1,6 @@
 """Means over data are those of the single edges, and add up as they do."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tests.clew.families import family_model
 from tests.clew.toys import ToyCoder, toy_coders, toy_tokens
 from torch import Tensor
 
+from clew.circuits.frozen import FrozenNetwork
 from clew.circuits.graph import NodeKind
 from clew.circuits.mean_edges import capped, mean_edges, texts
 from clew.circuits.splits import split_edge
@@ -106,6 +108,28 @@ def test_few_firings_are_enough_and_none_are_refused() -> None:
         found_of(model, coders, 3, ONE_TEXT_A_ROW)
     with pytest.raises(InvalidSpec, match="no coder has a feature 40"):
         found_of(model, coders, 40, ONE_TEXT_A_ROW)
+
+
+def test_a_network_is_frozen_only_where_the_feature_fires(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = family_model("llama")
+    coders = toy_coders(model)
+    frozen: list[int] = []
+
+    class Counted(FrozenNetwork):
+        def __init__(self, model: Model, coders: Any, tokens_T: Tensor, **options: Any) -> None:
+            super().__init__(model, coders, tokens_T, **options)
+            nodes = self.nodes
+            here = nodes.where(NodeKind.FEATURE) & (nodes.layer == 2) & (nodes.feature == feature)
+            frozen.append(int(here.sum()))
+
+    monkeypatch.setattr("clew.circuits.mean_edges.FrozenNetwork", Counted)
+    told = []
+    for feature in range(len(coders[2].W_enc)):
+        with suppress(InvalidSpec):
+            told.append(found_of(model, coders, feature, ONE_TEXT_A_ROW).firings)
+    assert all(frozen)
+    assert sum(frozen) == sum(told)
+    assert len(frozen) < N_ROWS * len(coders[2].W_enc), "some are silent on some texts"
 
 
 def test_a_cross_layer_transcoder_is_taken_whole() -> None:

@@ -60,7 +60,7 @@ def test_a_difference_of_two_logits_is_explained_by_the_difference_of_their_edge
     document = path_document(graph, LogitRoot(token=first, minus=second), k=30)
     assert (document.root.id, document.root.label) == (root, f"{first} − {second}")
     (last,) = [each for each in document.balances if each.node == root]
-    total = last.kept + last.pruned + last.error + last.bias
+    total = last.kept + last.pruned + last.error + last.bias + last.rest
     assert total == pytest.approx(last.value, abs=1e-9), "edges into a difference of logits add up to it"
     assert last.value == pytest.approx(graph.targets[0].logit - graph.targets[1].logit, abs=1e-9)
     influences = {node.id: node.influence for node in path_document(graph, k=2000).nodes}
@@ -87,7 +87,7 @@ def test_a_planted_circuit_is_the_strongest_path_to_its_answer_and_to_its_middle
     short = path_document(graph, k=5, max_length=3, through=[PathFilter(features=[p.TWO[1]], layers=[p.TWO[0]])])
     assert short.matching < 1e-12, "the circuit through it is longer"
     (made,) = [each for each in joins.balances if each.node == joins.root.id]
-    assert made.kept + made.pruned + made.error + made.bias == pytest.approx(made.value, abs=1e-9)
+    assert made.kept + made.pruned + made.error + made.bias + made.rest == pytest.approx(made.value, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.clew.circuits.random_graphs import dense, graphs, many, normalised, random_graph, with_weights
 
-from clew.circuits import Graph, NodeKind, balance, find_paths, strongest_paths
+from clew.circuits import Graph, balance, find_paths, strongest_paths
 from clew.circuits.paths import KINDS
 from clew_spec.errors import InvalidSpec
 from clew_spec.graph import PathFilter
@@ -137,11 +137,11 @@ def test_what_the_nodes_on_paths_are_made_of_adds_up_to_their_values(graph: Grap
     balances = balance(graph, found.paths)
     on_paths = {step.node for path in found.paths for step in path.steps}
     assert {each.node for each in balances} == {node for node in on_paths if not graph.leaves[node]}
-    logits = graph.nodes.where(NodeKind.LOGIT)
     for each in balances:
         total = each.kept + each.pruned + each.error + each.bias
         row = float(graph.edges.row(each.node)[1].sum())
-        assert total == pytest.approx(row if logits[each.node] else each.value, abs=1e-12)
+        assert total == pytest.approx(row, abs=1e-12)
+        assert total + each.rest == pytest.approx(each.value, abs=1e-12)
     every = find_paths(graph, 10**6).paths
     reached = torch.tensor(sorted({step.node for path in every for step in path.steps}), dtype=torch.int32)
     for each in balance(graph, every):

@@ -11,7 +11,7 @@ from tests.clew.circuits.test_verification import sources_of
 from tests.clew.families import FAMILIES, LAYERS, family_model
 from tests.clew.toys import ToyCoder, toy_coders, toy_tokens
 
-from clew.circuits import scores
+from clew.circuits import balance, find_paths, scores
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.interventions import Edit, compare, intervene
 from clew.circuits.verification import measure
@@ -114,6 +114,14 @@ def test_what_is_left_out_is_all_that_is_missing() -> None:
     assert without.conservation == whole.conservation
     assert scores(whole).error_parts.position_0 > 1e-3
     assert scores(without).error_parts.position_0 == 0
+
+    # It is no bias of what it is missing from: with the rest, the parts are all the same.
+    paths = find_paths(without, 40).paths
+    missing = dense(whole).sum(1) - dense(without).sum(1)
+    for left, closed in zip(balance(without, paths), balance(whole, paths), strict=True):
+        assert (left.bias, left.kept) == (closed.bias, closed.kept)
+        assert left.rest - closed.rest == pytest.approx(float(missing[left.node]), abs=1e-12)
+    assert missing.abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("rule", ["error", "features", "left-out"])

@@ -137,7 +137,7 @@ def test_the_planted_paths_are_found_in_the_stored_graph_alone(bench: Bench) -> 
     assert (result.n_paths, len(result.paths.paths), result.lineage.parents) == (len(document.paths), 10, ["g"])
     assert result.paths.coverage == document.coverage
     for each in document.balances:
-        made = each.kept + each.pruned + each.error + each.bias
+        made = each.kept + each.pruned + each.error + each.bias + each.rest
         assert made == pytest.approx(each.value, rel=1e-4, abs=1e-4)
     middle = FeatureRoot(layer=p.TWO[0], feature=p.TWO[1], position=2)
     reader.run(PathsSpec(graph="g", root=middle), **record)
