@@ -3,12 +3,13 @@
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from psycopg.errors import DiskFull
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from clew_api.context import request_id
 from clew_spec.errors import (
@@ -117,9 +118,18 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     details = {404: f"there is nothing at {request.url.path}", 405: f"{request.method} is not possible here"}
     detail = details.get(error.status_code, str(error.detail))
     headers = dict(error.headers or {})
+    if error.status_code == status.HTTP_405_METHOD_NOT_ALLOWED:  # the error names those of one route of several
+        headers["Allow"] = ", ".join(sorted(_methods(request))) or headers.get("Allow", "")
     problem = (kind or ClewError)(detail, expected=headers.get("Allow")).problem()
     problem.status = error.status_code
     return answer(problem, headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """All that can be asked of this path."""
+    paths = request.app.openapi()["paths"]
+    here = (methods for path, methods in paths.items() if compile_path(path)[0].match(request.url.path))
+    return {method.upper() for methods in here for method in methods}
 
 
 async def _database_lost(_: Request, error: Exception) -> Response:

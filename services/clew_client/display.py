@@ -133,9 +133,11 @@ class Bar(Progress):
         self.bar = self.add_task(description, total=None, line="")
 
 
-def short_id(value: UUID) -> str:
-    """The milliseconds of a version 7 UUID: enough to tell the jobs of one person apart."""
-    return str(value)[:13]
+def short_ids(values: Iterable[UUID]) -> list[str]:
+    """The milliseconds of version 7 UUIDs, enough to tell the jobs of one person apart; of what came together, all."""
+    whole = [str(value) for value in values]
+    short = [each[:13] for each in whole]
+    return short if len({*short}) == len(short) else whole
 
 
 def duration(seconds: float | None) -> str:

@@ -57,13 +57,13 @@ def flags_of(spec: type[BaseModel]) -> list[Flag]:
 
     Lists of specs have none: they are written in a file."""
     found: dict[tuple[str, ...], Flag] = {}
-    for flag in _flags(spec, ()):
+    for flag in _flags(spec, (), {name: field.default for name, field in spec.model_fields.items()}):
         if flag.path == ("kind",):
             continue
         other = found.setdefault(flag.path, flag)
         if get_origin(flag.type) is Literal and other.type != flag.type:  # `kind` in two members of a union
             choices = (*get_args(other.type), *get_args(flag.type))
-            found[flag.path] = replace(other, type=Literal[choices])
+            found[flag.path] = replace(other, type=Literal[choices], default=other.default or flag.default)
     return list(found.values())
 
 
@@ -147,17 +147,19 @@ def _one(text: str) -> list[str]:
 READERS: dict[Any, Callable[[str], list[Any]]] = {int: integers, float: floats, str: _one}
 
 
-def _flags(spec: type[BaseModel], above: tuple[str, ...]) -> Iterator[Flag]:
+def _flags(spec: type[BaseModel], above: tuple[str, ...], defaults: Mapping[str, Any]) -> Iterator[Flag]:
+    """defaults: what stands in the fields if nothing is given; of a spec that is not there then, none."""
     for name, field in spec.model_fields.items():
         members = list(_members(field.annotation))
+        default = defaults.get(name)
         if any(_is_spec(member) for member in members):
             for member in members:
-                yield from _flags(member, (*above, name))
+                yield from _flags(member, (*above, name), dict(default) if isinstance(default, member) else {})
         elif not any(_is_list_of_specs(member) for member in members):
-            yield _flag((*above, name), field, members, nested=bool(above))
+            yield _flag((*above, name), field, members, default, nested=bool(above))
 
 
-def _flag(path: tuple[str, ...], field: FieldInfo, members: list[Any], *, nested: bool) -> Flag:
+def _flag(path: tuple[str, ...], field: FieldInfo, members: list[Any], default: Any, *, nested: bool) -> Flag:
     if len(members) != 1:
         raise TypeError(f"{'.'.join(path)}: no flag can stand for any of {members}")
     [kind] = members
@@ -176,7 +178,7 @@ def _flag(path: tuple[str, ...], field: FieldInfo, members: list[Any], *, nested
         read=read,
         # A field that the enclosing default fills need not be given.
         required=field.is_required() and not nested,
-        default=_shown(field.default),
+        default=_shown(default),
         help=(field.description or "").replace("`", "").strip(),
     )
 

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clew_client.display import clean, duration, error_lines, number, short_id, since, state, table, table_of_shown
+from clew_client.display import clean, duration, error_lines, number, short_ids, since, state, table, table_of_shown
 from clew_client.result_display import result_parts
 from clew_spec.api import EventView, JobSummary, JobView, LinkedJob, MetricSeries, ProgressView, Standing
 from clew_spec.errors import Problem
@@ -16,21 +16,23 @@ from clew_spec.jobs import JobState
 
 def jobs_table(jobs: Iterable[JobSummary]) -> Table:
     jobs = list(jobs)
+    steps = [() if job.batch is None else (job.batch.step,) for job in jobs]
     return table_of_shown(
         jobs,
-        ["id", "kind", "name", "by", "state", "progress", "age>", "took>"],
+        ["id", "kind", "name", *(["step"] if any(steps) else []), "by", "state", "progress", "age>", "took>"],
         [
             (
-                short_id(job.id),
+                short,
                 job.kind,
                 job.name,
+                *(step or ("",) if any(steps) else ()),
                 job.user or "",
                 state(job.state, cancel_requested=job.cancel_requested),
                 _how_far(job),
                 since(job.created_at),
                 since(job.started_at, job.finished_at) if job.started_at else "",
             )
-            for job in jobs
+            for job, short, step in zip(jobs, short_ids(job.id for job in jobs), steps, strict=True)
         ],
     )
 

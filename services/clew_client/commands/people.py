@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -230,7 +230,20 @@ def audit(limit: Limit = 50, as_json: AsJson = False) -> None:
     with Lab() as lab:
         found = list(lab.people.audit(limit=limit))
     rows = [
-        (since(one.at), one.project or "the lab", one.user or "", one.key or "", one.action, one.target)
+        (
+            since(one.at),
+            one.project or "the lab",
+            one.user or "",
+            one.key or "",
+            one.action,
+            one.target,
+            _told(one.data),
+        )
         for one in found
     ]
-    print_table(found, ["ago>", "in", "who", "with key", "did", "to"], rows, as_json=as_json)
+    print_table(found, ["ago>", "in", "who", "with key", "did", "to", "namely"], rows, as_json=as_json)
+
+
+def _told(data: dict[str, Any] | None) -> str:
+    told = {name: value for name, value in (data or {}).items() if not name.endswith("digest")}
+    return ", ".join(f"{name} {value}" for name, value in told.items())

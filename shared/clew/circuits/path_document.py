@@ -7,7 +7,7 @@ import torch
 
 from clew.circuits.document import edges_of, nodes_of
 from clew.circuits.graph import Edges, Graph, NodeKind
-from clew.circuits.paths import balance, find_paths
+from clew.circuits.paths import balance, find_paths, met
 from clew_spec.errors import InvalidSpec
 from clew_spec.graph import LogitTarget, Path, PathFilter
 from clew_spec.paths import FeatureRoot, LogitRoot, PathsDocument, PathsSummary, logit_targets
@@ -24,9 +24,13 @@ def path_document(
 ) -> PathsDocument:
     """What `find_paths` finds, with the nodes on the paths and what each is made of.
 
-    Raises InvalidSpec where the graph has no such root, or no edges into it.
+    Raises InvalidSpec where the graph has no such root, or no edges into it; and where no node is what a filter asks
+    for.
     """
     grown, node = rooted(graph, root)
+    for index, wanted in enumerate(through):
+        if not met(graph, [wanted]).any():
+            raise InvalidSpec("no node of the graph is this", where=f"/spec/through/{index}")
     found = find_paths(grown, k, root=node, filters=through, through_features=through_features, max_length=max_length)
     (told,) = nodes_of(grown, [found.root])
     others = sorted({step.node for path in found.paths for step in path.steps} - {found.root})

@@ -50,10 +50,10 @@ def find_paths(
     if len(filters) > MAX_FILTERS:
         raise InvalidSpec(f"{len(filters)} filters", expected=f"at most {MAX_FILTERS}")
     shares = _without_direct_edges(graph, root) if through_features else graph.edges.shares
-    met = _met(graph, filters)
+    meets = met(graph, filters)
     everything = 2 ** len(filters) - 1
     longest = max_length or 0
-    best = _to_root(graph, root, shares, met, everything, "amax", max_length)
+    best = _to_root(graph, root, shares, meets, everything, "amax", max_length)
     leaves = graph.leaves.nonzero().squeeze(1)
     found: list[Path] = []
     # (-bound, nodes, edges, what is still to be met from the last node on): the bound is the score of the best path
@@ -68,7 +68,7 @@ def find_paths(
         if here == root:
             found.append(_path(graph, nodes, edges))
             continue
-        left = needed & ~int(met[here])
+        left = needed & ~int(meets[here])
         outgoing = graph.edges.out(here)
         here_on, after = (best[max(0, longest - len(edges) - taken)] for taken in (0, 1))
         through = shares[outgoing] * after[left, graph.edges.target_of[outgoing]]
@@ -77,7 +77,7 @@ def find_paths(
             following = int(graph.edges.target_of[edge])
             heapq.heappush(queue, (bound * ratio, (*nodes, following), (*edges, edge), left))
     paths = sorted(found, key=lambda path: -path.score)
-    total = _to_root(graph, root, shares, met, everything, "sum", max_length)[longest][everything, leaves].sum()
+    total = _to_root(graph, root, shares, meets, everything, "sum", max_length)[longest][everything, leaves].sum()
     return FoundPaths(root=root, paths=paths, coverage=math.fsum(path.score for path in paths), matching=float(total))
 
 
@@ -106,7 +106,7 @@ def balance(graph: Graph, paths: Sequence[Path]) -> list[Balance]:
     return balances
 
 
-def _met(graph: Graph, filters: Sequence[PathFilter]) -> Tensor:
+def met(graph: Graph, filters: Sequence[PathFilter]) -> Tensor:
     """int64[N]: bit i where a node meets filter i."""
     nodes = graph.nodes
     met = torch.zeros(len(nodes), dtype=torch.int64)

@@ -93,10 +93,11 @@ def build_dataset(
             packer.close()
             if packer.n_rows == 0:
                 raise DataError(
-                    f"the {packer.split} split has {packer.dropped} tokens of text, less than one row",
-                    where="/spec/max_tokens",
+                    f"the {packer.split} split has {packer.dropped} tokens of text, less than one row, and "
+                    f"{shared[split]} that were left out for they share {WINDOW} in a row with the other split",
+                    where="/spec/source" if budget is None else "/spec/max_tokens",
                     expected=f"at least {room} tokens in each split",
-                    hint="allow more tokens, or a larger heldout_fraction",
+                    hint="allow more tokens, a larger heldout_fraction, or texts that repeat each other less",
                 )
             report.log(
                 f"{packer.split}: {packer.n_rows} rows of {spec.context} tokens from {packer.n_documents} documents; "

@@ -58,7 +58,8 @@ class Files:
         """
         self.files = find_files(spec, roots)
         field = getattr(spec, "field", None)
-        self.title = spec.path if field is None else f"the field `{field}` of {spec.path}"
+        name = Path(spec.path).name  # an upload lies where its reader never heard of
+        self.title = name if field is None else f"the field `{field}` of {name}"
         self._read = read
         self._files_read = 0
 
