@@ -226,7 +226,7 @@ def paths(found: PathsSummary) -> Iterator[RenderableType]:
             f" {found.matching:.1%} takes such paths"
         )
     )
-    yield table(["score>", "path"], [(f"{path.score:.4f}", _path(path, names)) for path in found.paths])
+    yield table(["score>", "path"], [(f"{path.score:.3%}", _path(path, names)) for path in found.paths])
 
 
 def supernode_table(document: GraphDocument, groups: Iterable[Supernode]) -> RenderableType:

@@ -85,6 +85,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, title
         made.add_column(name, justify="right" if name != column else "left", no_wrap=name == "id", overflow="fold")
     for row in rows:
         made.add_row(*(Text(clean(cell)) if isinstance(cell, str) else cell for cell in row))
+    if not made.row_count:
+        made.add_row(Text("none", style="dim"))
     return made
 
 

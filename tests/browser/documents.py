@@ -21,6 +21,11 @@ TOKENS = ["When", " Mary", " and", " John", " went", " to"]
 N_LAYERS = 12
 
 
+def named(node: Node) -> str:
+    """As the dashboard tells it from others."""
+    return f"{node.label} @{node.position}" if node.type in ("feature", "error", "token") else node.label
+
+
 def graph_document(name: str = "ioi", n_features: int = 40, seed: int = 0, *, edges: bool = True) -> GraphDocument:
     rng = random.Random(seed)  # noqa: S311 - a picture, not a secret
     nodes: list[Node] = []

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from clew_spec import results, steering
 from clew_spec.graph import GraphDocument
 from tests.browser.conftest import Tab
-from tests.browser.documents import graph_document
+from tests.browser.documents import graph_document, named
 from tests.browser.scene import LINEAGE, Scene
 
 
@@ -151,7 +151,7 @@ def test_header_paths_and_threshold_tell_what_the_document_says(
     expect(page.get_by_role("tooltip")).to_contain_text("must add up to its value")
 
     path = page.get_by_role("list", name="Strongest paths").get_by_role("button").first
-    labels = {node.id: node.label for node in document.nodes}
+    labels = {node.id: named(node) for node in document.nodes}
     expect(path).to_contain_text("→".join(labels[step.node] for step in document.paths[0].steps))
     path.click()
     expect(page).to_have_url(re.compile(r"path=0"))

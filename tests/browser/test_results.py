@@ -4,7 +4,7 @@ from playwright.sync_api import expect
 
 from tests.browser.analyses import analyse, analyses
 from tests.browser.conftest import Tab
-from tests.browser.documents import graph_document
+from tests.browser.documents import graph_document, named
 from tests.browser.scene import Scene
 
 SHOWN = {
@@ -58,7 +58,7 @@ def test_what_was_found_is_told(tab: Tab, scene: Scene) -> None:
         for text in texts:
             expect(found).to_contain_text(text, use_inner_text=True)
 
-    labels = {node.id: node.label for node in document.nodes}
+    labels = {node.id: named(node) for node in document.nodes}
     tab.goto(f"/jobs/{found_out['paths']}")
     paths = tab.page.get_by_role("list", name="Paths").get_by_role("listitem")
     expect(paths).to_have_count(len(document.paths))

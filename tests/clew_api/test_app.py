@@ -103,7 +103,7 @@ def test_the_dashboard_finds_its_way_and_the_api_keeps_its_own(api: TestClient) 
     assert api.get("/nothing.json", headers={"Accept": "application/json"}).status_code == 404
     assert api.post("/jobs").status_code == 405
     refused = api.delete("/api/v1/jobs")
-    assert (refused.status_code, refused.headers["Allow"], refused.json()["expected"]) == (405, "GET, POST", "GET, POST")
+    assert (refused.status_code, refused.headers["Allow"]) == (405, refused.json()["expected"]) == (405, "GET, POST")
 
 
 def test_what_nobody_expected_is_logged_and_not_told(

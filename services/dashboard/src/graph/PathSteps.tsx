@@ -1,6 +1,7 @@
 import type { GraphPath } from "../api/types";
 import { percent } from "../format";
 import type { PictureNode } from "./model";
+import { nodeName } from "./names";
 import classes from "./panel.module.css";
 
 interface Props {
@@ -19,9 +20,9 @@ export function PathSteps({ steps, nodeOf, tokenOf }: Props) {
         const sign = (step.edge ?? 0) < 0 ? "-" : "+";
         return [
           node && node.type !== "feature" ? (
-            <b key={i}>{node.label}</b>
+            <b key={i}>{nodeName(node)}</b>
           ) : (
-            <span key={i} title={node && tokenOf?.(node)}>{node?.label ?? "?"}</span>
+            <span key={i} title={node && tokenOf?.(node)}>{node ? nodeName(node) : "?"}</span>
           ),
           step.edge !== null && step.edge !== undefined && (
             <span key={`${i}>`} className={classes.arrow} data-sign={sign} title={`share ${percent(step.share)}`}>

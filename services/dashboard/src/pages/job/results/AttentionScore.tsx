@@ -2,6 +2,7 @@ import type { GraphNode, NodeType } from "../../../api/types";
 import { Card, Facts } from "../../../components/Card";
 import { DataTable, type Column } from "../../../components/DataTable";
 import { largestOf, Weight } from "../../../components/Weight";
+import { nodeName } from "../../../graph/names";
 import { decimal, percent, signed, token } from "../../../format";
 import { Part } from "./Part";
 import classes from "./results.module.css";
@@ -86,7 +87,7 @@ function facts(qk: QKResult["qk"]): [string, string][] {
 const BIASES = "the head's biases";
 
 function name(node: GraphNode | null): string {
-  return node === null ? BIASES : node.label;
+  return node === null ? BIASES : nodeName(node);
 }
 
 function type(of: Parts["query"]): string {

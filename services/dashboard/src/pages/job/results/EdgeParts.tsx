@@ -2,6 +2,7 @@ import type { GraphNode } from "../../../api/types";
 import { Card, Facts } from "../../../components/Card";
 import { DataTable, type Column } from "../../../components/DataTable";
 import { largestOf, Weight } from "../../../components/Weight";
+import { nodeName } from "../../../graph/names";
 import { percent, signed, token } from "../../../format";
 import { Part } from "./Part";
 import classes from "./results.module.css";
@@ -44,7 +45,7 @@ export interface EdgeResult {
 export function EdgeParts({ result: { tokens, split } }: { result: EdgeResult }) {
   const far = largestOf(split.positions);
   return (
-    <Card title={`${split.source.label} → ${split.target.label}`} aside={`edge ${signed(split.edge)}`} flush>
+    <Card title={`${nodeName(split.source)} → ${nodeName(split.target)}`} aside={`edge ${signed(split.edge)}`} flush>
       <div className={classes.pair}>
         <Part title="The edge">
           <div className={classes.lead}>
