@@ -60,13 +60,14 @@ def test_samples_are_spread_over_the_ranking() -> None:
 
 
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
-def test_curves_go_from_nothing_to_the_model(ablation: Any) -> None:
-    model, coders, graph = case_of("llama")
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_curves_go_from_nothing_to_the_model(family: str, ablation: Any) -> None:
+    model, coders, graph = case_of(family)
     found = curves(model, coders, graph, ablation, Silent())
     first, last = found.points[0], found.points[-1]
     assert (first.features, last.features) == (0, graph.n_active)
-    assert first.keep == pytest.approx(found.empty)
-    assert first.ablate == pytest.approx(found.whole)
+    assert first.keep == last.ablate == found.empty
+    assert first.ablate == last.keep == found.whole
     assert found.whole == pytest.approx(
         sum(
             t.logit * p
