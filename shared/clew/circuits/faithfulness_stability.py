@@ -10,7 +10,7 @@ from clew.circuits.attribution import attribute
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.influence import node_influence
 from clew.circuits.replacement import Coder
-from clew.circuits.targets import Token
+from clew.circuits.targets import targets_of
 from clew.models import Model
 from clew.reporting import Report
 from clew_spec.faithfulness import Stability
@@ -26,9 +26,9 @@ def stability(
 ) -> Stability:
     """Each paraphrase is attributed as `graph` was: with as many nodes, and as many targets or the same named ones.
 
-    Raises StopRequested.
+    Raises StopRequested, and InvalidSpec for a direction that the graph does not keep.
     """
-    named = None if graph.target_rule == "likeliest" else [Token(t.token_id, t.minus_id) for t in graph.targets]
+    named = None if graph.target_rule == "likeliest" else targets_of(graph)
     graphs = [graph]
     for text, tokens_T in paraphrases:
         graphs.append(

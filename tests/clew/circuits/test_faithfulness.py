@@ -15,6 +15,7 @@ from clew.circuits.faithfulness_curves import curves
 from clew.circuits.graph import NodeKind
 from clew.circuits.influence import node_influence
 from clew.circuits.interventions import Edit, intervene
+from clew.circuits.targets import Direction, Token
 from clew.reporting import Silent, StopRequested
 from clew_spec.errors import InvalidSpec
 from clew_spec.faithfulness import Faithfulness
@@ -109,6 +110,19 @@ def test_a_prompt_is_its_own_best_paraphrase() -> None:
     assert stable.prompts == [graph.prompt, "same", "p0", "p1"]
     assert stable.mean_jaccard < 1
     assert tried().stability is None
+
+
+def test_paraphrases_are_asked_for_the_targets_that_the_graph_names() -> None:
+    model, coders, _ = case_of("gpt2")
+    W_U = model.anatomy.W_U_VD
+    named = [Token(9, 30), Direction("nine less thirty", W_U[9] - W_U[30], 0.25)]
+    graph = graph_of(model, coders, TOKENS_T, targets=named)
+    paraphrases = [("same", TOKENS_T), ("other", toy_tokens(7, seed=5))]
+    asked: dict[str, Any] = {"nodes": 3, "edges": 5, "ablation": "zero", "paraphrases": paraphrases}
+    stable = faithfulness(model, coders, graph, report=Silent(), **asked).stability
+    assert stable is not None
+    assert stable.jaccard[0] == 1
+    assert stable.jaccard[1] < 1
 
 
 def test_what_cannot_be_tried_out_is_refused_and_work_stops_when_told() -> None:
