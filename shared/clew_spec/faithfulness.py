@@ -103,7 +103,7 @@ class Stability(Spec):
     prompts: list[str]
     """The graph's own first."""
     next_tokens: list[str]
-    """The most likely one after each."""
+    """The one that the model holds most likely after each, whatever targets the graph has."""
     features: int
     """That are compared of each."""
     jaccard: list[float]

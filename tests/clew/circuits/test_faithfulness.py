@@ -123,6 +123,9 @@ def test_paraphrases_are_asked_for_the_targets_that_the_graph_names() -> None:
     assert stable is not None
     assert stable.jaccard[0] == 1
     assert stable.jaccard[1] < 1
+    said = [int(model.hf(input_ids=tokens[None]).logits[0, -1].argmax()) for _, tokens in paraphrases]
+    assert stable.next_tokens == [f"<{said[0]}>", *(f"<{token}>" for token in said)]
+    assert 9 not in said
 
 
 def test_what_cannot_be_tried_out_is_refused_and_work_stops_when_told() -> None:
