@@ -50,6 +50,20 @@ def test_real_directions_are_predicted_better_than_random_ones_of_the_same_norm(
     assert steering.nodes.pearson > 0.5 > steering.control_nodes.pearson
 
 
+def test_a_feature_more_costs_one_pass_without_it_and_one_for_its_control() -> None:
+    model, passes = case_of("llama")[0], list[int]()
+
+    def passes_of(nodes: int) -> int:
+        passes.clear()
+        tried(nodes=nodes)
+        return len(passes)
+
+    handle = model.hf.register_forward_pre_hook(lambda *_: passes.append(1))
+    few, more = passes_of(3), passes_of(8)
+    handle.remove()
+    assert more - few == 2 * 5
+
+
 def test_samples_are_spread_over_the_ranking() -> None:
     _, _, graph = case_of("llama")
     selected = (graph.nodes.where(NodeKind.FEATURE) & ~graph.leaves).nonzero()[:, 0]
