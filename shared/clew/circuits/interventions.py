@@ -157,8 +157,9 @@ def compare(
     relative = torch.zeros(len(nodes), dtype=torch.float64)
     for source, changed in _changes(graph, edits).items():
         relative[source] = changed / nodes.value[source].double() - 1
-    flow = edges.weights.double() * relative[edges.sources.long()]
-    predicted = torch.zeros(len(edges.targets), dtype=torch.float64).index_add_(0, edges.row_of, flow)
+    carrying = (relative != 0).index_select(0, edges.sources).nonzero()[:, 0]
+    flow = edges.weights[carrying].double() * relative[edges.sources[carrying]]
+    predicted = torch.zeros(len(edges.targets), dtype=torch.float64).index_add_(0, edges.row_of[carrying], flow)
 
     was, now = effect.before, effect.after
     moved = {layer: x_TD - was.mlp_in[layer] for layer, x_TD in now.mlp_in.items()}
