@@ -72,22 +72,23 @@ class CurvePoint(Spec):
     """Of the graph's features, by influence."""
     features: int
     keep: float
-    """With every feature ablated but these."""
+    """With every feature of the graph ablated but these: of all of them `whole`."""
     ablate: float
-    """With these ablated."""
+    """With these ablated: of all of them `empty`."""
 
 
 class Curves(Spec):
     """Of the target logits less their mean over the vocabulary, averaged by the targets' probabilities.
 
-    Errors, biases and whatever has no feature stay as the model computes them.
+    A feature is ablated where it is a node of the graph, at the position of that node. Errors, biases, features where
+    they are silent on the prompt and whatever has no feature stay as the model computes them.
     """
 
     ablation: Ablation
     whole: float
     """In the model as it is."""
     empty: float
-    """With every feature ablated."""
+    """With every feature of the graph ablated."""
     points: list[CurvePoint]
     cpr: float | None
     """Area under (keep - empty) / (whole - empty) over the fraction: how soon the features of most influence do what
@@ -102,7 +103,7 @@ class Stability(Spec):
     prompts: list[str]
     """The graph's own first."""
     next_tokens: list[str]
-    """The most likely one after each."""
+    """The one that the model holds most likely after each, whatever targets the graph has."""
     features: int
     """That are compared of each."""
     jaccard: list[float]

@@ -14,7 +14,7 @@ from clew.circuits.faithfulness_curves import curves
 from clew.circuits.faithfulness_stability import stability
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.influence import node_influence
-from clew.circuits.interventions import Edit, compare
+from clew.circuits.interventions import Edit, compare, intervene
 from clew.circuits.replacement import Coder
 from clew.circuits.verification import verify_edges
 from clew.models import Model
@@ -86,15 +86,16 @@ def _trials(
 ) -> _Trials:
     generator = torch.Generator().manual_seed(seed)
     nodes, found = graph.nodes, list[tuple[Tensor, Tensor, Tensor]]()
+    clean = intervene(model, coders, torch.tensor(graph.token_ids), (), frozen=False).before
     for done, node in enumerate(chosen.tolist()):
         if report.stop_requested():
             raise StopRequested
         report.progress("ablate", done, len(chosen), "features")
         layer, feature = int(nodes.layer[node]), int(nodes.feature[node])
         edits = [Edit(layer, feature, int(nodes.position[node]), "ablate")]
-        real = compare(model, coders, graph, edits, frozen=False)
+        real = compare(model, coders, graph, edits, frozen=False, before=clean)
         strange = {**coders, layer: cast(Coder, _Redirected(coders[layer], feature, generator))}
-        control = compare(model, strange, graph, edits, frozen=False)
+        control = compare(model, strange, graph, edits, frozen=False, before=clean)
         found.append((real.predicted, real.measured, control.measured))
     return _Trials(*(torch.stack(column) for column in zip(*found, strict=True)))
 

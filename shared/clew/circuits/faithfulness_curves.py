@@ -15,9 +15,6 @@ from clew.models.recording import Hook, hooked, read_by, written_by
 from clew.reporting import Report, StopRequested
 from clew_spec.faithfulness import FRACTIONS, Ablation, CurvePoint, Curves
 
-Kept = Callable[[int, Tensor], Tensor]
-"""From a layer and bool [T, F] of zeros to the features that are left alone there."""
-
 
 @torch.inference_mode()
 def curves(model: Model, coders: Mapping[int, Coder], graph: Graph, ablation: Ablation, report: Report) -> Curves:
@@ -26,15 +23,15 @@ def curves(model: Model, coders: Mapping[int, Coder], graph: Graph, ablation: Ab
     features = nodes.where(NodeKind.FEATURE).nonzero()[:, 0]
     ranked = features[node_influence(graph)[features].argsort(descending=True, stable=True)]
     ablated = _Ablated(model, coders, graph, ablation)
-    whole, empty = ablated.value(_all), ablated.value(_none)
+    whole, empty = ablated.value(ranked[:0]), ablated.value(ranked)
     points = []
     for done, fraction in enumerate(FRACTIONS):
         if report.stop_requested():
             raise StopRequested
         report.progress("curves", done, len(FRACTIONS), "points")
-        first = ranked[: round(fraction * len(ranked))]
-        keep, ablate = ablated.value(ablated.only(first)), ablated.value(ablated.all_but(first))
-        points.append(CurvePoint(fraction=fraction, features=len(first), keep=keep, ablate=ablate))
+        n = round(fraction * len(ranked))
+        keep, ablate = ablated.value(ranked[n:]), ablated.value(ranked[:n])
+        points.append(CurvePoint(fraction=fraction, features=n, keep=keep, ablate=ablate))
     gap = whole - empty
     kept = torch.tensor([(point.keep - empty) / gap for point in points], dtype=torch.float64) if gap else None
     x = torch.tensor(FRACTIONS, dtype=torch.float64)
@@ -48,16 +45,12 @@ def curves(model: Model, coders: Mapping[int, Coder], graph: Graph, ablation: Ab
     )
 
 
-def _all(_layer: int, none_TF: Tensor) -> Tensor:
-    return ~none_TF
-
-
-def _none(_layer: int, none_TF: Tensor) -> Tensor:
-    return none_TF
-
-
 class _Ablated:
-    """The free model with features replaced by what stands in for them; what its MLPs have beside them stays."""
+    """The free model with features of a graph, each at its position, replaced by what stands in for them.
+
+    What its MLPs have beside them stays, and so does a feature where it is silent on the prompt: no ranking has it, and
+    were it taken out too, all of the graph would not be the model.
+    """
 
     def __init__(self, model: Model, coders: Mapping[int, Coder], graph: Graph, ablation: Ablation) -> None:
         self._model, self._coders, self._nodes = model, coders, graph.nodes
@@ -67,33 +60,21 @@ class _Ablated:
         self._coded = first_coded(graph.position_0)
         self._fill: dict[int, Tensor] = {}
         if ablation == "mean":
-            self._run(_all, self._keep_mean)
+            self._run(torch.arange(0), self._keep_mean)
 
-    def only(self, chosen: Tensor) -> Kept:
-        """The features that the nodes `chosen` are, each at its position."""
-        nodes = self._nodes
+    def value(self, ablated: Tensor) -> float:
+        """The targets' values, by the targets' probabilities, without the features that these nodes are.
 
-        def kept(layer: int, none_TF: Tensor) -> Tensor:
-            here = chosen[nodes.layer[chosen] == layer]
-            return none_TF.index_put((nodes.position[here].long(), nodes.feature[here].long()), torch.tensor(True))
-
-        return kept
-
-    def all_but(self, chosen: Tensor) -> Kept:
-        only = self.only(chosen)
-        return lambda layer, none_TF: ~only(layer, none_TF)
-
-    def value(self, kept: Kept) -> float:
-        """The targets' values, by the targets' probabilities. Raises InvalidSpec for a direction that the graph
-        does not keep."""
-        logits_V, final_D = (last.double().cpu() for last in self._run(kept))
+        Raises InvalidSpec for a direction that the graph does not keep.
+        """
+        logits_V, final_D = (last.double().cpu() for last in self._run(ablated))
         values = torch.stack([target_value(self._graph, k, logits_V, final_D) for k in range(len(self._graph.targets))])
         return float(values @ self._weights)
 
     def _keep_mean(self, layer: int, z_TF: Tensor) -> None:
         self._fill[layer] = z_TF[self._coded :].mean(0) if len(z_TF) > self._coded else torch.zeros_like(z_TF[0])
 
-    def _run(self, kept: Kept, seen: Callable[[int, Tensor], None] | None = None) -> tuple[Tensor, Tensor]:
+    def _run(self, ablated: Tensor, seen: Callable[[int, Tensor], None] | None = None) -> tuple[Tensor, Tensor]:
         """[V]: last logits before a cap; [D]: what they are read from."""
         anatomy = self._model.anatomy
         read: dict[int, Tensor] = {}
@@ -113,7 +94,7 @@ class _Ablated:
                     out_TD = out_TD + later[layer]
                 if layer in self._coders:
                     coder = self._coders[layer]
-                    change_TF = self._change(layer, read[layer], kept, seen)
+                    change_TF = self._change(layer, read[layer], ablated, seen)
                     out_TD = out_TD + (change_TF @ coder.W_dec).to(out_TD)
                     for above, W_FD in coder.W_later.items():
                         later[above] = later.get(above, 0) + (change_TF @ W_FD).to(out_TD)
@@ -131,16 +112,17 @@ class _Ablated:
             self._model.hf(input_ids=self._tokens_T[None], use_cache=False)
         return last[0], last[1]
 
-    def _change(self, layer: int, x_TD: Tensor, kept: Kept, seen: Callable[[int, Tensor], None] | None) -> Tensor:
-        """[T, F]: of activations; 0 where coders do not apply."""
+    def _change(self, layer: int, x_TD: Tensor, ablated: Tensor, seen: Callable[[int, Tensor], None] | None) -> Tensor:
+        """[T, F]: of activations."""
         coder = self._coders[layer]
         ids_TS, z_TS = coder.encode(x_TD.to(coder.W_enc.device, coder.W_enc.dtype))
         z_TF = torch.zeros(len(x_TD), len(coder.W_enc), dtype=z_TS.dtype, device=z_TS.device)
         z_TF.scatter_add_(1, ids_TS, z_TS)
         if seen is not None:
             seen(layer, z_TF)
-        left_TF = kept(layer, torch.zeros(z_TF.shape, dtype=torch.bool)).to(z_TF.device)
+        here = ablated[self._nodes.layer[ablated] == layer]
+        position, feature = self._nodes.position[here].long(), self._nodes.feature[here].long()
         fill_F = self._fill.get(layer, torch.zeros_like(z_TF[0]))
-        change_TF = torch.where(left_TF, 0, fill_F - z_TF)
-        change_TF[: self._coded] = 0
+        change_TF = torch.zeros_like(z_TF)
+        change_TF[position, feature] = fill_F[feature] - z_TF[position, feature]
         return change_TF

@@ -6,11 +6,11 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from clew.circuits.attribution import attribute
+from clew.circuits.attribution import attribute, text_of
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.influence import node_influence
 from clew.circuits.replacement import Coder
-from clew.circuits.targets import Token
+from clew.circuits.targets import targets_of
 from clew.models import Model
 from clew.reporting import Report
 from clew_spec.faithfulness import Stability
@@ -26,9 +26,9 @@ def stability(
 ) -> Stability:
     """Each paraphrase is attributed as `graph` was: with as many nodes, and as many targets or the same named ones.
 
-    Raises StopRequested.
+    Raises StopRequested, and InvalidSpec for a direction that the graph does not keep.
     """
-    named = None if graph.target_rule == "likeliest" else [Token(t.token_id, t.minus_id) for t in graph.targets]
+    named = None if graph.target_rule == "likeliest" else targets_of(graph)
     graphs = [graph]
     for text, tokens_T in paraphrases:
         graphs.append(
@@ -52,11 +52,19 @@ def stability(
     pairs = [jaccard(a, b) for a, b in combinations(sets, 2)]
     return Stability(
         prompts=[each.prompt for each in graphs],
-        next_tokens=[max(each.targets, key=lambda target: target.probability).token for each in graphs],
+        next_tokens=[_next_token(model, each.token_ids) for each in graphs],
         features=top,
         jaccard=[jaccard(sets[0], other) for other in sets[1:]],
         mean_jaccard=sum(pairs) / len(pairs),
     )
+
+
+@torch.inference_mode()
+def _next_token(model: Model, token_ids: Sequence[int]) -> str:
+    """Of the whole vocabulary: the targets of a graph may be any."""
+    tokens_BT = torch.tensor([token_ids], device=model.device)
+    logits_V = model.hf(input_ids=tokens_BT, use_cache=False, logits_to_keep=1).logits[0, -1]
+    return text_of(model, [int(logits_V.argmax())])
 
 
 def top_features(graph: Graph, top: int) -> set[tuple[int, int]]:

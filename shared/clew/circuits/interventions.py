@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.replacement import Coder, decoders_into, first_coded, first_skipped, require_feature
-from clew.circuits.verification import pinned_patterns, target_value
+from clew.circuits.verification import movements, pinned_patterns
 from clew.models import Model, Recording, record
 from clew.models.recording import Hook, hooked, read_by, written_by
 from clew_spec.errors import InvalidSpec
@@ -122,44 +122,49 @@ def intervene(
     *,
     frozen: bool,
     position_0: Position0 = "error",
+    before: State | None = None,
 ) -> Effect:
     """The model on a prompt without and with the edits, applied in order.
 
-    Raises InvalidSpec for an edit of a layer without a coder, of a feature or a position that does not exist.
+    `before` is the pass without them, where another effect of the same kind on this prompt has it already. Raises
+    InvalidSpec for an edit of a layer without a coder, of a feature or a position that does not exist.
     """
     _check(coders, edits, len(tokens_T), position_0)
     seen = record(model.hf, model.anatomy, tokens_T) if frozen else None
-    return Effect(*(_run(model, coders, tokens_T, applied, seen, position_0) for applied in ((), edits)))
+    if before is None:
+        before = _run(model, coders, tokens_T, (), seen, position_0)
+    return Effect(before, _run(model, coders, tokens_T, edits, seen, position_0))
 
 
 @torch.inference_mode()
 def compare(
-    model: Model, coders: Mapping[int, Coder], graph: Graph, edits: Sequence[Edit], *, frozen: bool
+    model: Model,
+    coders: Mapping[int, Coder],
+    graph: Graph,
+    edits: Sequence[Edit],
+    *,
+    frozen: bool,
+    before: State | None = None,
 ) -> Comparison:
     """The graph's prediction against the model. Frozen they agree to rounding; free, as far as the freeze holds.
 
-    Raises InvalidSpec as `intervene`, for a feature that is not active where it is edited (it has no edges), and for a
-    direction whose vector the graph does not keep.
+    `before` as in `intervene`. Raises InvalidSpec as it does, for a feature that is not active where it is edited (it
+    has no edges), and for a direction whose vector the graph does not keep.
     """
     tokens_T = torch.tensor(graph.token_ids)
-    effect = intervene(model, coders, tokens_T, edits, frozen=frozen, position_0=graph.position_0)
+    effect = intervene(model, coders, tokens_T, edits, frozen=frozen, position_0=graph.position_0, before=before)
     nodes, edges = graph.nodes, graph.edges
     relative = torch.zeros(len(nodes), dtype=torch.float64)
     for source, changed in _changes(graph, edits).items():
         relative[source] = changed / nodes.value[source].double() - 1
-    flow = edges.weights.double() * relative[edges.sources.long()]
-    predicted = torch.zeros(len(edges.targets), dtype=torch.float64).index_add_(0, edges.row_of, flow)
+    carrying = (relative != 0).index_select(0, edges.sources).nonzero()[:, 0]
+    flow = edges.weights[carrying].double() * relative[edges.sources[carrying]]
+    predicted = torch.zeros(len(edges.targets), dtype=torch.float64).index_add_(0, edges.row_of[carrying], flow)
 
-    logits_V = (effect.after.uncapped_TV[-1] - effect.before.uncapped_TV[-1]).double()
-    final_D = (effect.after.final_TD[-1] - effect.before.final_TD[-1]).double()
-    measured = torch.empty_like(predicted)
-    for row, target in enumerate(edges.targets.tolist()):
-        layer, position = int(nodes.layer[target]), int(nodes.position[target])
-        if nodes.kind[target] == NodeKind.LOGIT:
-            measured[row] = target_value(graph, graph.target(target), logits_V, final_D).cpu()
-        else:
-            moved_D = (effect.after.mlp_in[layer] - effect.before.mlp_in[layer])[position].double()
-            measured[row] = (moved_D @ coders[layer].W_enc[int(nodes.feature[target])].to(moved_D)).cpu()
+    was, now = effect.before, effect.after
+    moved = {layer: x_TD - was.mlp_in[layer] for layer, x_TD in now.mlp_in.items()}
+    logits_V, final_D = now.uncapped_TV[-1] - was.uncapped_TV[-1], now.final_TD[-1] - was.final_TD[-1]
+    measured = movements(graph, coders, edges.targets, moved, logits_V, final_D)
     return Comparison(edges.targets, predicted, measured)
 
 

@@ -18,7 +18,7 @@ from clew.circuits.document import nodes_of
 from clew.circuits.frozen import FrozenNetwork
 from clew.circuits.graph import NODE_TYPES, Graph, NodeKind
 from clew.circuits.replacement import Coder, first_skipped
-from clew.circuits.targets import Direction, Token
+from clew.circuits.targets import targets_of
 from clew.models import Model
 from clew_spec.edges import EdgeDocument, EdgeLayer, EdgePart, EdgeSplit, NamedNode
 from clew_spec.errors import DataError, InvalidSpec
@@ -204,12 +204,7 @@ def network_of(model: Model, coders: Mapping[int, Coder], graph: Graph) -> Froze
         desired_logit_prob=1.0,
         dtype=graph.edges.weights.dtype,
         position_0=graph.position_0,
-        targets=[
-            Direction(target.token, graph.direction(k), target.probability)
-            if target.token_id < 0
-            else Token(target.token_id, target.minus_id)
-            for k, target in enumerate(graph.targets)
-        ],
+        targets=targets_of(graph),
     )
     made, kept = network.nodes, graph.nodes
     same = len(made) == len(kept) and all(

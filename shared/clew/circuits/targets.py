@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from clew.circuits.graph import Graph
 from clew.models import Anatomy, Recording
 from clew_spec.errors import InvalidSpec
 
@@ -49,6 +50,16 @@ def likeliest(seen: Recording, max_logits: int, desired_logit_prob: float) -> li
     top = probabilities_V.topk(min(max_logits, len(probabilities_V)))
     n = int((top.values.cumsum(0) < desired_logit_prob).sum()) + 1
     return [Token(token) for token in top.indices[:n].tolist()]
+
+
+def targets_of(graph: Graph) -> list[Token | Direction]:
+    """What a stored graph explains, to be asked for again. Raises InvalidSpec for a direction that it does not keep."""
+    return [
+        Direction(target.token, graph.direction(k), target.probability)
+        if target.token_id < 0
+        else Token(target.token_id, target.minus_id)
+        for k, target in enumerate(graph.targets)
+    ]
 
 
 def read_targets(

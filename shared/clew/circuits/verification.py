@@ -25,6 +25,8 @@ from clew_spec.graph import Position0
 PINNED = "clew-pinned"
 ROWS = 16
 """Sources doubled in one forward pass, each in its own row of the batch."""
+TARGETS = 256
+"""Features whose encoders are gathered at once."""
 
 
 @dataclass(frozen=True)
@@ -189,16 +191,7 @@ class _PinnedModel:
         mlp_in, logits_BV, final_BD = self._run(extras, coders, graph.position_0)
         moved_BV, final_BD = logits_BV[:-1] - logits_BV[-1], final_BD[:-1] - final_BD[-1]
         moved = {layer: x_BTD[:-1] - x_BTD[-1] for layer, x_BTD in mlp_in.items()}
-        nodes = graph.nodes
-        effects = torch.empty(len(extras), len(targets), dtype=torch.float64)
-        for i, target in enumerate(targets.tolist()):
-            if nodes.kind[target] == NodeKind.LOGIT:
-                effects[:, i] = target_value(graph, graph.target(target), moved_BV, final_BD).cpu()
-                continue
-            layer, position = int(nodes.layer[target]), int(nodes.position[target])
-            encoder_D = coders[layer].W_enc[int(nodes.feature[target])].to(moved_BV)
-            effects[:, i] = (moved[layer][:, position] @ encoder_D).cpu()
-        return effects
+        return movements(graph, coders, targets, moved, moved_BV, final_BD)
 
     def _run(
         self, extras: Sequence[_Extra], coders: Mapping[int, Coder], position_0: Position0
@@ -274,6 +267,35 @@ class _PinnedModel:
             tokens_BT = self.tokens_T.expand(B, -1)
             self.model.hf(input_ids=tokens_BT, use_cache=False, logits_to_keep=1)
         return mlp_in, last[0], last[1]
+
+
+def movements(
+    graph: Graph,
+    coders: Mapping[int, Coder],
+    targets: Tensor,
+    mlp_in: Mapping[int, Tensor],
+    logits_BV: Tensor,
+    final_BD: Tensor,
+) -> Tensor:
+    """float64 [..., targets] on the CPU: how far features and logits move where what they read moves as told.
+
+    That is, where MLP inputs [..., T, D] do, by layer, and the last logits and what the unembedding reads, as in
+    `target_value`. Raises InvalidSpec for a direction that the graph does not keep.
+    """
+    nodes = graph.nodes
+    moved = torch.empty(*logits_BV.shape[:-1], len(targets), dtype=torch.float64)
+    logits_BV, final_BD = logits_BV.double(), final_BD.double()
+    of_logit = nodes.where(NodeKind.LOGIT)[targets]
+    for column in of_logit.nonzero()[:, 0].tolist():
+        which = graph.target(int(targets[column]))
+        moved[..., column] = target_value(graph, which, logits_BV, final_BD).cpu()
+    for layer, coder in coders.items():
+        columns = (~of_logit & (nodes.layer[targets] == layer)).nonzero()[:, 0]
+        for some in columns.split(TARGETS):
+            position, feature = nodes.position[targets[some]].long(), nodes.feature[targets[some]].long()
+            read_BND = mlp_in[layer][..., position, :].double()
+            moved[..., some] = torch.einsum("...nd,nd->...n", read_BND, coder.W_enc[feature].to(read_BND)).cpu()
+    return moved
 
 
 def target_value(graph: Graph, which: int, logits_BV: Tensor, final_BD: Tensor) -> Tensor:

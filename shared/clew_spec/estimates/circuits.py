@@ -136,8 +136,8 @@ def faithfulness_flops(
     encoded = one + T * encoding(coders)
     batches = -(-min(spec.edges, graph.edges) // (ROWS_PINNED - 1))
     curves = (2 * len(FRACTIONS) + 3) * encoded
-    attributed = len(spec.paraphrases) * attribute_flops(_as_was(graph), model, coders, T)
-    return (1 + ROWS_PINNED * batches) * one + 4 * spec.nodes * encoded + curves + attributed
+    attributed = len(spec.paraphrases) * (attribute_flops(_as_was(graph), model, coders, T) + one)
+    return (1 + ROWS_PINNED * batches) * one + 2 * (1 + spec.nodes) * encoded + curves + attributed
 
 
 def connections_memory(model: ModelConfig, coders: Sequence[CoderConfig]) -> Memory:

@@ -15,6 +15,7 @@ from clew.circuits.faithfulness_curves import curves
 from clew.circuits.graph import NodeKind
 from clew.circuits.influence import node_influence
 from clew.circuits.interventions import Edit, intervene
+from clew.circuits.targets import Direction, Token
 from clew.reporting import Silent, StopRequested
 from clew_spec.errors import InvalidSpec
 from clew_spec.faithfulness import Faithfulness
@@ -49,6 +50,20 @@ def test_real_directions_are_predicted_better_than_random_ones_of_the_same_norm(
     assert steering.nodes.pearson > 0.5 > steering.control_nodes.pearson
 
 
+def test_a_feature_more_costs_one_pass_without_it_and_one_for_its_control() -> None:
+    model, passes = case_of("llama")[0], list[int]()
+
+    def passes_of(nodes: int) -> int:
+        passes.clear()
+        tried(nodes=nodes)
+        return len(passes)
+
+    handle = model.hf.register_forward_pre_hook(lambda *_: passes.append(1))
+    few, more = passes_of(3), passes_of(8)
+    handle.remove()
+    assert more - few == 2 * 5
+
+
 def test_samples_are_spread_over_the_ranking() -> None:
     _, _, graph = case_of("llama")
     selected = (graph.nodes.where(NodeKind.FEATURE) & ~graph.leaves).nonzero()[:, 0]
@@ -60,13 +75,14 @@ def test_samples_are_spread_over_the_ranking() -> None:
 
 
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
-def test_curves_go_from_nothing_to_the_model(ablation: Any) -> None:
-    model, coders, graph = case_of("llama")
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_curves_go_from_nothing_to_the_model(family: str, ablation: Any) -> None:
+    model, coders, graph = case_of(family)
     found = curves(model, coders, graph, ablation, Silent())
     first, last = found.points[0], found.points[-1]
     assert (first.features, last.features) == (0, graph.n_active)
-    assert first.keep == pytest.approx(found.empty)
-    assert first.ablate == pytest.approx(found.whole)
+    assert first.keep == last.ablate == found.empty
+    assert first.ablate == last.keep == found.whole
     assert found.whole == pytest.approx(
         sum(
             t.logit * p
@@ -108,6 +124,22 @@ def test_a_prompt_is_its_own_best_paraphrase() -> None:
     assert stable.prompts == [graph.prompt, "same", "p0", "p1"]
     assert stable.mean_jaccard < 1
     assert tried().stability is None
+
+
+def test_paraphrases_are_asked_for_the_targets_that_the_graph_names() -> None:
+    model, coders, _ = case_of("gpt2")
+    W_U = model.anatomy.W_U_VD
+    named = [Token(9, 30), Direction("nine less thirty", W_U[9] - W_U[30], 0.25)]
+    graph = graph_of(model, coders, TOKENS_T, targets=named)
+    paraphrases = [("same", TOKENS_T), ("other", toy_tokens(7, seed=5))]
+    asked: dict[str, Any] = {"nodes": 3, "edges": 5, "ablation": "zero", "paraphrases": paraphrases}
+    stable = faithfulness(model, coders, graph, report=Silent(), **asked).stability
+    assert stable is not None
+    assert stable.jaccard[0] == 1
+    assert stable.jaccard[1] < 1
+    said = [int(model.hf(input_ids=tokens[None]).logits[0, -1].argmax()) for _, tokens in paraphrases]
+    assert stable.next_tokens == [f"<{said[0]}>", *(f"<{token}>" for token in said)]
+    assert 9 not in said
 
 
 def test_what_cannot_be_tried_out_is_refused_and_work_stops_when_told() -> None:

@@ -8,6 +8,7 @@ from tests.clew.circuits.test_attribution import graph_of
 from tests.clew.families import FAMILIES, family_model
 from tests.clew.toys import ToyCoder, toy_coders, toy_tokens
 
+from clew.circuits import verification
 from clew.circuits.graph import Graph, NodeKind
 from clew.circuits.interventions import Edit, compare, continuation, intervene
 from clew.models import Model
@@ -55,6 +56,21 @@ def test_frozen_the_graph_predicts_every_movement_to_rounding(case: Case) -> Non
     free = compare(model, coders, graph, edits, frozen=False)
     torch.testing.assert_close(free.predicted, found.predicted, atol=0, rtol=0)
     assert (free.measured - found.measured).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_pass_that_was_run_and_targets_by_the_handful_change_no_bit(
+    monkeypatch: pytest.MonkeyPatch, frozen: bool
+) -> None:
+    model, coders, graph = case_of("gpt2")
+    position, feature, _ = active(graph, 0)
+    edits = [Edit(0, feature, position, "scale", 3.0)]
+    found = compare(model, coders, graph, edits, frozen=frozen)
+    before = intervene(model, coders, TOKENS_T, (), frozen=frozen).before
+    monkeypatch.setattr(verification, "TARGETS", 7)
+    again = compare(model, coders, graph, edits, frozen=frozen, before=before)
+    assert again.measured.equal(found.measured)
+    assert again.measured.abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("frozen", [False, True])
