@@ -76,6 +76,20 @@ def optimizer_of(coder: Coder, units: Units, spec: OptimizerSpec) -> Optimizer:
     return kind(groups, betas=(beta1, beta2), fused=True)
 
 
+def first_memory(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """What Adam remembers of a parameter before its first step, which would else allocate it, when memory is fullest.
+
+    Nothing for Adafactor, which remembers little.
+    """
+    if isinstance(optimizer, torch.optim.Adafactor):
+        return {}
+    return {
+        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }
+
+
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate if isinstance(optimizer, torch.optim.Adafactor) else rate * group["unit"]
