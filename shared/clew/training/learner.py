@@ -11,7 +11,7 @@ from clew.training.activations import Route, route
 from clew.training.checkpoint import Memory
 from clew.training.gradients import JointLoss, Step
 from clew.training.losses import sparsity_weight
-from clew.training.optimizer import Units, hold, learned, optimizer_of, prepare_gradients, set_rate
+from clew.training.optimizer import Units, first_memory, hold, learned, optimizer_of, prepare_gradients, set_rate
 from clew.training.watch import calibrate, count_silence
 from clew_spec.losses import LossSpec
 from clew_spec.training import OptimizerSpec
@@ -30,7 +30,7 @@ class Learner:
     """One per-layer coder, or all of a cross-layer transcoder, by key.
 
     Each step is `begin`, then `at` for each of its routes from below; with the last of them the coders learn. A step
-    that was begun and not finished has changed nothing.
+    that was begun and not finished has changed nothing, unless `half_learnt`: then it can be neither kept nor repeated.
     """
 
     def __init__(
@@ -55,8 +55,9 @@ class Learner:
         for key, optimizer in self._optimizers.items():
             of_coder = memory[key] if memory else {}
             for name, parameter in learned(coders[key]).items():
-                if name in of_coder:
-                    optimizer.state[parameter] = dict(of_coder[name])
+                if remembered := of_coder.get(name) or first_memory(optimizer, parameter):
+                    optimizer.state[parameter] = dict(remembered)
+        self.half_learnt = False
         self.begin(0)
 
     def begin(self, step: int, *, rate: float = 0.0, shrink: int = 1) -> None:
@@ -79,7 +80,9 @@ class Learner:
         if not self._joint.complete:
             return {}
         steps = self._joint.steps()
-        return {key: self._learn(key, coder, steps.pop(coder.layer)) for key, coder in self.coders.items()}
+        told = {key: self._learn(key, coder, steps.pop(coder.layer)) for key, coder in self.coders.items()}
+        self.half_learnt = False
+        return told
 
     def _learn(self, key: str, coder: Coder, found: Step) -> Told:
         prepare_gradients(coder, found.gradients, self._units[key], self._spec)
@@ -87,6 +90,7 @@ class Learner:
         for name, parameter in parameters.items():
             parameter.grad = found.gradients.pop(name)
         set_rate(optimizer, self._rate)
+        self.half_learnt = True
         optimizer.step()
         for parameter in parameters.values():
             parameter.grad = None

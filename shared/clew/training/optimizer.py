@@ -52,13 +52,14 @@ def optimizer_of(coder: Coder, units: Units, spec: OptimizerSpec) -> Optimizer:
 
     Rate and epsilon are measured in the unit of each parameter: scaling a layer's inputs or outputs scales its coder,
     and changes nothing else. Adafactor (Shazeer & Stern 2018) keeps row and column means of squared gradients in place
-    of Adam's two moments; its step is never below the rate in the parameter's unit, so one rate serves them all.
+    of Adam's two moments; its step is never below the rate in the parameter's unit, so one rate serves them all. Its
+    other epsilon is absolute: it is to be given gradients in units, as `prepare_gradients` leaves them.
     """
     groups = [
         {
             "params": [parameter],
             "unit": units.of(name),
-            "weight_decay": 0.0 if name in UNDECAYED else spec.weight_decay / units.of(name),
+            "weight_decay": 0.0 if name in UNDECAYED else spec.weight_decay,
         }
         for name, parameter in learned(coder).items()
     ]
@@ -68,9 +69,25 @@ def optimizer_of(coder: Coder, units: Units, spec: OptimizerSpec) -> Optimizer:
         return torch.optim.Adafactor(groups)
     for group in groups:
         group["eps"] = EPS * units.loss / float(group["unit"])  # type: ignore[arg-type]  # as above
+        # Its rate is in the unit (see `set_rate`), and multiplies the decay.
+        group["weight_decay"] /= group["unit"]  # type: ignore[operator]  # as above
     beta1, beta2 = spec.betas
     kind = torch.optim.AdamW if spec.kind == "adamw" else torch.optim.Adam
     return kind(groups, betas=(beta1, beta2), fused=True)
+
+
+def first_memory(optimizer: Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """What Adam remembers of a parameter before its first step, which would else allocate it, when memory is fullest.
+
+    Nothing for Adafactor, which remembers little.
+    """
+    if isinstance(optimizer, torch.optim.Adafactor):
+        return {}
+    return {
+        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
@@ -95,7 +112,10 @@ def rate_at(spec: OptimizerSpec, step: int, steps: int) -> float:
 
 
 def prepare_gradients(coder: Coder, gradients: dict[str, Tensor], units: Units, spec: OptimizerSpec) -> None:
-    """In place: no gradient along unit-norm decoder rows, and none above the bound on the norm of all."""
+    """In place: no gradient along unit-norm decoder rows, and none above the bound on the norm of all.
+
+    Those for Adafactor are left in units.
+    """
     if spec.decoder_rows == "unit-norm":
         along_F1 = (gradients["W_dec"] * coder.W_dec).sum(1, keepdim=True)
         gradients["W_dec"] -= along_F1 * coder.W_dec
@@ -104,6 +124,9 @@ def prepare_gradients(coder: Coder, gradients: dict[str, Tensor], units: Units, 
         norm = torch.stack(squares).sum().sqrt() / units.loss
         for gradient in gradients.values():
             gradient *= (spec.clip_norm / norm).clamp(max=1).to(gradient.dtype)
+    if spec.kind == "adafactor":
+        for name, gradient in gradients.items():
+            gradient *= units.of(name) / units.loss
 
 
 @torch.no_grad()

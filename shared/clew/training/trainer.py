@@ -124,7 +124,7 @@ def train(
                         if each in learner.routes:
                             told |= learner.at(each, x_ND, y_ND)
             except torch.OutOfMemoryError:
-                if not harvest.slower():
+                if any(learner.half_learnt for learner in learners) or not harvest.slower():
                     raise
                 state.shrink = harvest.shrink
                 report.log(

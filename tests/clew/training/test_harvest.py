@@ -115,6 +115,50 @@ def test_where_memory_runs_out_a_step_goes_on_in_smaller_parts_and_that_is_kept(
         run(model, dataset, tmp_path / "never", **changes)
 
 
+def test_a_first_step_allocates_nothing_that_an_optimiser_keeps(
+    model: Model, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is where memory is fullest, and what stops there has moved some weights and not others."""
+    expected = run(model, dataset, tmp_path / "plain")
+
+    def full(*_: Any, **__: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("full")
+
+    def stepped(optimizer: torch.optim.Adam) -> None:
+        with monkeypatch.context() as within:
+            within.setattr(torch, "zeros_like", full)
+            step(optimizer)
+
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", stepped)
+    report = Logged()
+    assert run(model, dataset, tmp_path / "full", report) == expected
+    assert not report.said
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_step_that_has_begun_to_change_weights_is_never_repeated(
+    model: Model, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Of a cross-layer transcoder some coders would learn twice, and others once."""
+    calls = 0
+
+    def short(optimizer: torch.optim.Adam) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise torch.OutOfMemoryError("as CUDA says it")
+        step(optimizer)
+
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", short)
+    report = Logged()
+    with pytest.raises(torch.OutOfMemoryError, match="as CUDA says it"):
+        run(model, dataset, tmp_path / "run", report, coder=CoderSpec(), coders=CROSSING[:1], layers=[0, 1, 2])
+    assert calls == at
+    assert not report.said
+
+
 @pytest.mark.parametrize("shrink", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_gradients_do_not_depend_on_how_many_tokens_are_encoded_at_once(

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 import torch
@@ -58,10 +59,11 @@ def test_gradients_leave_unit_rows_and_keep_their_bound() -> None:
     assert all(torch.equal(small[name], 1e-6 * before[name]) for name in small), "below the bound nothing happens"
 
 
-def test_adamw_takes_its_share_off_weights_and_not_off_biases() -> None:
+@pytest.mark.parametrize("kind", ["adamw", "adafactor"])
+def test_decay_takes_its_share_off_weights_and_not_off_biases(kind: Literal["adamw", "adafactor"]) -> None:
     coder, units = make("skip-transcoder", TopK(k=4)), Units(x=3.0, y=0.2)
     before = {name: parameter.clone() for name, parameter in coder.parameters().items()}
-    optimizer = optimizer_of(coder, units, OptimizerSpec(kind="adamw", weight_decay=0.1))
+    optimizer = optimizer_of(coder, units, OptimizerSpec(kind=kind, weight_decay=0.1))
     for parameter in coder.parameters().values():
         parameter.grad = torch.zeros_like(parameter)
     set_rate(optimizer, 0.5)
@@ -119,3 +121,18 @@ def test_the_scale_of_a_layer_changes_nothing(n_tokens: int, fidelity: Fidelity,
     assert all(later < earlier for earlier, later in pairwise(expected[::10]))
     for scale_x, scale_y in ((1e-3, 1.0), (1.0, 1e4), (50.0, 1e-4)):
         assert losses(scale_x * x_ND, scale_y * y_ND, loss, spec) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_scale_of_a_layer_is_nothing_to_adafactor_in_single_precision() -> None:
+    """Its floor under squared gradients is absolute, and in single precision high enough to be met."""
+    spec = OptimizerSpec(kind="adafactor")
+    generator = torch.Generator().manual_seed(0)
+    x_ND = torch.randn(200, 12, generator=generator) + 0.5
+    y_ND = (x_ND @ torch.randn(12, 9, generator=generator)).relu()
+    for fidelity in ("fvu", "mse"):
+        loss = LossSpec(fidelity=fidelity)
+        expected = losses(x_ND, y_ND, loss, spec)
+        assert expected[-1] < expected[0]
+        # Powers of 2 round nothing; the rest would choose other features where two are nearly as large.
+        for scale_x, scale_y in ((2.0**-10, 1.0), (1.0, 2.0**13), (64.0, 2.0**-13)):
+            assert losses(scale_x * x_ND, scale_y * y_ND, loss, spec) == pytest.approx(expected, rel=1e-3)
