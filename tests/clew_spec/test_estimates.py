@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clew_spec.attribution import AttributeSpec
+from clew_spec.chunks import PRE_ACTIVATIONS
 from clew_spec.coders import CoderConfig, TopK
 from clew_spec.connections import ConnectionsSpec
 from clew_spec.datasets import BuildDatasetSpec
@@ -92,6 +93,7 @@ def test_more_asked_for_is_never_less_taken(fields: dict[str, Any], device: str)
     assert said.memory_bytes == sum(part.bytes for part in said.memory.parts)
     assert all(part.bytes >= 0 for part in said.memory.parts)
     coder = fields["coder"]
+    all_at_once = 2 * coder["n_features"] * fields["tokens_per_step"] <= PRE_ACTIVATIONS[device]
     for name, more in (
         ("layers", [*fields["layers"], len(fields["layers"])]),
         ("coder", coder | {"n_features": 2 * coder["n_features"]}),
@@ -100,6 +102,9 @@ def test_more_asked_for_is_never_less_taken(fields: dict[str, Any], device: str)
     ):
         larger = of(fields | {name: more}, device)
         for what in ("memory_bytes", "disk_bytes", "flops", "tokens"):
+            # Of more features, fewer tokens may be encoded at once, and all that there is of each.
+            if (name, what) == ("coder", "memory_bytes") and not all_at_once:
+                continue
             assert getattr(larger, what) >= getattr(said, what), (name, what)
 
 
