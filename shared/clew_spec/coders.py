@@ -122,7 +122,8 @@ class CoderConfig(Spec):
     """As in `CoderSpec`; of coders from elsewhere also `mlp.returned`: what the MLP module returns, before any norm."""
     output_centred: bool = False
     """Whether it learned outputs less their mean over dimensions, as a model with centred writing weights has them. Of
-    no effect in a model whose every norm subtracts that mean."""
+    no effect on a model whose every norm subtracts that mean, and it fits no other. Its FVU counts that mean as error,
+    as no norm stands before it there."""
     centred: bool = False
     """Whether the encoder reads `x - b_dec`: SAEs may, nothing else does."""
     loss: LossSpec | None = None

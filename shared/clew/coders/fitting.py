@@ -14,7 +14,8 @@ def fit_to_model(coders: Sequence[Coder], model: Model) -> list[Coder]:
     """The same functions of what this model's own hooks hold.
 
     A gain and bias between what a coder reads and `mlp.in` are folded into it.
-    Raises InvalidSpec where a layer or dimension is not the model's, or what a coder reads or writes cannot be had.
+    Raises InvalidSpec where a layer or dimension is not the model's, or what a coder reads or writes cannot be had, or
+    where a coder leaves out a mean over dimensions that a norm of the model would see.
     """
     return [_fit(coder, model) for coder in coders]
 
@@ -28,6 +29,11 @@ def _fit(coder: Coder, model: Model) -> Coder:
         raise InvalidSpec(
             f"the coder at layer {coder.layer} maps {config.d_in} to {config.d_out} dimensions",
             expected=f"{model.d_model}, as the model has",
+        )
+    if config.output_centred and not all(norm.centred for norm in model.anatomy.norms):
+        raise InvalidSpec(
+            f"the coder at layer {coder.layer} learned outputs less their mean over dimensions",
+            expected="a model whose every norm subtracts that mean",
         )
     block = model.anatomy.blocks[coder.layer]
     if coder.config.hook_in == "mlp.normed":

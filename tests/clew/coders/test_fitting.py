@@ -57,6 +57,14 @@ def test_what_a_module_returns_is_what_is_added_unless_a_norm_stands_between() -
         fit_to_model([coder], family_model("gemma2"))
 
 
+def test_outputs_less_their_mean_are_refused_where_a_norm_would_see_it() -> None:
+    plain = random_coder(d=24)
+    coder = Coder.of(plain.config.model_copy(update={"output_centred": True}), plain.parameters())
+    assert fit_to_model([coder], family_model("gpt2")) == [coder]
+    with pytest.raises(InvalidSpec, match="less their mean over dimensions"):
+        fit_to_model([coder], family_model("llama"))
+
+
 def test_what_the_model_does_not_have_is_refused() -> None:
     model = toy_model(n_layers=2)
     with pytest.raises(InvalidSpec, match="no layer 2"):
