@@ -43,8 +43,3 @@ class Silent:
 
     def stop_requested(self) -> bool:
         return False
-
-
-def layer_metric(layer: int, name: str) -> str:
-    """`layer_metric(3, "fvu")` is `L03/fvu`."""
-    return f"L{layer:02d}/{name}"

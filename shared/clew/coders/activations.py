@@ -14,7 +14,8 @@ def activate(
 
     A value of 0 is padding: that feature is not active, whatever its index. In use a token's features depend on that
     token alone. `learning` differs for BatchTopK, where the tokens of a batch compete, and for JumpReLU, where padding
-    holds every feature within half a bandwidth of its threshold: those that may learn though they are silent.
+    holds every feature within half a bandwidth of its threshold: those that may learn though they are silent. It then
+    stands among the others, as large as its pre-activations are.
     """
     match activation:
         case TopK(k=k):

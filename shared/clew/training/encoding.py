@@ -19,7 +19,8 @@ class Spoken:
     values_NK: Tensor
     """What is active, as `activate` says it while learning."""
     pre_NK: Tensor | None
-    """Pre-activations in the same slots, of JumpReLU alone; -inf where a slot is padding."""
+    """Pre-activations in the same slots, of JumpReLU alone. Where a slot is padding, that of some feature or -inf:
+    never near a threshold."""
     dead_indices_NK: Tensor | None = None
     dead_values_NK: Tensor | None = None
     """The dead features that would speak loudest, rectified, where AuxK asks for them."""
