@@ -1683,7 +1683,8 @@ export interface components {
             /**
              * Output Centred
              * @description Whether it learned outputs less their mean over dimensions, as a model with centred writing weights has them. Of
-             *     no effect in a model whose every norm subtracts that mean.
+             *     no effect on a model whose every norm subtracts that mean, and it fits no other. Its FVU counts that mean as error,
+             *     as no norm stands before it there.
              * @default false
              */
             output_centred?: boolean;
