@@ -26,6 +26,7 @@ OF_THE_LAB = {
 OF_ONES_OWN = {("PUT", f"{V1}/secrets/{{name}}"), ("DELETE", f"{V1}/secrets/{{name}}")}
 """What they name is always of the project at hand: `test_secrets` has two projects with the same name there."""
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("PATCH", f"{V1}/jobs/{{job_id}}"): {"visibility": "project"},
     ("PATCH", f"{V1}/users/{{user_id}}"): {},
     ("PATCH", f"{V1}/projects/{{project_id}}"): {},
     ("POST", f"{V1}/projects/{{project_id}}/members"): {"user": "alice", "role": "viewer"},
